@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// poseren_ext._C: importing it loads the ops library, which registers torch.ops.poseren; beyond that, build facts.
+#include <pybind11/pybind11.h>
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "Registers torch.ops.poseren and says how it was built.";
+  m.def("build_info", [] {
+    py::dict info;
+    info["version"] = POSEREN_VERSION;
+    info["torch"] = POSEREN_TORCH_VERSION;
+    info["cuda_architectures"] = POSEREN_CUDA_ARCHITECTURES;
+    return info;
+  });
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// The few helpers between torch's stable tensors and the plain structs of core.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <cstdint>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/number.h"
+#include "core/roi_window.h"
+
+// The test-only build runs the same files with the CUDA kernels on the CPU, under a namespace of its own.
+#ifdef POSEREN_HOSTSIM
+#define POSEREN_NAMESPACE poseren_hostsim
+#else
+#define POSEREN_NAMESPACE poseren
+#endif
+
+namespace poseren::ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Python validates with messages for people; this is the net beneath it for callers of torch.ops.
+template <class... Parts>
+void check(bool condition, const char* op, const Parts&... parts) {
+  if (condition) return;
+  std::ostringstream message;
+  message << "poseren::" << op << ": ";
+  (message << ... << parts);
+  throw std::runtime_error(message.str());
+}
+
+template <class T>
+T* data(const Tensor& tensor) {
+  return static_cast<T*>(tensor.data_ptr());
+}
+
+inline JointList joint_list(const char* op, const std::vector<int64_t>& joints, int64_t num_joints) {
+  check(!joints.empty() && static_cast<int64_t>(joints.size()) <= JointList::kCapacity, op, "joints must name 1 to ",
+        JointList::kCapacity, " joints, got ", joints.size());
+  JointList list{};
+  list.count = static_cast<int64_t>(joints.size());
+  for (size_t i = 0; i < joints.size(); i++) {
+    check(joints[i] >= 0 && joints[i] < num_joints, op, "joint ", joints[i], " is outside 0..", num_joints - 1);
+    list.joint[i] = static_cast<int32_t>(joints[i]);
+  }
+  return list;
+}
+
+}  // namespace poseren::ops
