@@ -26,7 +26,7 @@ class Camera:
 
     Attributes:
         fx: focal length along u, pixels; positive.
-        fy: focal length along v, pixels; positive (a file with a negative fy has y up: see ``y_up`` of the conversions).
+        fy: focal length along v, pixels; positive (a file with a negative fy has y up: convert with ``y_up``).
         cx: principal point, pixels.
         cy: principal point, pixels.
         width: columns of the frames that the camera gives, where known.
