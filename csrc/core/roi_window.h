@@ -29,7 +29,9 @@ struct Window {
 POSEREN_HD inline bool operator==(const Window& a, const Window& b) {
   return a.x0 == b.x0 && a.y0 == b.y0 && a.x1 == b.x1 && a.y1 == b.y1;
 }
-POSEREN_HD inline bool is_nowhere(const Window& w) { return w.x1 < 0; }
+POSEREN_HD inline bool is_nowhere(const Window& w) {
+  return w.x1 < 0;
+}
 
 // The cells along one axis of the joint at p in [-1, 1], moved inside the crop. False where p is not a place.
 POSEREN_HD inline bool window_span(float p, const RoiGeometry& g, int32_t& first, int32_t& last) {
@@ -60,7 +62,7 @@ struct RoiWindows {
   const float* pose;  // [B, J, D], normalised, D >= 2
   Window* window;     // [B, M]
   JointList joints;   // M of them
-  int64_t num_joints, num_axes;
+  int64_t batch, num_joints, num_axes;
   RoiGeometry geometry;
 
   POSEREN_HD void operator()(int64_t region) const {

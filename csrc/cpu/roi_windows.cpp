@@ -5,6 +5,8 @@
 
 namespace poseren::cpu {
 
-void roi_windows(int64_t regions, const RoiWindows& body) { for_each(regions, 4096, body); }
+void run(const RoiWindows& body, Queue) {
+  for_each(body.batch * body.joints.count, 4096, body);
+}
 
 }  // namespace poseren::cpu

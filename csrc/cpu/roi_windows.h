@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "core/queue.h"
 #include "core/roi_window.h"
 
 namespace poseren::cpu {
 
-void roi_windows(int64_t regions, const RoiWindows& body);
+void run(const RoiWindows& body, Queue);
 
 }  // namespace poseren::cpu

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "cpu/roi_windows.h"
 
-#include "ops/tensor.h"
+#include "cuda/roi_windows.h"
+#include "ops/device.h"
 
 namespace poseren::ops {
-namespace {
 
+template <class Queue>
 Tensor roi_windows(Tensor pose, std::vector<int64_t> joints, int64_t image_size, int64_t roi_size,
                    double spatial_scale) {
   const char* op = "roi_windows";
@@ -13,18 +14,19 @@ Tensor roi_windows(Tensor pose, std::vector<int64_t> joints, int64_t image_size,
   check(pose.scalar_type() == ScalarType::Float, op, "pose must be float32");
   pose = torch::stable::contiguous(pose);
   RoiWindows body{};
-  body.joints = joint_list(op, joints, pose.size(1));
+  body.batch = pose.size(0);
   body.num_joints = pose.size(1);
   body.num_axes = pose.size(2);
+  body.joints = joint_list(op, joints, body.num_joints);
   body.geometry = {static_cast<float>(image_size), static_cast<float>(roi_size), static_cast<float>(spatial_scale)};
-  Tensor windows = torch::stable::new_empty(pose, {pose.size(0), body.joints.count, 4}, ScalarType::Int);
+  On<Queue> device(pose);
+  Tensor windows = torch::stable::new_empty(pose, {body.batch, body.joints.count, 4}, ScalarType::Int);
   body.pose = data<const float>(pose);
   body.window = data<Window>(windows);
-  cpu::roi_windows(pose.size(0) * body.joints.count, body);
+  run(body, device.queue());
   return windows;
 }
 
-}  // namespace
 }  // namespace poseren::ops
 
-STABLE_TORCH_LIBRARY_IMPL(POSEREN_NAMESPACE, CPU, m) { m.impl("roi_windows", TORCH_BOX(&poseren::ops::roi_windows)); }
+POSEREN_REGISTER(roi_windows)

@@ -30,7 +30,8 @@ STABLE_TORCH_LIBRARY(POSEREN_NAMESPACE, m) {
   // region_bias [M,W1], finger_weight [F,W2,K*W1], finger_bias [F,W2], pose_weight [3J,F*W2], pose_bias [3J]
   // -> poses [T+1,B,J,3], stages_run int32 [B]
   m.def(
-      "cascade_refine(Tensor features, Tensor pose, int[] joints, int[] tree, Tensor region_weight, Tensor region_bias, "
+      "cascade_refine(Tensor features, Tensor pose, int[] joints, int[] tree, Tensor region_weight, Tensor "
+      "region_bias, "
       "Tensor finger_weight, Tensor finger_bias, Tensor pose_weight, Tensor pose_bias, int output_size, "
       "int image_size, int roi_size, float spatial_scale, int stages) -> (Tensor, Tensor)");
 }

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/number.h"
+#include "core/dtype.h"
 #include "core/roi_window.h"
 
 // The test-only build runs the same files with the CUDA kernels on the CPU, under a namespace of its own.
@@ -42,6 +42,26 @@ void check(bool condition, const char* op, const Parts&... parts) {
 template <class T>
 T* data(const Tensor& tensor) {
   return static_cast<T*>(tensor.data_ptr());
+}
+
+inline DType dtype_of(const char* op, const char* name, const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Double:
+      return DType::f64;
+    case ScalarType::Float:
+      return DType::f32;
+    case ScalarType::Half:
+      return DType::f16;
+    case ScalarType::BFloat16:
+      return DType::bf16;
+    case ScalarType::Int:
+      return DType::i32;
+    case ScalarType::UInt16:
+      return DType::u16;
+    default:
+      check(false, op, name, " has a type that this op does not take");
+      return DType::f32;
+  }
 }
 
 inline JointList joint_list(const char* op, const std::vector<int64_t>& joints, int64_t num_joints) {
