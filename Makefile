@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# Every target sets up what it needs in .venv and reuses it the next time.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
+CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "$(TORCH)"
+	@touch $@
+
+$(VENV)/.build: $(VENV)/.torch requirements/build.txt
+	$(PIP) install -r requirements/build.txt
+	@touch $@
+
+# Editable: changes of Python files need no second install; hostsim is built for the tests.
+$(VENV)/.package: $(VENV)/.build $(NATIVE)
+	$(PIP) install --no-build-isolation --editable . --config-settings=cmake.define.POSEREN_HOSTSIM=ON
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.package requirements/test.txt
+	$(PIP) install -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test requirements/lint.txt
+	$(PIP) install -r requirements/lint.txt
+	@touch $@
+
+demo: $(VENV)/.package  ## run the bundled model on unseen synthetic hands and write demo.png
+	$(BIN)/poseren demo $(DEMO_ARGS)
+
+test: $(VENV)/.test  ## the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint  ## ruff, mypy, clang-format, and that versions agree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+	$(BIN)/python tools/check_versions.py
+
+format: $(VENV)/.lint  ## rewrite the sources in the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) build dist demo.png
