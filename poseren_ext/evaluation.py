@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: MIT
 """How well joints were estimated: the paper's section 4.2, as torchmetrics classes and as one function.
 
-The metrics take joints in millimetres of the camera frame (pixels for the 2D error), accumulate in float64 and sum their
-states over processes, so that training, `poseren eval` and the experiments share them. `evaluate` runs them all over uvd
-joints, the form of the published files.
+The metrics take joints in millimetres of the camera frame (pixels for the 2D error), accumulate in float64 and sum
+their states over processes, so that training, `poseren eval` and the experiments share them. `evaluate` runs them all
+over uvd joints, the form of the published files.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,7 +46,8 @@ def joint_errors(prediction: Tensor, target: Tensor) -> Tensor:
             raise TypeError(f"{name} is {value.dtype}; errors are measured in float32 or float64: convert it first")
     if prediction.shape != target.shape or prediction.dim() != 3:
         raise ValueError(
-            f"prediction is {list(prediction.shape)} and target {list(target.shape)}; both must be [frames, joints, coordinates]"
+            f"prediction is {list(prediction.shape)} and target {list(target.shape)}; "
+            "both must be [frames, joints, coordinates]"
         )
     for name, value in (("prediction", prediction), ("target", target)):
         bad = (~torch.isfinite(value)).any(-1).nonzero()
@@ -57,7 +57,8 @@ def joint_errors(prediction: Tensor, target: Tensor) -> Tensor:
                 f"{name}: joint {joint} of frame {frame} is NaN or infinite ({len(bad)} such joints); "
                 "every frame counts: repair the file or evaluate a range of frames that has none"
             )
-    return torch.linalg.vector_norm(prediction.double() - target.double(), dim=-1)
+    error: Tensor = torch.linalg.vector_norm(prediction.double() - target.double(), dim=-1)
+    return error
 
 
 class _JointMetric(Metric):
@@ -136,10 +137,10 @@ def _over(error: Tensor, over: Over) -> Tensor:
     return error.mean(1) if over == "mean" else error.flatten()
 
 
-def _checked_over(over: str) -> Over:
-    if over == "max" or over == "mean" or over == "joint":
-        return over
-    raise ValueError(f"over={over!r}: expected 'max' or 'mean' (over the joints of a frame) or 'joint' (each on its own)")
+def _checked_over(over: Over) -> Over:
+    if over not in ("max", "mean", "joint"):
+        raise ValueError(f"over={over!r}: expected 'max' or 'mean' (of a frame's joints) or 'joint' (each on its own)")
+    return over
 
 
 class SuccessRate(_JointMetric):
@@ -257,7 +258,7 @@ class Evaluation:
         try:
             fields = json.loads(text)
             curves = fields.pop("viewpoint")
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
             viewpoint = {axis: ViewpointCurve.from_lists(**curve) for axis, curve in curves.items()} if curves else None
             return cls(**values, viewpoint=viewpoint)
         except (TypeError, KeyError, AttributeError) as error:
@@ -306,8 +307,9 @@ def evaluate(
     predicted_mm, labels_mm = (uvd_to_xyz(value.double(), camera) for value in (predicted, labels))
 
     mean, per_joint, auc = MeanError3D(), PerJointError(joints), SuccessAUC()
-    rates = {over: SuccessRate(over, thresholds) for over in ("max", "mean", "joint")}
-    metrics: list[Metric] = [mean, per_joint, auc, *rates.values()]
+    over: tuple[Over, ...] = ("max", "mean", "joint")
+    rates = [SuccessRate(what, thresholds) for what in over]
+    metrics: list[Metric] = [mean, per_joint, auc, *rates]
     by_viewpoint = None
     if viewpoint:
         if skeleton is None:
@@ -326,9 +328,9 @@ def evaluate(
         mean_2d=float(in_image.compute()),
         per_joint=tuple(per_joint.compute().tolist()),
         thresholds=tuple(float(t) for t in thresholds),
-        success_max=_percent(rates["max"]),
-        success_mean=_percent(rates["mean"]),
-        success_joint=_percent(rates["joint"]),
+        success_max=_percent(rates[0]),
+        success_mean=_percent(rates[1]),
+        success_joint=_percent(rates[2]),
         auc=100 * float(auc.compute()),
         viewpoint=by_viewpoint.curves() if by_viewpoint else None,
     )

@@ -76,17 +76,23 @@ class ViewpointError(Metric):
     """Mean joint error in bins of the hand's yaw and pitch, taken from the labels.
 
     Args:
-        skeleton: joints with a wrist (palm) and finger roots, as MSRA's 21.
+        skeleton: one with the joints "wrist", "middle mcp" and "pinky mcp" (MSRA's, HANDS17's).
+
+    Raises:
+        ValueError: the skeleton lacks one of them.
     """
 
     full_state_update = False
     higher_is_better = False
+    seen: Tensor
 
     def __init__(self, skeleton: Skeleton) -> None:
         super().__init__()
-        wrist, middle = skeleton.fingers[2][0], skeleton.fingers[2][1]
-        pinky = skeleton.fingers[4][1]
-        self.palm = (wrist, middle, pinky)
+        needed = ("wrist", "middle mcp", "pinky mcp")
+        missing = [joint for joint in needed if joint not in skeleton.joints]
+        if missing:
+            raise ValueError(f"{skeleton.name} has no {', '.join(missing)}; viewpoints need MSRA's or HANDS17's joints")
+        self.palm = tuple(skeleton.joints.index(joint) for joint in needed)
         for axis, (low, high) in RANGES_DEGREES.items():
             bins = (high - low) // BIN_DEGREES
             self.add_state(f"{axis}_total", torch.zeros(bins, dtype=torch.float64), dist_reduce_fx="sum")
@@ -96,8 +102,9 @@ class ViewpointError(Metric):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch of joints [B, J, 3], mm, camera frame."""
         error = torch.linalg.vector_norm(prediction.double() - target.double(), dim=-1).mean(1)
-        self.seen: Tensor = self.seen + len(error)
-        for axis, angle in zip(RANGES_DEGREES, hand_angles(target, *self.palm), strict=True):
+        self.seen += len(error)
+        wrist, middle, pinky = self.palm
+        for axis, angle in zip(RANGES_DEGREES, hand_angles(target, wrist, middle, pinky), strict=True):
             low, high = RANGES_DEGREES[axis]
             index = torch.floor((angle - low) / BIN_DEGREES)
             inside = (angle >= low) & (angle < high)  # NaN is outside
