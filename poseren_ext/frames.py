@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+"""Depth frames from files, as stored: nothing is rescaled, and a file that cannot be depth is refused.
+
+Read are 16-bit grey PNG, NYU's PNG (8-bit RGB, depth = green * 256 + blue), MSRA's ``.bin`` (a box of float32 in a
+frame), and numpy's ``.npy`` and ``.npz`` with one frame [H, W] or many [N, H, W].
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+DepthFrame = npt.NDArray[Any]
+"""[H, W], uint16, int32, float16 or float32, in the file's own unit."""
+
+SUFFIXES = (".png", ".bin", ".npy", ".npz")
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
+# What the ops read directly, and what others become without loss (float64: to float32, a nanometre at a metre).
+_STORED_AS = {
+    np.dtype(given): np.dtype(kept)
+    for given, kept in (
+        ("uint16", "uint16"),
+        ("int16", "int32"),
+        ("int32", "int32"),
+        ("float16", "float16"),
+        ("float32", "float32"),
+        ("float64", "float32"),
+    )
+}
+_ARRAY_KEYS = ("depth", "depths", "frames")
+
+
+class FrameError(ValueError):
+    """A file that holds no depth frame; the message names the file, what it holds and what is expected."""
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """Where one frame is.
+
+    Attributes:
+        path: the file.
+        index: which of the file's frames, where it holds many.
+    """
+
+    path: Path
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}" if self.index is None else f"{self.path}[{self.index}]"
+
+    def read(self) -> DepthFrame:
+        """The frame; raises as `read_depth` does."""
+        return read_depth(self.path, self.index)
+
+
+def find_frames(paths: Iterable[str | os.PathLike[str]], pattern: str = "*") -> list[FrameFile]:
+    """The frames in files and folders, in order; those of a folder sorted by name with numbers as numbers.
+
+    Args:
+        paths: files, and folders (not looked into any deeper).
+        pattern: which files of a folder, as in a shell: "depth_1_*".
+
+    Returns:
+        One entry a frame. Numpy files are opened to count their frames, images are not.
+
+    Raises:
+        FileNotFoundError: no such file or folder, or a folder without a depth file.
+        FrameError: a numpy file without frames.
+    """
+    found: list[FrameFile] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files = sorted((f for f in path.glob(pattern) if f.suffix.lower() in SUFFIXES), key=_natural)
+            if not files:
+                raise FileNotFoundError(f"{path}: no file {pattern} that ends in {', '.join(SUFFIXES)}")
+        elif path.is_file():
+            files = [path]
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        found.extend(frame for file in files for frame in _frames_of(file))
+    return found
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _frames_of(path: Path) -> Iterator[FrameFile]:
+    if path.suffix.lower() not in (".npy", ".npz"):
+        yield FrameFile(path)
+        return
+    array = _numpy_array(path)
+    if array.ndim == 2:
+        yield FrameFile(path)
+    else:
+        yield from (FrameFile(path, index) for index in range(len(array)))
+
+
+def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthFrame:
+    """Read one depth frame.
+
+    Args:
+        path: a file of one of the formats above.
+        index: which frame of a numpy file [N, H, W].
+
+    Returns:
+        [H, W] as stored: uint16, int32, float16 or float32, in the file's unit (mm for the datasets).
+
+    Raises:
+        FileNotFoundError: no such file.
+        FrameError: another kind of image (8-bit, colour, JPEG), a damaged file, an array of another shape or type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".npz"):
+        return _read_numpy(path, index)
+    if index is not None:
+        raise FrameError(f"{path}: frame {index} asked for; only .npy and .npz files hold many frames")
+    content = path.read_bytes()
+    if content.startswith(_PNG_SIGNATURE):
+        return _read_png(path, content)
+    if suffix == ".bin":
+        return _read_msra(path, content)
+    if content.startswith(b"\xff\xd8"):
+        raise FrameError(f"{path}: a JPEG, 8 bits and lossy: it cannot hold depth; save 16-bit grey PNG or .npy")
+    raise FrameError(f"{path}: neither PNG, MSRA .bin nor .npy/.npz; expected a depth frame in one of these")
+
+
+def _read_png(path: Path, content: bytes) -> DepthFrame:
+    bits, colour = _check_png(path, content)
+    if (bits, colour) not in ((16, 0), (8, 2)):
+        kind = _COLOUR_TYPES.get(colour, "unknown")
+        raise FrameError(
+            f"{path}: a {bits}-bit {kind} PNG; depth needs a 16-bit grey PNG (or NYU's RGB encoding). "
+            "Was it saved as a picture to look at? Save the camera's raw depth"
+        )
+    # Imported names of cv2 have no types; the array is checked by the header above.
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise FrameError(f"{path}: a damaged PNG: its pixels cannot be read")
+    if colour == 0:
+        return np.asarray(image, np.uint16)
+    if image[..., 2].any():  # blue, green, red
+        raise FrameError(
+            f"{path}: a colour picture (8-bit RGB); expected depth: a 16-bit grey PNG, or NYU's encoding "
+            "(green * 256 + blue, red 0)"
+        )
+    return np.asarray(image[..., 1] * np.uint16(256) + image[..., 0], np.uint16)
+
+
+def _check_png(path: Path, content: bytes) -> tuple[int, int]:
+    """Walk the chunks of a PNG, because decoders give back half an image for half a file; bit depth and colour type."""
+    place, header = len(_PNG_SIGNATURE), None
+    while place + 12 <= len(content):
+        length, kind = struct.unpack(">I4s", content[place : place + 8])
+        end = place + 12 + length
+        if end > len(content):
+            break
+        (expected,) = struct.unpack(">I", content[end - 4 : end])
+        if zlib.crc32(content[place + 4 : end - 4]) != expected:
+            raise FrameError(f"{path}: a damaged PNG: the checksum of its {kind.decode('latin-1')} part is wrong")
+        if kind == b"IHDR" and length == 13:
+            header = (content[place + 16], content[place + 17])
+        if kind == b"IEND" and header is not None:
+            return header
+        place = end
+    raise FrameError(f"{path}: a truncated PNG ({len(content)} bytes, its end is missing); copy or record it again")
+
+
+def _read_msra(path: Path, content: bytes) -> DepthFrame:
+    if len(content) < 24:
+        raise FrameError(f"{path}: {len(content)} bytes; an MSRA .bin begins with six 32-bit numbers")
+    width, height, left, top, right, bottom = struct.unpack("<6I", content[:24])
+    if not (0 < width <= 16384 and 0 < height <= 16384 and left < right <= width and top < bottom <= height):
+        raise FrameError(
+            f"{path}: not an MSRA .bin: a box ({left}, {top})..({right}, {bottom}) in a {width}x{height} image "
+            "makes no sense"
+        )
+    pixels = (right - left) * (bottom - top)
+    if len(content) != 24 + 4 * pixels:
+        raise FrameError(
+            f"{path}: {len(content)} bytes; an MSRA .bin with a box of {right - left}x{bottom - top} pixels has "
+            f"{24 + 4 * pixels}: truncated or of another format"
+        )
+    depth = np.zeros((height, width), np.float32)
+    depth[top:bottom, left:right] = np.frombuffer(content, "<f4", offset=24).reshape(bottom - top, right - left)
+    return depth
+
+
+def _read_numpy(path: Path, index: int | None) -> DepthFrame:
+    array = _numpy_array(path)
+    if array.ndim == 3:
+        if index is None:
+            if len(array) != 1:
+                raise FrameError(f"{path}: {len(array)} frames; say which one (find_frames lists them)")
+            index = 0
+        if not 0 <= index < len(array):
+            raise FrameError(f"{path}: frame {index} asked for; it holds 0..{len(array) - 1}")
+        array = array[index]
+    elif index is not None:
+        raise FrameError(f"{path}: frame {index} asked for; it holds one frame")
+    return np.ascontiguousarray(array, dtype=_STORED_AS[array.dtype.newbyteorder("=")])
+
+
+def _numpy_array(path: Path) -> npt.NDArray[Any]:
+    """The array of frames, read from the disk only as far as it is used (.npy); checked for type and rank."""
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = loaded if isinstance(loaded, np.ndarray) else _member(path, loaded)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, FrameError):
+            raise
+        raise FrameError(f"{path}: not a readable numpy file ({error}); truncated, or saved with pickle?") from None
+    if array.dtype.newbyteorder("=") not in _STORED_AS:
+        kinds = ", ".join(str(dtype) for dtype in _STORED_AS)
+        raise FrameError(f"{path}: an array of {array.dtype}; depth is one of {kinds}")
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise FrameError(f"{path}: an array of shape {list(array.shape)}; expected [H, W] or [N, H, W]")
+    return array
+
+
+def _member(path: Path, archive: Any) -> npt.NDArray[Any]:
+    names = list(archive.files)
+    chosen = names if len(names) == 1 else [name for name in names if name in _ARRAY_KEYS]
+    if len(chosen) != 1:
+        held, wanted = ", ".join(names) or "nothing", " or ".join(_ARRAY_KEYS)
+        raise FrameError(f"{path}: holds {held}; expected one array, or one named {wanted}")
+    return np.asarray(archive[chosen[0]])
