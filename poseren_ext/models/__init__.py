@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+"""The network: Pose-REN, its Init-CNN, and the paper's ablations as configurations of the same few classes."""
+
+from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
+from poseren_ext.models.files import load, save
+from poseren_ext.models.network import Backbone, InitCNN, PoseREN, RegionEnsemble, initialize
+
+__all__ = [
+    "STRIDE",
+    "Backbone",
+    "HeadConfig",
+    "InitCNN",
+    "ModelConfig",
+    "PoseREN",
+    "RegionEnsemble",
+    "initialize",
+    "load",
+    "save",
+]

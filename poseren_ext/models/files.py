@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""Model files: safetensors with the configuration inside. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from poseren_ext.models.config import ModelConfig
+from poseren_ext.models.network import PoseREN
+
+FORMAT = "poseren_ext"
+FORMAT_VERSION = "1"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_CODES = {torch.float32: "F32", torch.float16: "F16"}  # safetensors' own names
+_REMEDY = "Expected a file written by poseren_ext.models.save: download or save it again"
+
+
+def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
+    """Write a model to one safetensors file, weights in the ``weight_dtype`` of its configuration.
+
+    The file appears whole or not at all: a reader never sees half of it, and a fault leaves an older one as it was.
+
+    Args:
+        model: what to save.
+        path: the file, by convention ``*.safetensors``; replaced where it exists.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: a weight is not finite, or too large for float16.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}; make it first")
+    dtypes = _stored_dtypes(model)
+    tensors = {name: tensor.detach().to("cpu", dtypes[name]) for name, tensor in model.state_dict().items()}
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
+            raise ValueError(
+                f"cannot save {path}: {name} holds values that are NaN or infinite as {dtypes[name]}; a training that "
+                "diverged gives such weights, and float16 holds none beyond 65504"
+            )
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": model.config.to_json()}
+    # A folder beside the target, so that the replacement stays within one file system.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / path.name
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, metadata)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+
+def load(path: str | os.PathLike[str]) -> PoseREN:
+    """Read a model that :func:`save` wrote, onto the CPU, in float32, in evaluation mode.
+
+    Every tensor's name, shape and type is checked against the configuration before any of it is read.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is truncated, of another kind or version, or whose weights do not fit its
+            configuration or are not finite.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no model file {path}; check the path")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file. {_REMEDY}")
+    try:
+        # Device "cpu": the file is mapped, and each tensor copied out of it once.
+        with safe_open(path, framework="pt", device="cpu") as file:
+            config = _read_config(file.metadata())
+            with torch.device("meta"):
+                model = PoseREN.build(config)
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping: it cannot be iterated)
+            shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
+            _check_tensors(model, shapes)
+            tensors = {name: file.get_tensor(name).float().clone() for name in shapes}
+    except (SafetensorError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}). {_REMEDY}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no model for this version: {error}. {_REMEDY}") from error
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
+            raise ValueError(f"{path}: {name} holds values that are NaN or infinite. {_REMEDY}")
+    model.load_state_dict(tensors, assign=True)
+    return model.requires_grad_().eval()
+
+
+def _read_config(metadata: dict[str, str] | None) -> ModelConfig:
+    """The configuration in a file's metadata, after its format and version."""
+    metadata = metadata or {}
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"its format_version is {metadata.get('format_version')!r}, expected {FORMAT_VERSION!r}; "
+            "a newer poseren_ext may be needed"
+        )
+    if "config" not in metadata:
+        raise ValueError("it has no configuration")
+    return ModelConfig.from_json(metadata["config"])
+
+
+def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> None:
+    """Every tensor that the model needs, and no other, of the right shape and stored type."""
+    dtypes = _stored_dtypes(model)
+    expected = {name: (list(tensor.shape), _CODES[dtypes[name]]) for name, tensor in model.state_dict().items()}
+    faults = [f"tensor {name} is missing" for name in expected if name not in found]
+    faults += [f"tensor {name} is foreign" for name in found if name not in expected]
+    faults += [
+        f"tensor {name} is {found[name]}, expected {expected[name]}"
+        for name in expected
+        if name in found and found[name] != expected[name]
+    ]
+    if faults:
+        raise ValueError("; ".join(faults[:3]) + (f" and {len(faults) - 3} more faults" if len(faults) > 3 else ""))
+
+
+def _stored_dtypes(model: PoseREN) -> dict[str, torch.dtype]:
+    """Weights are stored as the configuration says; the mean pose, 3J numbers, always in float32."""
+    weights = {name for name, _ in model.named_parameters()}
+    dtype = _DTYPES[model.config.weight_dtype]
+    return {name: dtype if name in weights else torch.float32 for name in model.state_dict()}
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT
+"""The ops in plain PyTorch: slow and obvious.
+
+They are the oracle of the tests and the baseline of the benchmarks, and they run wherever torch does. The names,
+signatures and results are those of ``poseren_ext.ops``; gradients come from autograd.
+"""
+
+from poseren_ext.reference.cascade_refine import cascade_refine, moved_windows
+from poseren_ext.reference.pose_roi_pool import pose_roi_pool, roi_windows
+
+__all__ = ["cascade_refine", "moved_windows", "pose_roi_pool", "roi_windows"]

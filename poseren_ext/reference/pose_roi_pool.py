@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Where guided joints look, and what they see there (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+LIMIT = 1e6
+"""A normalised coordinate of this size or more is as good as infinite: no place to look at."""
+
+
+def roi_windows(
+    pose: Tensor, joints: Sequence[int], *, image_size: int = 96, roi_size: int = 48, spatial_scale: float = 0.125
+) -> Tensor:
+    """Feature-map windows around guided joints (paper, section 3.2, equations 3 and 4).
+
+    All in float32 and in this order, so that every implementation decides borderline windows alike:
+    ``x1 = (x+1)*S/2 - r/2``, ``x2 = (x+1)*S/2 + r/2``; if ``x1 < 0``: ``x1 = 0``, ``x2 = r``; then if ``x2 >= S-1``:
+    ``x2 = S-1``, ``x1 = S-1-r``; ``first = round(x1*s)``, ``last = round(x2*s)``, half away from zero.
+    Only x and y decide: a depth that is NaN moves no window. A coordinate of 1e6 or more in size counts as infinite.
+
+    Args:
+        pose: normalised joints [B, J, >=2] or [J, >=2], floating-point; x and y in [-1, 1] span the depth crop.
+        joints: M indices into J.
+        image_size: side S of the depth crop, pixels.
+        roi_size: side r of a window, pixels.
+        spatial_scale: feature cells per crop pixel, s.
+
+    Returns:
+        int32 [B, M, 4] (or [M, 4]): first column, first row, last column, last row, inclusive. A joint that is NaN or
+        infinite has -1 everywhere. The last cell may lie one beyond the map, as in the published system; where float32
+        cannot tell ``x1*s`` and ``x2*s`` from a half, a window may be one cell wider.
+
+    Raises:
+        TypeError: pose is not a floating-point tensor.
+        ValueError: a shape that is not [B, J, >=2], an index outside J, a window larger than the crop.
+    """
+    if not pose.is_floating_point():
+        raise TypeError(f"pose has dtype {pose.dtype}; expected floating-point normalised joints [B, J, 3]")
+    if pose.dim() not in (2, 3) or pose.shape[-1] < 2:
+        raise ValueError(f"pose has shape {tuple(pose.shape)}; expected normalised joints [B, J, 3] or [J, 3]")
+    if not 0 < roi_size < image_size:
+        raise ValueError(f"roi_size is {roi_size} for a crop of {image_size} pixels; expected 1 to {image_size - 1}")
+    center = _guided(pose, joints).detach().float()  # [..., M, 2]
+    middle = (center + 1) * image_size / 2
+    low, high = middle - roi_size / 2, middle + roi_size / 2
+    high = torch.where(low < 0, roi_size, high)
+    low = torch.where(low < 0, 0, low)
+    low = torch.where(high >= image_size - 1, image_size - 1 - roi_size, low)
+    high = torch.where(high >= image_size - 1, image_size - 1, high)
+    windows = torch.cat([_round_half_up(low * spatial_scale), _round_half_up(high * spatial_scale)], -1)
+    somewhere = (center.abs() < LIMIT).all(-1, keepdim=True)
+    return torch.where(somewhere, windows, -1).to(torch.int32)
+
+
+def pose_roi_pool(
+    features: Tensor,
+    pose: Tensor,
+    joints: Sequence[int],
+    *,
+    output_size: int = 7,
+    image_size: int = 96,
+    roi_size: int = 48,
+    spatial_scale: float = 0.125,
+    mode: Literal["max", "align"] = "max",
+    sampling_ratio: int = 2,
+) -> Tensor:
+    """Regions of a feature map around guided joints (paper, section 3.2).
+
+    ``"max"``: RoI max pooling of the window of :func:`roi_windows`. Bin p of an axis covers the cells
+    ``[first + floor(p*h/P), first + ceil((p+1)*h/P))`` with ``h = last - first + 1``, in exact integers, clipped to the
+    map; an empty bin is 0, a NaN in a bin gives NaN, the gradient goes to the first of equal maxima in row-major order.
+    ``"align"``: RoI align of the continuous window ``((p+1)*S/2 -+ r/2)*s - 0.5`` around the joint (cell centres are
+    whole numbers), not moved inside the crop; each bin is the mean of sampling_ratio^2 bilinear samples; a sample more
+    than one cell outside the map is 0, one nearer to it is moved onto it. Differentiable in the pose too.
+    In both modes a joint that is NaN or infinite (see :func:`roi_windows`) has a NaN region and no gradient.
+
+    Args:
+        features: [B, C, H, W] or [C, H, W], any floating type.
+        pose: normalised joints [B, J, >=2] or [J, >=2]. "max" looks at it in float32, "align" in float32 or, if it is
+            float64, in float64.
+        joints: M indices into J.
+        output_size: P, bins along each side.
+        image_size: side of the depth crop, pixels.
+        roi_size: side of a window, pixels.
+        spatial_scale: feature cells per crop pixel.
+        mode: "max" or "align".
+        sampling_ratio: samples along each side of a bin ("align").
+
+    Returns:
+        [B, M, C, P, P] (or [M, C, P, P]) in the features' dtype. "align" sums in float32 at least.
+
+    Raises:
+        TypeError: features or pose are not floating-point tensors.
+        ValueError: shapes that do not match, an index outside J, a size that is not positive, an unknown mode.
+    """
+    if not features.is_floating_point():
+        raise TypeError(f"features have dtype {features.dtype}; expected a floating-point [B, C, H, W]")
+    if features.dim() not in (3, 4) or pose.dim() != features.dim() - 1:
+        raise ValueError(
+            f"features have shape {tuple(features.shape)} and pose {tuple(pose.shape)}; expected [B, C, H, W] and "
+            "[B, J, 3], or both without B"
+        )
+    if features.dim() == 3:
+        features, pose, batched = features[None], pose[None], False
+    else:
+        batched = True
+    if features.shape[0] != pose.shape[0]:
+        raise ValueError(
+            f"features hold {features.shape[0]} samples and pose {pose.shape[0]}; expected as many of both"
+        )
+    if min(output_size, sampling_ratio, *features.shape[-2:]) < 1:
+        raise ValueError(
+            f"output_size is {output_size}, sampling_ratio {sampling_ratio}, the map "
+            f"{features.shape[-2]}x{features.shape[-1]}; expected positive sizes"
+        )
+    windows = roi_windows(
+        pose, joints, image_size=image_size, roi_size=roi_size, spatial_scale=spatial_scale
+    )  # checks the rest of the arguments
+    if mode == "max":
+        regions = _max_pool(features, windows.long(), output_size)
+    elif mode == "align":
+        center = _guided(pose, joints)
+        center = center if center.dtype == torch.float64 else center.float()
+        start = (((center + 1) * image_size / 2) - roi_size / 2) * spatial_scale - 0.5
+        regions = _align(features, start, roi_size * spatial_scale, output_size, sampling_ratio)
+    else:
+        raise ValueError(f"mode is {mode!r}; expected 'max' or 'align'")
+    nowhere = (windows[..., 0] < 0)[..., None, None, None]
+    regions = torch.where(nowhere, torch.nan, regions).to(features.dtype)
+    return regions if batched else regions[0]
+
+
+def _guided(pose: Tensor, joints: Sequence[int]) -> Tensor:
+    """The x and y of the guided joints: [..., M, 2]."""
+    wrong = [joint for joint in joints if not 0 <= joint < pose.shape[-2]]
+    if wrong:
+        raise ValueError(f"joints holds {wrong[0]}; expected indices from 0 to {pose.shape[-2] - 1}: the pose's joints")
+    return pose[..., list(joints), :2]
+
+
+def _round_half_up(value: Tensor) -> Tensor:
+    """Nearest whole number, halves up; torch.round would take them to even. Adding 0.5 first would round too early."""
+    whole = value.floor()
+    return torch.where(value - whole >= 0.5, whole + 1, whole)
+
+
+def _max_pool(features: Tensor, windows: Tensor, P: int) -> Tensor:
+    """RoI max pooling of features [B, C, H, W] over windows [B, M, 4]: [B, M, C, P, P]."""
+    H, W = features.shape[-2:]
+    columns, column_inside = _bin_cells(windows[..., 0], windows[..., 2], P, W)  # [B, M, P, K]
+    rows, row_inside = _bin_cells(windows[..., 1], windows[..., 3], P, H)  # [B, M, P, L]
+    inside = row_inside[..., :, None, :, None] & column_inside[..., None, :, None, :]  # [B, M, P, P, L, K]
+    cells = rows[..., :, None, :, None] * W + columns[..., None, :, None, :]
+    values = _gather_cells(features, cells)  # [B, C, M, P, P, L, K]
+    values = torch.where(inside[:, None], values, -torch.inf).flatten(-2).max(-1).values
+    values = torch.where(inside.flatten(-2).any(-1)[:, None], values, 0)
+    return values.movedim(1, 2)
+
+
+def _bin_cells(first: Tensor, last: Tensor, P: int, size: int) -> tuple[Tensor, Tensor]:
+    """The cells of each bin along one axis, and which of them lie in the bin and on the map: two [B, M, P, K]."""
+    extent = last - first + 1
+    bins = torch.arange(P, device=first.device)
+    low = first[..., None] + bins * extent[..., None] // P
+    high = first[..., None] - (-(bins + 1) * extent[..., None] // P)
+    widest = int((high - low).max()) if low.numel() else 1
+    cells = low[..., None] + torch.arange(widest, device=first.device)
+    inside = (cells >= 0) & (cells < high[..., None]) & (cells < size)
+    return cells.clamp(0, size - 1), inside
+
+
+def _gather_cells(features: Tensor, cells: Tensor) -> Tensor:
+    """Features [B, C, H, W] at the flat cells [B, ...]: [B, C, ...]."""
+    B, C = features.shape[:2]
+    index = cells.reshape(B, 1, -1).expand(B, C, -1)
+    return features.flatten(2).gather(2, index).reshape(B, C, *cells.shape[1:])
+
+
+def _align(features: Tensor, start: Tensor, extent: float, P: int, ratio: int) -> Tensor:
+    """RoI align of features [B, C, H, W], windows extent cells wide from start [B, M, 2] (cells): [B, M, C, P, P]."""
+    H, W = features.shape[-2:]
+    steps = (torch.arange(P * ratio, device=start.device, dtype=start.dtype) + 0.5) * (extent / P / ratio)
+    x, left, right, x_inside = _axis_samples(start[..., 0, None] + steps, W)  # each [B, M, P*ratio]
+    y, top, bottom, y_inside = _axis_samples(start[..., 1, None] + steps, H)
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+
+    def tap(row: Tensor, column: Tensor, weight_y: Tensor, weight_x: Tensor) -> Tensor:
+        cells = row[..., :, None] * W + column[..., None, :]
+        return _gather_cells(wide, cells) * (weight_y[..., :, None] * weight_x[..., None, :])[:, None]
+
+    samples = tap(top, left, 1 - y, 1 - x) + tap(top, right, 1 - y, x) + tap(bottom, left, y, 1 - x)
+    samples = samples + tap(bottom, right, y, x)  # [B, C, M, P*ratio, P*ratio]
+    inside = (y_inside[..., :, None] & x_inside[..., None, :])[:, None]
+    samples = torch.where(inside, samples, 0)
+    bins = samples.reshape(*samples.shape[:3], P, ratio, P, ratio).mean((4, 6))
+    return bins.movedim(1, 2)
+
+
+def _axis_samples(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Along one axis: weight of the upper cell, the two cells (int64), and whether the sample counts at all.
+
+    A position that is not a number, or more than a cell outside, counts as 0 and has no gradient.
+    """
+    inside = (position >= -1) & (position <= size)
+    position = torch.where(inside, position, 0).clamp(0, size - 1)
+    low = position.detach().floor()
+    high = (low + 1).clamp(max=size - 1)
+    return position - low, low.long(), high.long(), inside
