@@ -234,7 +234,7 @@ def initialize(
     """Draw the weights of all convolutions and fully connected layers in a module; biases become 0.
 
     Convolutions are drawn as He et al. do. Fully connected layers have a standard deviation of 0.001, as in the
-    published recipe; "he" draws the hidden ones as the convolutions, which trains layers much narrower than 2048 better.
+    published recipe; "he" draws the hidden ones as the convolutions, which trains narrow layers better.
     The last layer keeps its 0.001: a model begins with every joint at the centre.
 
     Raises:
