@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT
+"""Importing this module registers ``torch.ops.poseren``."""
+
+def build_info() -> dict[str, str]:
+    """How the native code was built: version, torch, cuda_architectures."""

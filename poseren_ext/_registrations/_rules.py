@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Rules for autocast and vmap that hold for most ops."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_libraries: list[torch.library.Library] = []  # a registration lives as long as its library object
+
+
+def overload(namespace: str, name: str) -> Any:
+    """``torch.ops.<namespace>.<name>.default``."""
+    return getattr(getattr(torch.ops, namespace), name).default
+
+
+def autocast_keeps_types(namespace: str, name: str, float32: Collection[int] = ()) -> None:
+    """Under autocast an op takes its tensors as they are, but those at the positions ``float32`` in that type.
+
+    torch.library.register_autocast would cast every floating tensor to autocast's type: coordinates in bfloat16 are off
+    by pixels.
+    """
+    op = overload(namespace, name)
+    library = torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
+    _libraries.append(library)
+    for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+
+        def kernel(*args: Any, _device: str = device) -> Any:
+            cast = [
+                arg.float() if position in float32 and isinstance(arg, Tensor) else arg
+                for position, arg in enumerate(args)
+            ]
+            with torch.autocast(_device, enabled=False):
+                return op(*cast)
+
+        library.impl(name, kernel, key)  # type: ignore[no-untyped-call]
+
+
+def vmap_folds_batch(
+    namespace: str, name: str, *, output_axes: Sequence[int] = (0,), shared: Collection[int] = ()
+) -> None:
+    """The vmap rule of an op whose tensors lead with a batch axis: the mapped axis is folded into it.
+
+    Args:
+        namespace: the ops' namespace.
+        name: the op's name.
+        output_axes: for each output, the position of its batch axis.
+        shared: positions of tensors without a batch axis, such as weights; they cannot be mapped over.
+    """
+    op = overload(namespace, name)
+
+    def rule(info: Any, in_dims: Sequence[Any], *args: Any) -> tuple[Any, Any]:
+        folded = []
+        for position, (arg, axis) in enumerate(zip(args, in_dims, strict=True)):
+            if not isinstance(arg, Tensor) or (position in shared and axis is None):
+                folded.append(arg)
+            elif position in shared:
+                raise NotImplementedError(f"{name}: argument {position} has no batch axis and cannot be mapped over")
+            else:
+                mapped = arg.expand(info.batch_size, *arg.shape) if axis is None else arg.movedim(axis, 0)
+                folded.append(mapped.flatten(0, 1))
+        outputs = op(*folded)
+        if isinstance(outputs, Tensor):
+            return _split(outputs, output_axes[0], info.batch_size), output_axes[0]
+        parts = zip(outputs, output_axes, strict=True)
+        return tuple(_split(output, axis, info.batch_size) for output, axis in parts), tuple(output_axes)
+
+    torch.library.register_vmap(f"{namespace}::{name}", rule)
+
+
+def _split(folded: Tensor, axis: int, size: int) -> Tensor:
+    shape = folded.shape
+    return folded.reshape(*shape[:axis], size, shape[axis] // size, *shape[axis + 1 :])

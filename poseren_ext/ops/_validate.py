@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""Argument checks that the ops share.
+
+They look at types, shapes and devices, never at a tensor's values: that would wait for a GPU and break graph capture.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from poseren_ext.camera import CameraLike, intrinsics
+
+FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""Types of features, poses and other coordinates."""
+
+
+def check_tensor(value: object, name: str, shape: str, dtypes: Sequence[torch.dtype] = FLOATING) -> Tensor:
+    """The value, once it is known to be a tensor of one of the types; ``shape`` says in words what it should hold.
+
+    Raises:
+        TypeError: it is no tensor, or one of another type.
+    """
+    expected = f"expected {_words(dtypes)} {shape}"
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}; {expected} as a torch tensor (torch.as_tensor converts)")
+    if value.dtype not in dtypes:
+        raise TypeError(f"{name} has dtype {value.dtype}; {expected}: convert it with .to({dtypes[0]})")
+    return value
+
+
+def add_batch(tensor: Tensor, name: str, shape: str, rank: int) -> tuple[Tensor, bool]:
+    """The tensor with a batch axis, and whether it already had one. ``rank`` counts the batch axis.
+
+    Raises:
+        ValueError: it has another number of axes.
+    """
+    if tensor.dim() not in (rank - 1, rank):
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}, or that without the batch axis")
+    batched = tensor.dim() == rank
+    return (tensor if batched else tensor[None]), batched
+
+
+def match_batch(tensor: Tensor, name: str, tail: tuple[int, ...], batch: int, batched: bool) -> Tensor:
+    """A companion of the main argument as [batch, *tail]: it has a batch axis exactly if the main argument had one.
+
+    Raises:
+        ValueError: another shape.
+    """
+    expected = (batch, *tail) if batched else tail
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {list(expected)} beside this batch")
+    return tensor if batched else tensor[None]
+
+
+def check_devices(main: Tensor, main_name: str, **others: object) -> None:
+    """Every tensor among the others lives where the main one does; whatever else they are is let pass.
+
+    Raises:
+        ValueError: tensors on different devices.
+    """
+    for name, other in others.items():
+        if isinstance(other, Tensor) and other.device != main.device:
+            raise ValueError(
+                f"{main_name} is on {main.device} and {name} on {other.device}; move both to one device with .to()"
+            )
+
+
+def camera_rows(camera: CameraLike, batch: int, batched: bool, device: torch.device) -> Tensor:
+    """A camera argument as float32 [batch, 4] = fx, fy, cx, cy in pixels.
+
+    Raises:
+        TypeError: no camera, or a tensor that is not floating-point.
+        ValueError: values that no camera has, or another number of cameras than samples.
+    """
+    rows = intrinsics(camera, device=device)
+    if rows.dim() == 2 and not (batched and rows.shape[0] == batch):
+        wanted = f"[4] or [{batch}, 4]" if batched else "[4]"
+        raise ValueError(f"camera tensor has shape {tuple(rows.shape)}; expected {wanted} beside this batch")
+    return rows.expand(batch, 4)
+
+
+def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.device) -> Tensor:
+    """A cube argument as float32 [batch, 3]: half edges along x, y and z in mm.
+
+    Raises:
+        TypeError: neither a number nor a real tensor.
+        ValueError: a number that is not positive and finite, or a shape that is not a scalar, [B] or [B, 3].
+    """
+    if not isinstance(cube, Tensor):
+        return torch.full((batch, 3), positive(cube, "cube", "half edge in mm"), dtype=torch.float32, device=device)
+    if cube.is_complex() or cube.dtype == torch.bool:
+        raise TypeError(f"cube has dtype {cube.dtype}; expected half edges in mm as real numbers")
+    shape = tuple(cube.shape)
+    if shape not in (((), (batch,), (batch, 3)) if batched else ((), (3,))):
+        wanted = f"a scalar, [{batch}] or [{batch}, 3]" if batched else "a scalar or [3]"
+        raise ValueError(f"cube has shape {shape}; expected {wanted} half edges in mm beside this batch")
+    cube = cube.to(torch.float32)
+    return (cube[:, None] if batched and cube.dim() == 1 else cube).expand(batch, 3)
+
+
+def number(value: object, name: str, meaning: str) -> float:
+    """The value as a float.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: NaN or infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a number: {meaning}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; expected a finite number: {meaning}")
+    return float(value)
+
+
+def positive(value: object, name: str, meaning: str) -> float:
+    """The value as a float above 0.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: not positive and finite.
+    """
+    result = number(value, name, meaning)
+    if result <= 0:
+        raise ValueError(f"{name} is {value}; expected a positive number: {meaning}")
+    return result
+
+
+def whole(value: object, name: str, meaning: str, *, least: int = 1, most: int = 2**31 - 1) -> int:
+    """The value as an int in least..most.
+
+    Raises:
+        TypeError: not a whole number.
+        ValueError: outside the range.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a whole number: {meaning}")
+    result = operator.index(value)
+    if not least <= result <= most:
+        raise ValueError(f"{name} is {result}; expected {least} to {most}: {meaning}")
+    return result
+
+
+def choice(value: object, name: str, options: Sequence[str]) -> str:
+    """The value, once it is known to be one of the options.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, options))}")
+    return value
+
+
+def _words(dtypes: Sequence[torch.dtype]) -> str:
+    names = [str(dtype).removeprefix("torch.") for dtype in dtypes]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

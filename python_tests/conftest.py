@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Where the tests run: on the CPU, on the CUDA kernels executed by hostsim, and on a GPU where there is one.
+
+An extension that does not load fails the whole run. What could not run is skipped with its reason, which pytest's -ra
+counts at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from poseren_ext.ops import _native
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a test puts its tensors; the ops of ``namespace`` run them."""
+
+    name: str
+    namespace: str
+    torch: str
+
+
+DEVICES = (
+    Device("cpu", "poseren", "cpu"),
+    Device("hostsim", "poseren_hostsim", "cpu"),
+    Device("cuda", "poseren", "cuda"),
+)
+
+
+@pytest.fixture(params=DEVICES, ids=lambda device: device.name)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The torch device of the test's tensors, with the Python functions switched to the kernels under test."""
+    where: Device = request.param
+    missing = {"cpu": _none, "hostsim": _hostsim_missing, "cuda": _cuda_missing}[where.name]()
+    if missing:
+        if where.name == "cuda" and os.environ.get("FAIL_WITHOUT_CUDA") == "1":
+            pytest.fail(f"FAIL_WITHOUT_CUDA=1, but {missing}")
+        pytest.skip(missing)
+    with _native.use_namespace(where.namespace):
+        yield where.torch
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of published label, prediction and depth files that POSEREN_TEST_DATA names."""
+    folder = os.environ.get("POSEREN_TEST_DATA")
+    if not folder:
+        pytest.skip("POSEREN_TEST_DATA is not set: no published data to test with")
+    path = Path(folder)
+    assert path.is_dir(), f"POSEREN_TEST_DATA names {folder}, which is no folder"
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def _none() -> str:
+    return ""
+
+
+@cache
+def _hostsim_missing() -> str:
+    """Loads the hostsim build of the ops; says what is missing when there is none."""
+    beside = Path(_native._C.__file__).with_name("libposeren_hostsim.so")
+    library = Path(os.environ.get("POSEREN_HOSTSIM_LIBRARY", beside))
+    if not library.exists():
+        if "POSEREN_HOSTSIM_LIBRARY" in os.environ:
+            pytest.fail(f"POSEREN_HOSTSIM_LIBRARY names {library}, which does not exist")
+        return "hostsim is not built (POSEREN_HOSTSIM=ON builds it)"
+    _native.load_namespace(str(library), "poseren_hostsim")
+    return ""
+
+
+@cache
+def _cuda_missing() -> str:
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    if not _native.build_info()["cuda_architectures"]:
+        return "the extension was built without CUDA"
+    return ""
