@@ -28,8 +28,8 @@ def depth_crop(
     """Cube crop, resize, clamp and normalise in one go.
 
     Output pixel (row j, column i) has the normalised coordinate ``q = (2i/(S-1) - 1, 2j/(S-1) - 1)`` and looks at
-    ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A: corner
-    to corner, as the published system.
+    ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A:
+    corner to corner, as the published system.
 
     Where a pixel looks is computed in float64 from the float32 arguments, so that every implementation picks the same
     taps; the four bilinear weights are products of the two fractions rounded to float32, and values are float32 from

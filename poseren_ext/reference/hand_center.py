@@ -25,8 +25,8 @@ def hand_center(
 
     A pixel is valid where ``near <= depth * depth_unit <= far``, its depth is finite and the mask, if any, allows it.
     Each iteration then means again over the valid pixels inside the cube around the last centre (u, v, z):
-    ``u - c*fx/z <= column <= u + c*fx/z``, the same for rows, ``z - c <= depth * depth_unit <= z + c``. A cube without a
-    valid pixel (the middle of a ring) leaves its frame's last centre and count as they are.
+    ``u - c*fx/z <= column <= u + c*fx/z``, the same for rows, ``z - c <= depth * depth_unit <= z + c``. A cube with
+    no valid pixel (the middle of a ring) leaves its frame's last centre and count as they are.
     All comparisons are in float32 and inclusive; the depth of an integer pixel is rounded to float32 first. Sums are
     exact int64 for integer depth and float64 for floating-point depth; they are divided (and multiplied by the unit) in
     float64; the centre that an iteration starts from is rounded to float32.
