@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+"""Pictures of hands and of errors. Every function returns a matplotlib Figure; `save` writes it."""
+
+from poseren_ext.plotting.curves import plot_comparison, plot_iterations, plot_viewpoints
+from poseren_ext.plotting.hands import draw_crop, draw_skeleton, plot_cascade, plot_qualitative, plot_skeletons_3d
+from poseren_ext.plotting.style import save
+
+__all__ = [
+    "draw_crop",
+    "draw_skeleton",
+    "plot_cascade",
+    "plot_comparison",
+    "plot_iterations",
+    "plot_qualitative",
+    "plot_skeletons_3d",
+    "plot_viewpoints",
+    "save",
+]
