@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: MIT
+# SPDX-License-Identifier: MIT  # noqa: N999
 """Importing this module registers ``torch.ops.poseren``."""
 
 def build_info() -> dict[str, str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the stable ABI does not have for the native ops: fake, autograd, autocast and vmap.
 
-Each module here does it for one family of ops, in its function ``register(namespace)``. What they share is in ``_rules``.
+Each module here does it for one family of ops in its ``register(namespace)``. What they share is in ``_rules``.
 """
 
 from __future__ import annotations
