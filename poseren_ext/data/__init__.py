@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Data: readers, synthetic hands, augmentation."""

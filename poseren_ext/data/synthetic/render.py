@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Depth of round cones, per pixel and exactly, only on the blocks of the image where a cone's box lands."""
+
+from __future__ import annotations
+
+import torch
+
+from poseren_ext.data.synthetic.kinematics import Cones
+
+BLOCK = 8
+
+
+def _block_boxes(cones: Cones, window: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Inclusive block ranges of each cone's image box: int64 [B, K, 4] = first column, last column, first row, last row."""
+
+    def extent(axis: int) -> tuple[torch.Tensor, torch.Tensor]:
+        lows, highs = [], []
+        for centre, radius in ((cones.a, cones.ra), (cones.b, cones.rb)):
+            z = centre[..., 2].clamp(min=1.0)
+            slope = centre[..., axis] / z
+            # silhouette of a sphere: within r/z * sqrt(1 + slope^2) of its centre, a bit more when near
+            reach = radius / (z - radius).clamp(min=1.0) * torch.sqrt(1.0 + slope * slope)
+            lows.append(slope - reach)
+            highs.append(slope + reach)
+        start, step = window[:, axis, None], window[:, axis + 2, None]
+        limit = (width if axis == 0 else height) // BLOCK
+        first = torch.floor((torch.minimum(*lows) - start) / step / BLOCK).clamp(0, limit)
+        last = torch.floor((torch.maximum(*highs) - start) / step / BLOCK).clamp(-1, limit - 1)
+        return first, last
+
+    return torch.stack([*extent(0), *extent(1)], -1).long()
+
+
+def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.Tensor:
+    """First depth at which the rays (x, y, 1) * depth meet a round cone; inf where they miss.
+
+    A round cone is the envelope of spheres of centre a + s v and radius ra + s w, s in [0, 1]. At the sphere touched by
+    the surface, d/ds of |p - a - s v|^2 - (ra + s w)^2 is zero; put back, that gives a quadratic in the depth. With s
+    clamped, the sphere at s is the one that the ray meets first: body and caps in one formula.
+
+    Args:
+        x, y: [N, P] ray slopes.
+        cone: [N, 8] = a, b, ra, rb.
+    """
+    a, v = cone[:, 0:3], cone[:, 3:6] - cone[:, 0:3]
+    ra, w = cone[:, 6], cone[:, 7] - cone[:, 6]
+    ax, ay, az = (a[:, i, None] for i in range(3))
+    vx, vy, vz = (v[:, i, None] for i in range(3))
+    # The spheres' difference may exceed their distance: then one holds the other and A must stay positive.
+    A = ((v * v).sum(1) - w * w).clamp(min=1e-3)[:, None]
+    e = ((a * v).sum(1) - ra * w)[:, None]
+    rest = ((a * a).sum(1) - ra * ra)[:, None]
+    dd = x * x + y * y + 1.0
+    dv = x * vx + y * vy + vz
+    da = x * ax + y * ay + az
+    qa = A * dd - dv * dv
+    qb = A * da - dv * e
+    root = (qb * qb - qa * (A * rest - e * e)).clamp_(min=0.0).sqrt_()
+    s = (((qb - root) / qa * dv - e) / A).clamp_(0.0, 1.0)
+    dc = da + s * dv
+    cc = (rest + ra[:, None] ** 2) + s * (2.0 * (a * v).sum(1, keepdim=True) + s * (v * v).sum(1, keepdim=True))
+    radius = ra[:, None] + s * w[:, None]
+    disc = dc * dc - dd * (cc - radius * radius)
+    depth = (dc - disc.clamp(min=0.0).sqrt_()) / dd
+    return depth.masked_fill_(disc < 0.0, torch.inf)
+
+
+def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Depth images of hands (mm, inf where no surface is met).
+
+    Args:
+        cones: K cones a hand, camera frame (x right, y down, z forward), mm.
+        window: [B, 4] the virtual camera: pixel (column i, row j) looks along
+            (window[0] + i * window[2], window[1] + j * window[3], 1).
+        height, width: image size in pixels, multiples of BLOCK.
+
+    Returns:
+        float32 [B, height, width].
+
+    Raises:
+        ValueError: a size that is no multiple of BLOCK.
+    """
+    if height % BLOCK or width % BLOCK:
+        raise ValueError(f"render_depth: size {height}x{width}; give multiples of {BLOCK}")
+    B, K = cones.ra.shape
+    rows, columns = height // BLOCK, width // BLOCK
+    device = window.device
+    image = torch.full((B * rows * columns, BLOCK * BLOCK), torch.inf, device=device)
+    boxes = _block_boxes(cones, window, height, width)
+    packed = torch.cat([cones.a, cones.b, cones.ra[..., None], cones.rb[..., None]], -1)
+    row = torch.arange(rows, device=device)[None, :, None]
+    column = torch.arange(columns, device=device)[None, None, :]
+    inner = torch.arange(BLOCK * BLOCK, device=device)
+    inner_x, inner_y = (inner % BLOCK).float(), (inner // BLOCK).float()
+    for k in range(K):
+        c0, c1, r0, r1 = (boxes[:, k, i, None, None] for i in range(4))
+        hit = ((column >= c0) & (column <= c1) & (row >= r0) & (row <= r1)).view(-1).nonzero()[:, 0]
+        frame = hit // (rows * columns)
+        within = hit % (rows * columns)
+        view = window[frame]
+        x = view[:, 0, None] + view[:, 2, None] * ((within % columns * BLOCK).float()[:, None] + inner_x)
+        y = view[:, 1, None] + view[:, 3, None] * ((within // columns * BLOCK).float()[:, None] + inner_y)
+        depth = _cone_depth(x, y, packed[frame, k])
+        image[hit] = torch.minimum(image[hit], depth)
+    return image.view(B, rows, columns, BLOCK, BLOCK).transpose(2, 3).reshape(B, height, width)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Where hands are and how they are held: one frame drawn by (seed, index), or a smooth sequence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from poseren_ext.data.synthetic.anatomy import sample_anatomy
+from poseren_ext.data.synthetic.articulation import sample_angles
+from poseren_ext.data.synthetic.kinematics import Cones, hand_cones, hand_joints
+from poseren_ext.data.synthetic.random import Counter
+
+SUBJECTS = {"train": (0, 4096), "validation": (1 << 39, 512), "test": (1 << 40, 512)}
+"""For each split its first subject and how many there are: no hand is in two splits."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """B hands before a camera.
+
+    Attributes:
+        subject: int64 [B].
+        angles: [B, 23] degrees (`articulation.ANGLES`).
+        turn: [B, 3] radians: roll in the image plane, pitch and yaw out of it; zero is palm to the camera, fingers up.
+        slope: [B, 2] x/z and y/z of the palm; depth: [B] z of the palm, mm.
+        forearm: [B] visible length of the forearm, mm.
+    """
+
+    subject: torch.Tensor
+    angles: torch.Tensor
+    turn: torch.Tensor
+    slope: torch.Tensor
+    depth: torch.Tensor
+    forearm: torch.Tensor
+
+    def posed(self) -> tuple[torch.Tensor, Cones]:
+        """Joints [B, 21, 3] (MSRA's order) and surface, camera frame, mm."""
+        hand = sample_anatomy(self.subject)
+        joints = hand_joints(hand, self.angles)
+        cones = hand_cones(hand, joints, self.angles, self.forearm)
+        rotation = _rotation(self.turn)
+        palm = 0.5 * (joints[:, 0] + joints[:, 5])
+        place = torch.cat([self.slope, torch.ones_like(self.slope[:, :1])], 1) * self.depth[:, None]
+        shift = place - (rotation @ palm[:, :, None])[:, :, 0]
+        return joints @ rotation.transpose(1, 2) + shift[:, None], cones.moved(rotation, shift)
+
+
+def _rotation(turn: torch.Tensor) -> torch.Tensor:
+    """[B, 3, 3] from the hand frame to the camera's: roll about z after pitch about x after yaw about y."""
+
+    def about(axis: int, angle: torch.Tensor) -> torch.Tensor:
+        c, s = angle.cos(), angle.sin()
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        R = torch.zeros(len(angle), 3, 3, device=angle.device)
+        R[:, axis, axis] = 1.0
+        R[:, i, i], R[:, i, j], R[:, j, i], R[:, j, j] = c, -s, s, c
+        return R
+
+    facing = torch.diag(turn.new_tensor([1.0, -1.0, -1.0]))  # y up to y down, palm towards the camera
+    return about(2, turn[:, 0]) @ about(0, turn[:, 1]) @ about(1, turn[:, 2]) @ facing
+
+
+def sample_scene(rng: Counter, split: str, difficulty: float = 1.0, subject: torch.Tensor | None = None) -> Scene:
+    """Draws one scene a sample.
+
+    The full difficulty: in-plane turn over the whole circle, pitch and yaw +-60 degrees, 350 to 1000 mm away, any
+    articulation. A smaller difficulty narrows pitch and yaw.
+
+    Args:
+        rng: the samples' random numbers.
+        split: key in SUBJECTS.
+        difficulty: 0 to 1.
+        subject: int64 [B] to use given subjects.
+    """
+    if subject is None:
+        first, count = SUBJECTS[split]
+        subject = first + rng.integer("subject", 1, count)[:, 0]
+    tilt = math.radians(60.0) * difficulty
+    turn = torch.cat([rng.uniform("roll", 1, -math.pi, math.pi), rng.uniform("tilt", 2, -tilt, tilt)], 1)
+    return Scene(
+        subject=subject,
+        angles=sample_angles(rng),
+        turn=turn,
+        slope=rng.uniform("slopexy", 2, -1.0, 1.0) * turn.new_tensor([0.40, 0.28]),
+        depth=rng.uniform("depth", 1, 350.0, 1000.0)[:, 0],
+        forearm=20.0 + 230.0 * rng.uniform("forearm", 1)[:, 0] ** 1.5,
+    )

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""`python -m poseren_ext.training FOLDER [field=value ...]`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from poseren_ext.training import Trainer, read_config
+
+
+def main() -> None:
+    """Trains in a folder."""
+    parser = argparse.ArgumentParser(prog="python -m poseren_ext.training", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the run is kept")
+    parser.add_argument("overrides", nargs="*", help="field=value")
+    parser.add_argument("--config", type=Path, help="TOML file")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    arguments = parser.parse_args()
+    Trainer(read_config(arguments.config, arguments.overrides), arguments.folder, resume=arguments.resume).run()
+
+
+if __name__ == "__main__":
+    main()

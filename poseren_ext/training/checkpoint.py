@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Checkpoints: one safetensors file, written whole or not at all, with a checksum; the previous one is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+_PREVIOUS = ".previous"
+
+
+class CorruptCheckpointError(ValueError):
+    """A checkpoint that is truncated, altered, or no checkpoint at all."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and what JSON can hold about where the training stands."""
+
+    tensors: Mapping[str, torch.Tensor]
+    state: Mapping[str, Any]
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], state: str) -> str:
+    total = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes beside `path`, syncs, then renames; the checkpoint that was there becomes `<name>.previous`.
+
+    Raises:
+        OSError: the disk is full or not writable; what was at `path` is left as it was.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    state = json.dumps(checkpoint.state)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, draft, {"state": state, "sha256": _digest(tensors, state)})
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+    except (OSError, SafetensorError) as error:
+        draft.unlink(missing_ok=True)
+        raise OSError(f"cannot write checkpoint {path}: {error}; the last good one is untouched") from error
+    if path.exists():
+        path.replace(path.with_name(path.name + _PREVIOUS))
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except (SafetensorError, OSError) as error:
+        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
+    if metadata.get("sha256") != _digest(tensors, metadata.get("state", "")):
+        raise CorruptCheckpointError(f"{path} does not match its checksum")
+    return Checkpoint(tensors, json.loads(metadata["state"]))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads `path`, or the previous checkpoint where `path` is corrupt or missing.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        CorruptCheckpointError: what there is cannot be used.
+    """
+    candidates = [p for p in (path, path.with_name(path.name + _PREVIOUS)) if p.exists()]
+    if not candidates:
+        raise FileNotFoundError(f"no checkpoint at {path}; start the training without resuming")
+    faults = []
+    for candidate in candidates:
+        try:
+            return _read(candidate)
+        except CorruptCheckpointError as error:
+            faults.append(str(error))
+    raise CorruptCheckpointError("; ".join(faults) + ": start the training anew, in another folder")

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""What a training run is made of: one frozen, typed configuration, read from TOML and command-line overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from poseren_ext.models.config import HeadConfig, ModelConfig
+from poseren_ext.skeleton import SKELETONS
+
+Recipe = Literal["paper", "released", "compact"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: Init-CNN first, then Pose-REN.
+
+    Attributes:
+        recipe: the name that the other fields' defaults came from.
+        seed: draws frames, order, augmentation, weights and dropout.
+        skeleton, hand, cube: what the model gives, and from which crop.
+        init_widths, refine_widths: outputs of the two fully connected layers of Init-CNN and of Pose-REN's regions and
+            fingers.
+        dropout: probability in both.
+        fully_connected: "gaussian" (0.001, the paper's) or "he".
+        weight_dtype: how the final model's weights are stored.
+        batch: samples a step.
+        init_steps, refine_steps: steps of the two phases.
+        stages: refining stages that a Pose-REN step unrolls, each on the detached pose of the one before.
+        loss_beta: smooth L1 is quadratic below this normalised distance (sigma s of the released code: 1 / s^2).
+        optimizer, learning_rate, momentum, weight_decay: as their names say; momentum is SGD's.
+        bias_rate: the biases' learning rate, as a multiple.
+        schedule: "cosine" to zero, or "step": a tenth at every quarter of a phase.
+        warmup: steps over which the rate grows from zero.
+        refine_rate: the second phase's learning rate, as a multiple of the first's.
+        rotation: degrees, translation: crop pixels, scale: fraction, depth_shift: mm. Augmentation, uniform within
+            plus and minus these.
+        chunk, reuse: synthetic frames rendered at a time, and how often each is shown (augmented anew).
+        difficulty: of the synthetic training frames, 0 to 1.
+        log_every, validate_every, checkpoint_every: steps.
+        validation_frames: unseen subjects' frames that validation measures on.
+    """
+
+    recipe: Recipe = "compact"
+    seed: int = 1
+    skeleton: str = "msra21"
+    hand: Literal["left", "right"] = "right"
+    cube: float = 150.0
+    init_widths: tuple[int, int] = (176, 256)
+    refine_widths: tuple[int, int] = (96, 256)
+    dropout: float = 0.0
+    fully_connected: Literal["gaussian", "he"] = "he"
+    weight_dtype: Literal["float32", "float16"] = "float16"
+    batch: int = 64
+    init_steps: int = 4000
+    refine_steps: int = 5000
+    stages: int = 3
+    loss_beta: float = 0.03
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1.5e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    bias_rate: float = 1.0
+    schedule: Literal["cosine", "step"] = "cosine"
+    warmup: int = 200
+    refine_rate: float = 0.8
+    rotation: float = 180.0
+    translation: float = 6.0
+    scale: float = 0.1
+    depth_shift: float = 12.0
+    chunk: int = 4096
+    reuse: int = 3
+    difficulty: float = 1.0
+    log_every: int = 20
+    validate_every: int = 500
+    checkpoint_every: int = 250
+    validation_frames: int = 1024
+
+    def model(self) -> ModelConfig:
+        """The configuration of the model that this run trains."""
+        skeleton = SKELETONS[self.skeleton]
+        init = HeadConfig.init_cnn(skeleton, widths=self.init_widths)
+        refine = HeadConfig.pose_ren(skeleton, widths=self.refine_widths)
+        init, refine = (dataclasses.replace(head, dropout=self.dropout) for head in (init, refine))
+        return ModelConfig(self.skeleton, self.hand, self.cube, 96, (16, 32, 64), init, refine, self.weight_dtype)
+
+    def to_json(self) -> str:
+        """All fields as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+_PAPER = TrainConfig(
+    recipe="paper",
+    init_widths=(2048, 2048),
+    refine_widths=(2048, 2048),
+    dropout=0.5,
+    fully_connected="gaussian",
+    weight_dtype="float32",
+    batch=128,
+    init_steps=56900,
+    refine_steps=113800,
+    loss_beta=1.0,
+    optimizer="sgd",
+    learning_rate=1e-3,
+    weight_decay=5e-4,
+    schedule="step",
+    warmup=0,
+    refine_rate=1.0,
+    translation=10.0,
+    depth_shift=0.0,
+)
+RECIPES: dict[Recipe, TrainConfig] = {
+    "compact": TrainConfig(),
+    "paper": _PAPER,
+    "released": dataclasses.replace(
+        _PAPER,
+        recipe="released",
+        init_steps=160000,
+        refine_steps=160000,
+        loss_beta=0.01,
+        bias_rate=2.0,
+        rotation=15.0,
+    ),
+}
+
+
+def make_config(values: Mapping[str, Any]) -> TrainConfig:
+    """A configuration from the recipe that `values` names (default "compact"), its other fields overridden.
+
+    Raises:
+        ValueError: an unknown recipe or field, or a value that a field cannot take.
+    """
+    recipe = values.get("recipe", "compact")
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(RECIPES)}")
+    base = RECIPES[recipe]
+    known = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    changed = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown field {name!r} in the training configuration; expected {', '.join(known)}")
+        changed[name] = _as_type_of(known[name], value, name)
+    return dataclasses.replace(base, **changed)
+
+
+def read_config(path: Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
+    """A configuration from a TOML file and overrides `field=value` (TOML values; bare words are strings).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: text that is no TOML, an unknown field, or a value that a field cannot take.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values.update(tomllib.loads(path.read_text()))
+    for override in overrides:
+        name, sign, text = override.partition("=")
+        if not sign:
+            raise ValueError(f"override {override!r}; expected field=value")
+        try:
+            values[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name.strip()] = text.strip()
+    return make_config(values)
+
+
+def _as_type_of(default: object, value: Any, name: str) -> object:
+    """`value` as the type of the field's default, where that loses nothing."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple) and all(type(v) is int for v in value):
+        return tuple(value)
+    if isinstance(default, float) and type(value) in (int, float):
+        return float(value)
+    if type(value) is type(default) and not isinstance(value, tuple):
+        return value
+    raise ValueError(f"{name} is {value!r}; expected a value like {default!r}")

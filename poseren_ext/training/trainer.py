@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""Staged training (paper, section 3.4): Init-CNN first, then Pose-REN on the poses that it and its own stages predict."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from poseren_ext.models import PoseREN, initialize, save
+from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from poseren_ext.training.config import TrainConfig
+from poseren_ext.training.stream import Batch, TrainStream
+from poseren_ext.training.validate import validate
+
+PHASES = ("init", "refine")
+_FIELDS = ("phase", "step", "loss", "learning_rate", "samples_per_second", "validation_mm")
+_GRADIENT_NORM = 1.0
+
+
+class Trainer:
+    """One training run in one folder: config.json, log.csv, checkpoint.safetensors, model.safetensors.
+
+    Args:
+        config: the run.
+        folder: where it is kept; made if need be.
+        resume: go on from the folder's checkpoint; on the CPU, with the same number of threads, to the same bits.
+
+    Raises:
+        FileNotFoundError: nothing to resume.
+        ValueError: the folder's checkpoint is of another configuration, or is corrupt.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, *, resume: bool = False) -> None:
+        self.config, self.folder = config, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.model = PoseREN.build(config.model())
+        initialize(self.model, fully_connected=config.fully_connected)
+        self.model.to(memory_format=torch.channels_last)  # the convolutions run twice as fast on a CPU
+        self.stream = TrainStream(config)
+        self.phase, self.step = PHASES[0], 0
+        self.optimizer = self._make_optimizer()
+        if resume:
+            self._restore(read_checkpoint(self._checkpoint_path))
+        (folder / "config.json").write_text(config.to_json() + "\n")
+
+    @property
+    def _checkpoint_path(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    def run(self) -> PoseREN:
+        """Trains to the end and writes the model; returns it in evaluation mode."""
+        while True:
+            self._run_phase()
+            if self.phase == PHASES[-1]:
+                break
+            self.model.start_from_init()
+            self.phase, self.step = PHASES[-1], 0
+            self.optimizer = self._make_optimizer()
+            self._checkpoint()
+        self.model.eval()
+        save(self.model, self.folder / "model.safetensors")
+        return self.model
+
+    def _phase_steps(self) -> int:
+        return self.config.init_steps if self.phase == "init" else self.config.refine_steps
+
+    def _run_phase(self) -> None:
+        config, steps = self.config, self._phase_steps()
+        # Both phases read one endless stream, so that the second sees frames that the first has not.
+        offset = 0 if self.phase == "init" else config.init_steps
+        running, since, counted = 0.0, time.perf_counter(), 0
+        while self.step < steps:
+            torch.manual_seed(config.seed * 1_000_003 + offset + self.step)  # dropout's, so that resuming repeats it
+            rate = self._set_rate()
+            loss = self._train_step(self.stream.batch(offset + self.step))
+            self.step += 1
+            running, counted = running + loss, counted + 1
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"loss is {loss} at {self.phase} step {self.step}; lower the learning rate")
+            last = self.step == steps
+            if last or self.step % config.log_every == 0:
+                speed = counted * config.batch / (time.perf_counter() - since)
+                row: dict[str, Any] = {"loss": running / counted, "learning_rate": rate, "samples_per_second": speed}
+                if last or self.step % config.validate_every == 0:
+                    row["validation_mm"] = " ".join(f"{error:.3f}" for error in self._validate())
+                self._log(row)
+                running, since, counted = 0.0, time.perf_counter(), 0
+            if last or self.step % config.checkpoint_every == 0:
+                self._checkpoint()
+
+    def _train_step(self, batch: Batch) -> float:
+        model, beta = self.model, self.config.loss_beta
+        crop = batch.crop.contiguous(memory_format=torch.channels_last)
+        if self.phase == "init":
+            model.init.train()
+            loss = F.smooth_l1_loss(model.init(crop), batch.pose, beta=beta)
+        else:
+            model.eval()
+            with torch.no_grad():
+                initial = model.init(crop)
+            model.backbone.train()
+            model.head.train()
+            features = model.backbone(crop)
+            pose, losses = initial, []
+            for _ in range(self.config.stages):
+                pose = model.head(features, pose.detach())
+                losses.append(F.smooth_l1_loss(pose, batch.pose, beta=beta))
+            loss = torch.stack(losses).mean()
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._trained(), _GRADIENT_NORM)
+        self.optimizer.step()
+        return loss.item()
+
+    def _trained(self) -> list[nn.Parameter]:
+        parts = [self.model.init] if self.phase == "init" else [self.model.backbone, self.model.head]
+        return [parameter for part in parts for parameter in part.parameters()]
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        config = self.config
+        weights = [p for p in self._trained() if p.dim() > 2 or (p.dim() == 2 and not self._is_bias(p))]
+        biases = [p for p in self._trained() if not any(p is w for w in weights)]
+        groups = [{"params": weights, "rate": 1.0}, {"params": biases, "rate": config.bias_rate, "weight_decay": 0.0}]
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(groups, config.learning_rate, config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+    def _is_bias(self, parameter: nn.Parameter) -> bool:
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        return names[id(parameter)].endswith("bias")
+
+    def _set_rate(self) -> float:
+        """Sets and returns this step's learning rate."""
+        config, steps = self.config, self._phase_steps()
+        rate = config.learning_rate * (1.0 if self.phase == "init" else config.refine_rate)
+        rate *= min(1.0, (self.step + 1) / max(config.warmup, 1))
+        if config.schedule == "cosine":
+            rate *= 0.5 * (1.0 + math.cos(math.pi * self.step / steps))
+        else:
+            rate *= 0.1 ** (4 * self.step // steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate"]
+        return rate
+
+    def _validate(self) -> list[float]:
+        stages = 0 if self.phase == "init" else 3
+        return validate(self.model, self.config, stages=stages, frames=self.config.validation_frames)
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, _FIELDS, restval="")
+            if new:
+                writer.writeheader()
+            numbers = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+            writer.writerow({"phase": self.phase, "step": self.step, **numbers})
+
+    def _checkpoint(self) -> None:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        state = {"config": self.config.to_json(), "phase": self.phase, "step": self.step}
+        write_checkpoint(self._checkpoint_path, Checkpoint(tensors, state))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.state["config"] != self.config.to_json():
+            raise ValueError(
+                f"{self._checkpoint_path} was written under another configuration; resume with the one in config.json, "
+                "or train in another folder"
+            )
+        self.phase, self.step = checkpoint.state["phase"], checkpoint.state["step"]
+        tensors = checkpoint.tensors
+        self.model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
+        self.optimizer = self._make_optimizer()
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".", 2)
+                slots.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
