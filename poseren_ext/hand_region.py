@@ -91,8 +91,11 @@ def _nearest_surface(mask: Mask, small: Image, area: Image, radii: tuple[float, 
 
 def _radii(mask: Mask, area: Image) -> Image:
     """For each pixel the largest disc around it inside the mask, mm; 0 outside."""
-    pixels: Image = cv2.distanceTransform(np.uint8(mask), cv2.DIST_L2, 3)
-    return pixels * np.sqrt(np.where(mask, area, 0))
+    pixels = cv2.distanceTransform(np.uint8(mask), cv2.DIST_L2, 3)
+    # A mask without an edge has no largest disc; the image's own size stands for it.
+    pixels = np.minimum(pixels, max(mask.shape))
+    radii: Image = pixels * np.sqrt(np.where(mask, area, 0))
+    return radii
 
 
 def _connected(mask: Mask, seed: Mask) -> Mask:
