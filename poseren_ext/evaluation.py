@@ -297,7 +297,10 @@ def evaluate(
         TypeError: half precision or integers.
         ValueError: other shapes, no frames, NaN or infinite joints, another number of joints than the skeleton's.
     """
-    predicted, labels = (torch.as_tensor(value) for value in (prediction, target))
+    predicted, labels = (
+        value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+        for value in (prediction, target)
+    )
     joint_errors(predicted, labels)  # the checks, before any coordinate is touched
     frames, joints = labels.shape[:2]
     if frames == 0:

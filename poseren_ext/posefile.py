@@ -39,7 +39,8 @@ def read_poses(
         path: the file.
         joints: J, where known; otherwise the first line tells.
         frames: how many lines the file must have (those of the labels it will be compared with), where known.
-        select: frames to keep, start:stop, both within the file; the others are still checked.
+        select: frames to keep, start:stop, both within the file; the others are still checked. With `frames` given, a
+            file of exactly the selected number of lines is taken to hold just those.
 
     Returns:
         float64 [N, J, 3] as stored.
@@ -64,6 +65,8 @@ def read_poses(
             raise PoseFileError(f"{path}, line 1: {values} values; expected 3 numbers u v d a joint, a multiple of 3")
         joints = values // 3
     poses = _parse(path, lines, joints)
+    if frames is not None and select is not None and len(poses) == len(range(frames)[select]):
+        return poses
     if frames is not None and len(poses) != frames:
         raise PoseFileError(
             f"{path}: {len(poses)} lines; the labels have {frames}. A prediction file has one line for every labelled "

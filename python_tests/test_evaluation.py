@@ -179,8 +179,8 @@ def test_evaluate_from_uvd_and_json_round_trip():
     camera, target = CAMERAS["msra"], hands()
     shift = torch.tensor([3.0, -4.0, 12.0], dtype=torch.float64)
     result = evaluate(
-        xyz_to_uvd(target + shift, camera).numpy(),
-        xyz_to_uvd(target, camera),
+        xyz_to_uvd(target + shift, camera).numpy()[::-1],  # a view with a negative stride is an array like any other
+        xyz_to_uvd(target, camera).flip(0),
         camera,
         skeleton=SKELETONS["msra21"],
         name="shifted",

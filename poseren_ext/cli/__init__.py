@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""The command line: `poseren COMMAND`. Each command imports what it needs when it runs, so that --help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from poseren_ext.cli.evaluate import evaluate_command
+
+app = typer.Typer(
+    name="poseren",
+    help="3D hand pose estimation from depth images: Pose-REN.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("eval")(evaluate_command)
+
+
+@app.callback()
+def _root() -> None:
+    """3D hand pose estimation from depth images: Pose-REN.
+
+    Exit status: 0 done, 1 something in the input or on the way was wrong (one line says what), 2 wrong usage,
+    130 interrupted; what was finished by then stays.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit; faults of input become one line on stderr (POSEREN_TRACEBACK=1 shows where)."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="poseren")
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        if os.environ.get("POSEREN_TRACEBACK"):
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"poseren: error: {message}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""What the commands share: a console, tables, result files."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+_WIDE = 200  # columns when no terminal says how many there are: a redirected table is not cut
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where tables and progress go; colours only on a terminal."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, best: int | None = None) -> Table:
+    """A table whose first column is text and the others numbers; the row `best` is bold."""
+    result = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        result.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for index, row in enumerate(rows):
+        result.add_row(*row, style="bold" if index == best else None)
+    return result
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as Markdown."""
+    rules = [":--", *["--:"] * (len(columns) - 1)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (columns, rules, *rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

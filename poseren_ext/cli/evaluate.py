@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""`poseren eval`: label and prediction files in, the paper's tables and figures out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from poseren_ext.evaluation import Evaluation
+    from poseren_ext.skeleton import Skeleton
+
+SKELETON_OF_DATASET = {"nyu": "nyu14", "icvl": "icvl16", "msra": "msra21", "hands17": "hands17"}
+_SHOWN_THRESHOLDS = (10.0, 20.0, 30.0, 40.0, 50.0)
+
+
+def evaluate_command(
+    gt: Annotated[Path, typer.Option("--gt", help="Label file: a line a frame, 3J numbers u v d.")],
+    pred: Annotated[
+        list[str],
+        typer.Option("--pred", help="NAME=FILE, FILE or a folder of .txt files; repeat for more systems."),
+    ],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="nyu, icvl, msra or hands17: camera, joints and names.")
+    ] = "nyu",
+    camera: Annotated[str | None, typer.Option("--camera", help="Other intrinsics: fx,fy,cx,cy in pixels.")] = None,
+    frames: Annotated[
+        str | None, typer.Option("--frames", help="Only these labelled frames, e.g. 0:2440; files may hold just them.")
+    ] = None,
+    file_format: Annotated[str, typer.Option("--format", help="What predictions hold: uvd, or xyz in mm.")] = "uvd",
+    axes: Annotated[
+        str,
+        typer.Option(
+            "--axes", help="With --format xyz: the file's axes that are x right, y down, z away; e.g. x,-y,z."
+        ),
+    ] = "x,y,z",
+    order: Annotated[
+        str | None, typer.Option("--order", help="Joints of predictions in our order: i,j,... (indices in the file).")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers; - for stdout.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write curves and bars: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Measure predictions against labels: mean 3D and 2D error, success rates, every joint.
+
+    [bold]Examples[/bold]
+
+    poseren eval --dataset nyu --gt labels.txt --pred Pose-REN=Pose-REN.txt
+
+    poseren eval --dataset icvl --gt labels.txt --pred predictions/ --plot icvl.png --json icvl.json
+
+    poseren eval --dataset msra --gt labels.txt --pred mine=xyz.txt --format xyz --axes x,-y,-z
+    """
+    from poseren_ext.cli._console import console, write_text
+    from poseren_ext.skeleton import SKELETONS
+
+    if dataset not in SKELETON_OF_DATASET:
+        raise typer.BadParameter(
+            f"{dataset!r}; expected one of {', '.join(SKELETON_OF_DATASET)}", param_hint="--dataset"
+        )
+    if file_format not in ("uvd", "xyz"):
+        raise typer.BadParameter(f"{file_format!r}; expected uvd or xyz", param_hint="--format")
+    skeleton = SKELETONS[SKELETON_OF_DATASET[dataset]]
+    results = _results(gt, pred, dataset, camera, frames, file_format, axes, order)
+    text = json.dumps({"dataset": dataset, "labels": str(gt), "systems": [asdict(one) for one in results]}, indent=1)
+    if json_file == Path("-"):
+        print(text)
+    else:
+        out = console()
+        out.print(_summary(dataset, results, skeleton))
+        out.print(_per_joint(results, skeleton))
+        if json_file is not None:
+            write_text(json_file, text + "\n")
+    if markdown is not None:
+        write_text(markdown, _markdown(dataset, results, skeleton))
+    if plot is not None:
+        _plot(plot, dataset, results, skeleton)
+
+
+def _results(
+    gt: Path,
+    pred: Sequence[str],
+    dataset: str,
+    camera_text: str | None,
+    frames: str | None,
+    file_format: str,
+    axes: str,
+    order: str | None,
+) -> list[Evaluation]:
+    """Every system's errors, the largest first, as in the paper's legends."""
+    from poseren_ext.camera import CAMERAS, Camera
+    from poseren_ext.evaluation import evaluate
+    from poseren_ext.foreign import AxesConvention, parse_order, reorder, require_plausible, xyz_file_to_uvd
+    from poseren_ext.posefile import read_poses, require_uvd
+    from poseren_ext.skeleton import SKELETONS
+
+    skeleton = SKELETONS[SKELETON_OF_DATASET[dataset]]
+    joints = len(skeleton.joints)
+    camera = Camera.parse(camera_text) if camera_text else CAMERAS[dataset]
+    select = _slice(frames)
+    convention, permutation = AxesConvention.parse(axes), parse_order(order, joints) if order else None
+    every = read_poses(gt, joints=joints)
+    size = (camera.width, camera.height)
+    if size[0] is not None and size[1] is not None:
+        require_uvd(gt, every, size[0], size[1])
+    labels = every if select is None else read_poses(gt, joints=joints, select=select)
+    results = []
+    for name, file in _systems(pred).items():
+        poses = read_poses(file, joints=joints, frames=len(every), select=select)
+        stored = poses if permutation is None else reorder(poses, permutation)
+        if file_format == "xyz":
+            poses = xyz_file_to_uvd(file, stored, camera, convention)
+        else:
+            poses = stored
+            if size[0] is not None and size[1] is not None:
+                require_uvd(file, poses, size[0], size[1])
+        require_plausible(file, stored, poses, labels, camera)
+        viewpoint = dataset == "msra"
+        results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=name, viewpoint=viewpoint))
+    return sorted(results, key=lambda one: -one.mean_3d)
+
+
+def _slice(text: str | None) -> slice | None:
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not colon or not all(part == "" or part.isdecimal() for part in (first, last)):
+        raise typer.BadParameter(f"{text!r}; expected A:B, e.g. 0:2440", param_hint="--frames")
+    return slice(int(first or 0), int(last) if last else None)
+
+
+def _systems(pred: Sequence[str]) -> dict[str, Path]:
+    """Names and files of --pred: NAME=FILE, FILE (named after itself), or a folder of .txt files."""
+    found: dict[str, Path] = {}
+    for text in pred:
+        name, equals, file = text.partition("=")
+        path = Path(file if equals else text)
+        if path.is_dir():
+            files = {one.stem: one for one in sorted(path.glob("*.txt"))}
+            if not files:
+                raise FileNotFoundError(f"{path}: no .txt file in this folder")
+        else:
+            files = {name if equals else path.stem: path}
+        for own, one in files.items():
+            if own in found:
+                raise ValueError(f"two predictions are called {own!r}: give them names with --pred NAME={one}")
+            found[own] = one
+    return found
+
+
+def _summary_rows(results: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
+    columns = ["system", "3D (mm)", "2D (px)", *(f"<= {t:.0f} mm (%)" for t in _SHOWN_THRESHOLDS), "AUC 0..80 (%)"]
+    rows = [
+        [
+            *(one.name, f"{one.mean_3d:.3f}", f"{one.mean_2d:.3f}"),
+            *(f"{one.success(t):.3f}" for t in _SHOWN_THRESHOLDS),
+            f"{one.auc:.2f}",
+        ]
+        for one in results
+    ]
+    return columns, rows
+
+
+def _joint_rows(results: Sequence[Evaluation], skeleton: Skeleton) -> tuple[list[str], list[list[str]]]:
+    from poseren_ext.plotting.curves import joint_order
+
+    rows = [[skeleton.joints[j], *(f"{one.per_joint[j]:.3f}" for one in results)] for j in joint_order(skeleton)]
+    rows.append(["mean", *(f"{one.mean_3d:.3f}" for one in results)])
+    return ["joint (mm)", *(one.name for one in results)], rows
+
+
+def _title(dataset: str, results: Sequence[Evaluation]) -> str:
+    return f"{dataset.upper()}, {results[0].frames} frames; <= t: frames whose largest joint error is within t"
+
+
+def _summary(dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> object:
+    from poseren_ext.cli._console import table
+
+    return table(_title(dataset, results), *_summary_rows(results), best=len(results) - 1)
+
+
+def _per_joint(results: Sequence[Evaluation], skeleton: Skeleton) -> object:
+    from poseren_ext.cli._console import table
+
+    return table("Mean error of each joint", *_joint_rows(results, skeleton), best=len(skeleton.joints))
+
+
+def _markdown(dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> str:
+    from poseren_ext.cli._console import markdown_table
+
+    summary, joints = markdown_table(*_summary_rows(results)), markdown_table(*_joint_rows(results, skeleton))
+    return f"{_title(dataset, results)}.\n\n{summary}\n{joints}"
+
+
+def _plot(path: Path, dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> None:
+    from poseren_ext.plotting import plot_comparison, plot_viewpoints, save
+
+    title = f"{dataset.upper()}, {results[0].frames} frames"
+    save(plot_comparison(results, skeleton=skeleton, title=title), path)
+    if results[0].viewpoint is not None:
+        save(plot_viewpoints(results, title=title), path.with_stem(f"{path.stem}-viewpoints"))
