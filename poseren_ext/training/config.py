@@ -36,7 +36,9 @@ class TrainConfig:
         loss_beta: smooth L1 is quadratic below this normalised distance (sigma s of the released code: 1 / s^2).
         optimizer, learning_rate, momentum, weight_decay: as their names say; momentum is SGD's.
         bias_rate: the biases' learning rate, as a multiple.
-        schedule: "cosine" to zero, or "step": a tenth at every quarter of a phase.
+        schedule: "trapezoid": level, then linearly to zero over the phase's last `decay`; "cosine" to zero; or "step":
+            a tenth at every quarter of a phase. With the first, a run may be lengthened while it is still level.
+        decay: fraction of a phase.
         warmup: steps over which the rate grows from zero.
         refine_rate: the second phase's learning rate, as a multiple of the first's.
         rotation: degrees, translation: crop pixels, scale: fraction, depth_shift: mm. Augmentation, uniform within
@@ -63,11 +65,12 @@ class TrainConfig:
     stages: int = 3
     loss_beta: float = 0.03
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1.2e-3
     momentum: float = 0.9
     weight_decay: float = 1e-4
     bias_rate: float = 1.0
-    schedule: Literal["cosine", "step"] = "cosine"
+    schedule: Literal["trapezoid", "cosine", "step"] = "trapezoid"
+    decay: float = 0.35
     warmup: int = 200
     refine_rate: float = 0.8
     rotation: float = 180.0
@@ -75,7 +78,7 @@ class TrainConfig:
     scale: float = 0.1
     depth_shift: float = 12.0
     chunk: int = 4096
-    reuse: int = 3
+    reuse: int = 4
     difficulty: float = 1.0
     log_every: int = 20
     validate_every: int = 500

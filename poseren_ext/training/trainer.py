@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -18,11 +19,12 @@ from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import TrainConfig
 from poseren_ext.training.stream import Batch, TrainStream
-from poseren_ext.training.validate import validate
+from poseren_ext.training.validate import Validation
 
 PHASES = ("init", "refine")
 _FIELDS = ("phase", "step", "loss", "learning_rate", "samples_per_second", "validation_mm")
 _GRADIENT_NORM = 1.0
+_MAY_CHANGE = ("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every")
 
 
 class Trainer:
@@ -46,6 +48,7 @@ class Trainer:
         initialize(self.model, fully_connected=config.fully_connected)
         self.model.to(memory_format=torch.channels_last)  # the convolutions run twice as fast on a CPU
         self.stream = TrainStream(config)
+        self.validation = Validation(config.cube, config.validation_frames)
         self.phase, self.step = PHASES[0], 0
         self.optimizer = self._make_optimizer()
         if resume:
@@ -143,7 +146,9 @@ class Trainer:
         config, steps = self.config, self._phase_steps()
         rate = config.learning_rate * (1.0 if self.phase == "init" else config.refine_rate)
         rate *= min(1.0, (self.step + 1) / max(config.warmup, 1))
-        if config.schedule == "cosine":
+        if config.schedule == "trapezoid":
+            rate *= min(1.0, (steps - self.step) / (config.decay * steps))
+        elif config.schedule == "cosine":
             rate *= 0.5 * (1.0 + math.cos(math.pi * self.step / steps))
         else:
             rate *= 0.1 ** (4 * self.step // steps)
@@ -152,8 +157,7 @@ class Trainer:
         return rate
 
     def _validate(self) -> list[float]:
-        stages = 0 if self.phase == "init" else 3
-        return validate(self.model, self.config, stages=stages, frames=self.config.validation_frames)
+        return self.validation(self.model, stages=0 if self.phase == "init" else 3)
 
     def _log(self, row: Mapping[str, Any]) -> None:
         path = self.folder / "log.csv"
@@ -173,10 +177,12 @@ class Trainer:
         write_checkpoint(self._checkpoint_path, Checkpoint(tensors, state))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.state["config"] != self.config.to_json():
+        before, now = json.loads(checkpoint.state["config"]), json.loads(self.config.to_json())
+        changed = [name for name in now if now[name] != before.get(name) and name not in _MAY_CHANGE]
+        if changed:
             raise ValueError(
-                f"{self._checkpoint_path} was written under another configuration; resume with the one in config.json, "
-                "or train in another folder"
+                f"{self._checkpoint_path} was written with another {', '.join(changed)}; resume with the configuration "
+                "in config.json, or train in another folder"
             )
         self.phase, self.step = checkpoint.state["phase"], checkpoint.state["step"]
         tensors = checkpoint.tensors

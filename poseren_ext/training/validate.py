@@ -8,7 +8,6 @@ import torch
 from poseren_ext.camera import uvd_to_xyz
 from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.models import PoseREN
-from poseren_ext.training.config import TrainConfig
 from poseren_ext.training.stream import Frames, render_frames
 
 VALIDATION_SEED = 90_001
@@ -38,8 +37,14 @@ def _to_xyz(pose: torch.Tensor, center: torch.Tensor, hands: SyntheticHands) -> 
     return uvd_to_xyz(torch.cat([uv, pose[..., 2:] * hands.cube + z], -1), camera, check=False)
 
 
-def validate(model: PoseREN, config: TrainConfig, *, stages: int, frames: int) -> list[float]:
-    """Mean joint error, mm, of the initial pose and of each stage on unseen subjects."""
-    hands = SyntheticHands(VALIDATION_SEED, "validation", cube=config.cube)
-    drawn = render_frames(hands, 0, frames)
-    return stage_errors(model, hands, drawn, stages=stages).mean((1, 2)).tolist()
+class Validation:
+    """The same unseen subjects' frames at every call: mean joint error, mm, of the initial pose and of each stage."""
+
+    def __init__(self, cube: float, frames: int) -> None:
+        self.hands = SyntheticHands(VALIDATION_SEED, "validation", cube=cube)
+        self.frames = render_frames(self.hands, 0, frames)
+
+    def __call__(self, model: PoseREN, *, stages: int) -> list[float]:
+        """[T+1] errors."""
+        errors = stage_errors(model, self.hands, self.frames, stages=stages)
+        return [float(error) for error in errors.mean((1, 2))]

@@ -16,13 +16,13 @@ from poseren_ext.data.synthetic.random import Counter
 FINGERS = ("index", "middle", "ring", "pinky")
 
 _MCP = ((25.0, 91.0, 0.0), (3.0, 95.0, -3.0), (-18.0, 88.0, -1.0), (-36.0, 77.0, 4.0))
-_CARPUS = ((11.0, 12.0, 1.0), (3.0, 13.0, -1.0), (-6.0, 12.0, -1.0), (-14.0, 11.0, 1.0))
+_CARPUS = ((13.0, 12.0, 1.0), (4.0, 13.0, -1.0), (-7.0, 12.0, -1.0), (-17.0, 11.0, 1.0))
 _FINGER_BONES = ((43.0, 25.0, 18.0), (48.0, 29.0, 19.0), (44.0, 28.0, 19.0), (34.0, 20.0, 17.0))
-_FINGER_RADII = ((10.3, 8.8, 7.8, 6.3), (10.4, 8.9, 7.9, 6.4), (9.8, 8.4, 7.4, 6.1), (8.6, 7.4, 6.5, 5.4))
-_METACARPAL_RADII = ((13.0, 11.0), (13.0, 11.0), (12.5, 10.6), (12.0, 9.8))
+_FINGER_RADII = ((11.2, 9.8, 8.8, 7.4), (11.4, 9.9, 8.9, 7.5), (10.8, 9.3, 8.4, 7.2), (9.7, 8.3, 7.4, 6.4))
+_METACARPAL_RADII = ((14.5, 12.3), (14.5, 12.5), (14.0, 12.0), (13.5, 11.3))
 _THUMB_CMC = (19.0, 20.0, 7.0)
 _THUMB_BONES = (46.0, 33.0, 21.0)
-_THUMB_RADII = (15.0, 11.8, 9.7, 7.4)
+_THUMB_RADII = (15.5, 12.6, 10.7, 8.6)
 _SPLAY = (5.0, 0.0, -5.0, -11.0)  # degrees, rest direction of each finger in the palm's plane
 _ROLL = (-3.0, 2.0, 7.0, 12.0)  # degrees, flexing fingers converge on the scaphoid
 
@@ -70,7 +70,7 @@ def sample_anatomy(subjects: torch.Tensor, size_range: float = 0.15) -> Anatomy:
         return torch.tensor(values, device=device, dtype=torch.float32)
 
     scale = vary("size", 1, size_range)
-    girth = vary("girth", 1, 0.10)
+    girth = vary("girth", 1, 0.13)
     width = vary("width", 1, 0.07)
     stretch = torch.cat([width, vary("palm", 1, 0.04), torch.ones_like(width)], 1)[:, None, :] * scale[:, :, None]
     jitter = rng.uniform("knuckle", 12, -1.5, 1.5).view(B, 4, 3)

@@ -85,7 +85,7 @@ def _between(p: torch.Tensor, q: torch.Tensor, s: float) -> torch.Tensor:
 
 
 def hand_cones(hand: Anatomy, joints: torch.Tensor, angles: torch.Tensor, forearm: torch.Tensor) -> Cones:
-    """The surface of posed hands as 33 round cones in the hand frame.
+    """The surface of posed hands as 37 round cones in the hand frame.
 
     Args:
         hand: B subjects.
@@ -108,18 +108,20 @@ def hand_cones(hand: Anatomy, joints: torch.Tensor, angles: torch.Tensor, forear
         for k in range(3):
             add(finger[:, f, k], finger[:, f, k + 1], hand.radii[:, f, k], hand.radii[:, f, k + 1])
         add(hand.carpus[:, f], hand.mcp[:, f], hand.metacarpal_radii[:, f, 0], hand.metacarpal_radii[:, f, 1])
-    for f in range(3):  # the webs between neighbouring fingers, a little beyond the knuckles
-        add(hand.mcp[:, f], hand.mcp[:, f + 1], 10.0, 10.0)
-        left, right = (_between(finger[:, g, 0], finger[:, g, 1], 0.27) for g in (f, f + 1))
-        add(left, right, 6.5, 6.5)
+    for f in range(3):  # the palm's front edge and the webs between neighbouring fingers
+        add(hand.mcp[:, f], hand.mcp[:, f + 1], 11.5, 11.5)
+        for reach, radius in ((0.22, 10.0), (0.42, 7.5)):
+            left, right = (_between(finger[:, g, 0], finger[:, g, 1], reach) for g in (f, f + 1))
+            add(left, right, radius, radius)
     thumb = joints[:, 17:21]
     for k in range(3):
         add(thumb[:, k], thumb[:, k + 1], hand.thumb_radii[:, k], hand.thumb_radii[:, k + 1])
-    add(_between(thumb[:, 0], thumb[:, 1], 0.55), _between(hand.carpus[:, 0], hand.mcp[:, 0], 0.45), 12.0, 9.5)
-    add(_between(thumb[:, 0], thumb[:, 1], 0.85), _between(hand.carpus[:, 0], hand.mcp[:, 0], 0.70), 7.0, 7.5)
-    add(at(6.0, 20.0, 5.0), _between(thumb[:, 0], thumb[:, 1], 0.5), 13.0, 13.5)  # thenar muscle
-    add(at(-16.0, 14.0, 4.0), _between(hand.carpus[:, 3], hand.mcp[:, 3], 0.75), 13.5, 11.5)  # hypothenar muscle
-    add(at(-4.0, 22.0, 0.0), _between(hand.mcp[:, 1], hand.mcp[:, 2], 0.5) * 0.85, 14.0, 12.0)  # palm
+    add(_between(thumb[:, 0], thumb[:, 1], 0.55), _between(hand.carpus[:, 0], hand.mcp[:, 0], 0.45), 13.0, 11.0)
+    add(_between(thumb[:, 0], thumb[:, 1], 0.85), _between(hand.carpus[:, 0], hand.mcp[:, 0], 0.72), 8.5, 9.0)
+    add(at(11.0, 11.0, 9.0), _between(thumb[:, 0], thumb[:, 1], 0.6), 15.0, 14.5)  # thenar muscle
+    side = at(-5.0, 0.0, 8.0)
+    add(at(-20.0, 9.0, 8.0), _between(hand.carpus[:, 3], hand.mcp[:, 3], 0.75) + side, 14.5, 12.5)  # hypothenar muscle
+    add(at(-3.0, 20.0, 2.0), _between(hand.mcp[:, 1], hand.mcp[:, 2], 0.5) * 0.85, 15.0, 13.5)  # palm
     _add_forearm(add, at, angles, forearm)
     a, b, ra, rb = (torch.stack(list(column), 1) for column in zip(*parts, strict=True))
     return Cones(a, b, ra, rb)
@@ -134,4 +136,4 @@ def _add_forearm(add: object, at: object, angles: torch.Tensor, length: torch.Te
         near = at(9.5 * side, 0.0, 0.0)  # type: ignore[operator]
         far = length[:, None] * back + at(0.0, 0.0, 0.0) - side * across * (11.0 + 0.03 * length[:, None])  # type: ignore[operator]
         add(near, far, 18.0, 19.0 + 0.035 * length)  # type: ignore[operator]
-        add(near, at(9.0 * side, 14.0, 0.0), 17.5, 15.5)  # type: ignore[operator]
+        add(near, at(10.0 * side, 13.0, 2.0), 18.0, 16.5)  # type: ignore[operator]

@@ -80,11 +80,14 @@ def sample_scene(rng: Counter, split: str, difficulty: float = 1.0, subject: tor
         subject = first + rng.integer("subject", 1, count)[:, 0]
     tilt = math.radians(60.0) * difficulty
     turn = torch.cat([rng.uniform("roll", 1, -math.pi, math.pi), rng.uniform("tilt", 2, -tilt, tilt)], 1)
+    # A stub always; a long forearm only where it does not come at the camera and hide the hand.
+    long = (turn[:, 1] / math.radians(25.0) + 1.0).clamp(0.0, 1.0)
+    length = rng.uniform("forearm", 2)
     return Scene(
         subject=subject,
         angles=sample_angles(rng),
         turn=turn,
         slope=rng.uniform("slopexy", 2, -1.0, 1.0) * turn.new_tensor([0.40, 0.28]),
         depth=rng.uniform("depth", 1, 350.0, 1000.0)[:, 0],
-        forearm=20.0 + 230.0 * rng.uniform("forearm", 1)[:, 0] ** 1.5,
+        forearm=20.0 + 90.0 * length[:, 0] + 160.0 * long * length[:, 1] ** 2,
     )

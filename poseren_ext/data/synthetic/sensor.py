@@ -30,7 +30,7 @@ class Sensor:
 
     noise: tuple[float, float] = (0.3, 2.0)
     step: tuple[float, float] = (0.2, 3.0)
-    ragged: tuple[float, float] = (0.0, 0.6)
+    ragged: tuple[float, float] = (0.0, 0.5)
     dropout: tuple[float, float] = (0.0, 0.8)
     holes: float = 0.25
     background: tuple[float, float, float] = (0.45, 0.25, 0.30)
