@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+# For the tests: the same ops and CUDA kernels as a library of their own, compiled by the host compiler and run by
+# csrc/hostsim on CPU tensors, as torch.ops.poseren_hostsim.
+find_package(Threads REQUIRED)
+file(GLOB hostsim_sources CONFIGURE_DEPENDS csrc/hostsim/*.cpp)
+add_library(hostsim STATIC ${hostsim_sources})
+target_include_directories(hostsim PUBLIC csrc)
+target_link_libraries(hostsim PUBLIC Threads::Threads)
+# Whatever checks the kernels must not check the runtime: it moves stacks about and fills every thread's memory.
+target_compile_options(hostsim PRIVATE -Wall -Wextra -O2 -g -fno-sanitize=all)
+
+add_library(poseren_hostsim SHARED ${op_sources})
+foreach(source IN LISTS cuda_sources)
+  # CMake would give a .cu file to nvcc: a source has one language in all targets.
+  cmake_path(GET source STEM name)
+  set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/hostsim/${name}.cpp)
+  file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${source}\"\n")
+  target_sources(poseren_hostsim PRIVATE ${wrapper})
+endforeach()
+target_compile_definitions(poseren_hostsim PRIVATE POSEREN_HOSTSIM)
+target_compile_options(poseren_hostsim PRIVATE -g)
+target_link_libraries(poseren_hostsim PRIVATE poseren_flags torch_stable hostsim)
+set_target_properties(poseren_hostsim PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN;$ORIGIN/../torch/lib")
+install(TARGETS poseren_hostsim LIBRARY DESTINATION poseren_ext)

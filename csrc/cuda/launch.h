@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+// Everything that a kernel file needs of CUDA, and the only place that launches. nvcc gives the real thing; a host
+// compiler gives hostsim, which runs the same kernels on a CPU.
+//
+//   __global__ void scale(float* x, int64_t n, float by) {  // x: [n]
+//     SHARED(tile, float[256]);
+//     ...
+//   }
+//   launch<scale>({.grid = blocks(n, 256), .block = 256, .stream = stream}, x, n, 2.0f);
+#pragma once
+
+#ifdef __CUDACC__
+#include <cooperative_groups.h>
+#include <cuda_runtime.h>
+#else
+#include "hostsim/cuda_names.h"
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+// SHARED(tile, float[8][32]) declares a block's variable `tile`; DYNAMIC_SHARED(float, tile) the launch's `shared`
+// bytes as a pointer, one a kernel.
+#ifdef __CUDACC__
+#define SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
+#define DYNAMIC_SHARED(T, name)                                         \
+  extern __shared__ __align__(16) unsigned char dynamic_shared_bytes[]; \
+  T* const name = reinterpret_cast<T*>(dynamic_shared_bytes)
+#else
+#define SHARED(name, ...) auto& name = ::hostsim::static_shared<std::type_identity_t<__VA_ARGS__>, decltype([] {})>()
+#define DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(::hostsim::dynamic_shared_bytes())
+#endif
+
+namespace poseren::cuda {
+
+struct Launch {
+  dim3 grid, block;
+  size_t shared = 0;  // bytes of dynamic shared memory
+  void* stream = nullptr;
+  bool cooperative = false;  // all blocks run at once, so that they can meet at grid_barrier
+};
+
+namespace detail {
+
+// "pool", from __PRETTY_FUNCTION__ of a function whose template argument is the kernel: "... [with auto kKernel =
+// poseren::cuda::{anonymous}::pool<float>; ...]" and the like.
+inline std::string kernel_name(std::string pretty) {
+  constexpr const char* mark = "kKernel = ";
+  pretty.erase(0, pretty.find(mark) + std::char_traits<char>::length(mark));
+  pretty.erase(pretty.find_first_of("<;]"));
+  return pretty.substr(pretty.find_last_of(":&") + 1);
+}
+
+}  // namespace detail
+
+#ifdef __CUDACC__
+
+__device__ inline void grid_barrier() {
+  cooperative_groups::this_grid().sync();
+}
+
+namespace detail {
+
+inline void check(cudaError_t status, const char* pretty_function) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // or the next call, which may be anyone's, reports it again
+  std::string message = kernel_name(pretty_function) + ": " + cudaGetErrorString(status);
+  if (status == cudaErrorNoKernelImageForDevice)
+    message += "; rebuild with this GPU's compute capability in CMAKE_CUDA_ARCHITECTURES";
+  throw std::runtime_error("CUDA kernel " + message);
+}
+
+inline constexpr size_t kSharedWithoutOptIn = 48 * 1024;
+
+template <class... P>
+cudaError_t start(const Launch& at, void (*kernel)(P...), std::type_identity_t<P>... args) {
+  if (at.shared > kSharedWithoutOptIn) {
+    const auto status =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(at.shared));
+    if (status != cudaSuccess) return status;
+  }
+  cudaLaunchAttribute cooperative{};
+  cooperative.id = cudaLaunchAttributeCooperative;
+  cooperative.val.cooperative = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = at.grid;
+  config.blockDim = at.block;
+  config.dynamicSmemBytes = at.shared;
+  config.stream = static_cast<cudaStream_t>(at.stream);
+  config.attrs = &cooperative;
+  config.numAttrs = at.cooperative ? 1 : 0;
+  return cudaLaunchKernelEx(&config, kernel, args...);
+}
+
+}  // namespace detail
+
+// How many blocks a cooperative grid of this kernel can have on the current device.
+template <auto kKernel>
+int co_resident_blocks(int block, size_t shared) {
+  int device = 0, multiprocessors = 0, each = 0;
+  detail::check(cudaGetDevice(&device), __PRETTY_FUNCTION__);
+  detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), __PRETTY_FUNCTION__);
+  if (shared > detail::kSharedWithoutOptIn)
+    detail::check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+                  __PRETTY_FUNCTION__);
+  detail::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kKernel, block, shared), __PRETTY_FUNCTION__);
+  return multiprocessors * each;
+}
+
+// Starts the kernel; an empty grid is no work. Throws std::runtime_error when CUDA refuses.
+template <auto kKernel, class... Args>
+void launch(const Launch& at, const Args&... args) {
+  if (at.grid.x && at.grid.y && at.grid.z) detail::check(detail::start(at, kKernel, args...), __PRETTY_FUNCTION__);
+}
+
+#else
+
+inline void grid_barrier(HOSTSIM_SITE) {
+  hostsim::grid_barrier(site);
+}
+
+namespace detail {
+
+template <class... P>
+void start(const std::string& name, const Launch& at, void (*kernel)(P...), std::type_identity_t<P>... args) {
+  auto call = [&] { kernel(args...); };
+  hostsim::launch_threads(
+      name, {at.grid, at.block, at.shared, at.cooperative}, [](void* p) { (*static_cast<decltype(call)*>(p))(); },
+      &call);
+}
+
+}  // namespace detail
+
+template <auto kKernel>
+int co_resident_blocks(int, size_t) {
+  return hostsim::settings().multiprocessors;
+}
+
+template <auto kKernel, class... Args>
+void launch(const Launch& at, const Args&... args) {
+  if (at.grid.x && at.grid.y && at.grid.z)
+    detail::start(detail::kernel_name(__PRETTY_FUNCTION__), at, kKernel, args...);
+}
+
+#endif
+
+// Blocks of `size` threads that cover n items, as far as a grid can: kernels stride over the rest.
+inline unsigned blocks(int64_t n, int size) {
+  const int64_t count = (n + size - 1) / size;
+  return static_cast<unsigned>(count < 0x7fffffff ? count : 0x7fffffff);
+}
+
+}  // namespace poseren::cuda
