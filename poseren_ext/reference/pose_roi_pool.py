@@ -177,7 +177,7 @@ def _bin_cells(first: Tensor, last: Tensor, P: int, size: int) -> tuple[Tensor, 
 def _gather_cells(features: Tensor, cells: Tensor) -> Tensor:
     """Features [B, C, H, W] at the flat cells [B, ...]: [B, C, ...]."""
     B, C = features.shape[:2]
-    index = cells.reshape(B, 1, -1).expand(B, C, -1)
+    index = cells.flatten(1)[:, None].expand(-1, C, -1)
     return features.flatten(2).gather(2, index).reshape(B, C, *cells.shape[1:])
 
 
