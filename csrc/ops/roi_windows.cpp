@@ -3,6 +3,7 @@
 
 #include "cuda/roi_windows.h"
 #include "ops/device.h"
+#include "ops/roi.h"
 
 namespace poseren::ops {
 
@@ -18,7 +19,7 @@ Tensor roi_windows(Tensor pose, std::vector<int64_t> joints, int64_t image_size,
   body.num_joints = pose.size(1);
   body.num_axes = pose.size(2);
   body.joints = joint_list(op, joints, body.num_joints);
-  body.geometry = {static_cast<float>(image_size), static_cast<float>(roi_size), static_cast<float>(spatial_scale)};
+  body.geometry = roi_geometry(op, image_size, roi_size, spatial_scale);
   On<Queue> device(pose);
   Tensor windows = torch::stable::new_empty(pose, {body.batch, body.joints.count, 4}, ScalarType::Int);
   body.pose = data<const float>(pose);

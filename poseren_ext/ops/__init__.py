@@ -7,3 +7,6 @@ PyTorch are in ``poseren_ext.reference``.
 """
 
 from poseren_ext.ops import _native  # noqa: F401  loads the compiled ops
+from poseren_ext.ops.roi import pose_roi_pool, roi_windows
+
+__all__ = ["pose_roi_pool", "roi_windows"]

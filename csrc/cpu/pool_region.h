@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+// One region of one sample, all channels: what pose_roi_pool does for many and the cascade for those that moved.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "core/pose_roi_pool.h"
+
+namespace poseren::cpu {
+
+// Calls body(std::integral_constant<int64_t, P>): P is known to the compiler for the published sizes, 0 for others.
+template <class Body>
+void with_known_size(int64_t bins, const Body& body) {
+  if (bins == 7)
+    body(std::integral_constant<int64_t, 7>{});
+  else if (bins == 6)
+    body(std::integral_constant<int64_t, 6>{});
+  else
+    body(std::integral_constant<int64_t, 0>{});
+}
+
+// The window [P, P] of every channel; what lies outside the map is 0.
+template <int64_t kBins, class T>
+void crop_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
+  const int64_t bins = kBins ? kBins : p.bins;
+  const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, bins);
+  const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, bins);
+  const T* corner = map + w.y0 * s.row + w.x0 * s.column;
+  if (rows < bins || columns < bins) std::memset(region, 0, p.channels * bins * bins * sizeof(T));
+  for (int64_t c = 0; c < p.channels; c++, region += bins * bins) {
+    for (int64_t y = 0; y < rows; y++) {
+      const T* row = corner + c * s.channel + y * s.row;
+      T* out = region + y * bins;
+      if (s.column != 1)
+        for (int64_t x = 0; x < columns; x++) out[x] = row[x * s.column];
+      else if (kBins && columns == kBins)
+        std::memcpy(out, row, kBins * sizeof(T));
+      else
+        std::memcpy(out, row, columns * sizeof(T));
+    }
+  }
+}
+
+template <class T>
+void max_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
+  if (is_crop(w, p.bins)) return with_known_size(p.bins, [&](auto bins) { crop_region<bins()>(p, s, map, w, region); });
+  for (int64_t c = 0; c < p.channels; c++) {
+    const T* plane = map + c * s.channel;
+    for (int64_t by = 0; by < p.bins; by++) {
+      const Span rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
+      for (int64_t bx = 0; bx < p.bins; bx++) {
+        const Cell cell = max_cell(plane, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
+        if (cell.row < 0)
+          store(region++, 0);
+        else
+          *region++ = plane[cell.row * s.row + cell.column * s.column];
+      }
+    }
+  }
+}
+
+// A region's samples along one axis, P * samples of them, and the cells that they touch.
+template <class Weight>
+struct AxisTaps {
+  std::vector<Tap<Weight>> taps;
+  int64_t low, high;  // touched cells: low <= i < high
+
+  template <class Position>
+  void place(const RegionPool& p, Position center, int64_t size) {
+    const SampleGrid<Position> grid = sample_grid(p, center);
+    taps.resize(p.bins * p.samples);
+    low = size;
+    high = 0;
+    for (int64_t i = 0; i < p.bins * p.samples; i++) {
+      const Tap<Weight>& tap = taps[i] = sample_tap<Weight>(grid, i, size);
+      if (!tap.inside) continue;
+      low = std::min(low, tap.low);
+      high = std::max(high, tap.high + 1);
+    }
+  }
+};
+
+// RoI align is separable: rows of samples are blended down to one line of the map's columns, then along it.
+template <class T>
+struct AlignTaps {
+  using Weight = Accumulator<T>;
+  AxisTaps<Weight> x, y;
+  std::vector<Weight> line;  // [W]
+
+  template <class Position>
+  void place(const RegionPool& p, const Position* joint) {  // x, y of a normalised joint
+    x.place(p, joint[0], p.width);
+    y.place(p, joint[1], p.height);
+    line.resize(p.width);
+  }
+
+  // Bin row `by` of a plane as a line: the sum over its samples.
+  void blend_rows(const RegionPool& p, const MapStrides& s, const T* plane, int64_t by) {
+    for (int64_t column = x.low; column < x.high; column++) line[column] = 0;
+    for (int64_t i = by * p.samples; i < (by + 1) * p.samples; i++) {
+      const Tap<Weight>& tap = y.taps[i];
+      if (!tap.inside) continue;
+      const T* low = plane + tap.low * s.row;
+      const T* high = plane + tap.high * s.row;
+      for (int64_t column = x.low; column < x.high; column++)
+        line[column] += (1 - tap.weight) * load(low + column * s.column) + tap.weight * load(high + column * s.column);
+    }
+  }
+};
+
+template <class T>
+void align_region(const RegionPool& p, const MapStrides& s, const T* map, AlignTaps<T>& taps, T* region) {  // [C, P, P]
+  const Accumulator<T> share = Accumulator<T>(1) / static_cast<Accumulator<T>>(p.samples * p.samples);
+  for (int64_t c = 0; c < p.channels; c++) {
+    for (int64_t by = 0; by < p.bins; by++) {
+      taps.blend_rows(p, s, map + c * s.channel, by);
+      for (int64_t bx = 0; bx < p.bins; bx++) {
+        Accumulator<T> sum = 0;
+        for (int64_t i = bx * p.samples; i < (bx + 1) * p.samples; i++) {
+          const auto& tap = taps.x.taps[i];
+          if (tap.inside) sum += (1 - tap.weight) * taps.line[tap.low] + tap.weight * taps.line[tap.high];
+        }
+        store(region++, sum * share);
+      }
+    }
+  }
+}
+
+// What a joint that is nowhere sees.
+template <class T>
+void nowhere_region(const RegionPool& p, T* region) {  // [C, P, P]
+  T nan;
+  store(&nan, std::numeric_limits<Accumulator<T>>::quiet_NaN());
+  std::fill_n(region, p.channels * p.bins * p.bins, nan);
+}
+
+}  // namespace poseren::cpu

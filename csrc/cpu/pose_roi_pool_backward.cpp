@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+// Gradients of pose_roi_pool. A thread owns whole planes of the features' gradient, or whole samples of the pose's, and
+// goes through what falls on them in one order: the same bits for any number of threads.
+#include "cpu/parallel.h"
+#include "cpu/pool_region.h"
+#include "cpu/pose_roi_pool.h"
+
+namespace poseren::cpu {
+namespace {
+
+constexpr int64_t kPlanesPerThread = 16;
+
+// The gradient of one plane, summed in full precision: dense, whatever the tensor's layout.
+template <class T>
+struct PlaneSum {
+  std::vector<Accumulator<T>> sum;  // [H, W]
+
+  void clear(const RegionPool& p) { sum.assign(p.height * p.width, 0); }
+
+  void write(const RegionPool& p, const MapStrides& s, T* plane) const {
+    const Accumulator<T>* value = sum.data();
+    for (int64_t y = 0; y < p.height; y++)
+      for (int64_t x = 0; x < p.width; x++) store(plane + y * s.row + x * s.column, *value++);
+  }
+};
+
+template <int64_t kBins, class T>
+void add_crop(const RegionPool& p, const Window& w, const T* grad, PlaneSum<T>& plane) {  // grad: [P, P]
+  const int64_t bins = kBins ? kBins : p.bins;
+  const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, bins);
+  const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, bins);
+  Accumulator<T>* corner = plane.sum.data() + w.y0 * p.width + w.x0;
+  for (int64_t y = 0; y < rows; y++) {
+    Accumulator<T>* sum = corner + y * p.width;
+    const T* row = grad + y * bins;
+    if (kBins && columns == kBins)
+      for (int64_t x = 0; x < kBins; x++) sum[x] += load(row + x);
+    else
+      for (int64_t x = 0; x < columns; x++) sum[x] += load(row + x);
+  }
+}
+
+template <class T>
+void add_max(const RegionPool& p, const MapStrides& s, const T* features, const Window& w, const T* grad,
+             PlaneSum<T>& plane) {  // features: [H, W], grad: [P, P]
+  if (is_crop(w, p.bins)) return with_known_size(p.bins, [&](auto bins) { add_crop<bins()>(p, w, grad, plane); });
+  for (int64_t by = 0; by < p.bins; by++) {
+    const Span rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
+    for (int64_t bx = 0; bx < p.bins; bx++, grad++) {
+      const Cell cell = max_cell(features, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
+      if (cell.row >= 0) plane.sum[cell.row * p.width + cell.column] += load(grad);
+    }
+  }
+}
+
+template <class T>
+void add_align(const RegionPool& p, AlignTaps<T>& taps, const T* grad, PlaneSum<T>& plane) {  // grad: [P, P]
+  using Sum = Accumulator<T>;
+  const Sum share = Sum(1) / static_cast<Sum>(p.samples * p.samples);
+  std::vector<Sum>& line = taps.line;
+  for (int64_t by = 0; by < p.bins; by++) {
+    for (int64_t column = taps.x.low; column < taps.x.high; column++) line[column] = 0;
+    for (int64_t i = 0; i < p.bins * p.samples; i++) {
+      const auto& tap = taps.x.taps[i];
+      if (!tap.inside) continue;
+      const Sum value = load(grad + by * p.bins + i / p.samples) * share;
+      line[tap.low] += (1 - tap.weight) * value;
+      line[tap.high] += tap.weight * value;
+    }
+    for (int64_t i = by * p.samples; i < (by + 1) * p.samples; i++) {
+      const auto& tap = taps.y.taps[i];
+      if (!tap.inside) continue;
+      Sum* low = plane.sum.data() + tap.low * p.width;
+      Sum* high = plane.sum.data() + tap.high * p.width;
+      for (int64_t column = taps.x.low; column < taps.x.high; column++) {
+        low[column] += (1 - tap.weight) * line[column];
+        high[column] += tap.weight * line[column];
+      }
+    }
+  }
+}
+
+// Where the regions of one sample look; kept from plane to plane.
+template <class T>
+struct SampleRegions {
+  int64_t sample = -1;
+  std::vector<Window> windows;     // [M]
+  std::vector<AlignTaps<T>> taps;  // [M]
+
+  template <class Position>
+  void look(const RegionPool& p, const Position* pose, int64_t at) {
+    if (at == sample) return;
+    sample = at;
+    windows.resize(p.joints.count);
+    taps.resize(p.align ? p.joints.count : 0);
+    for (int64_t m = 0; m < p.joints.count; m++) {
+      windows[m] = region_window(p, pose, sample, m);
+      if (p.align && !is_nowhere(windows[m])) taps[m].place(p, pose + joint_offset(p, sample, m));
+    }
+  }
+};
+
+template <class T, class Position>
+void feature_grad(const PoseRoiPoolFeatureGrad& op) {
+  const RegionPool& p = op.pool;
+  const T* features = static_cast<const T*>(op.features);
+  const T* grad = static_cast<const T*>(op.grad);
+  T* feature_grad = static_cast<T*>(op.feature_grad);
+  parallel_ranges(p.batch * p.channels, kPlanesPerThread, [&](int64_t begin, int64_t end) {
+    SampleRegions<T> regions;
+    PlaneSum<T> plane;
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t sample = i / p.channels, c = i % p.channels;
+      regions.look(p, static_cast<const Position*>(op.pose), sample);
+      plane.clear(p);
+      for (int64_t m = 0; m < p.joints.count; m++) {
+        if (is_nowhere(regions.windows[m])) continue;
+        const T* region = grad + ((sample * p.joints.count + m) * p.channels + c) * p.bins * p.bins;
+        if (p.align)
+          add_align(p, regions.taps[m], region, plane);
+        else
+          add_max(p, op.strides, features + sample * op.strides.sample + c * op.strides.channel, regions.windows[m],
+                  region, plane);
+      }
+      plane.write(p, op.grad_strides, feature_grad + sample * op.grad_strides.sample + c * op.grad_strides.channel);
+    }
+  });
+}
+
+struct Slope {
+  double x, y;  // per cell that the samples move
+};
+
+// How a weighted sum of a region's bins, weights grad [C, P, P], changes when the region moves.
+template <class T>
+Slope region_slope(const RegionPool& p, const MapStrides& s, const T* map, const AlignTaps<T>& taps, const T* grad) {
+  const auto at = [&](const T* row, int64_t column) { return static_cast<double>(load(row + column * s.column)); };
+  Slope slope{0, 0};
+  for (int64_t c = 0; c < p.channels; c++, map += s.channel, grad += p.bins * p.bins) {
+    for (int64_t iy = 0; iy < p.bins * p.samples; iy++) {
+      const auto& ty = taps.y.taps[iy];
+      if (!ty.inside) continue;
+      const T* low = map + ty.low * s.row;
+      const T* high = map + ty.high * s.row;
+      for (int64_t ix = 0; ix < p.bins * p.samples; ix++) {
+        const auto& tx = taps.x.taps[ix];
+        if (!tx.inside) continue;
+        const double left = at(high, tx.low) - at(low, tx.low), right = at(high, tx.high) - at(low, tx.high);
+        const double top = at(low, tx.high) - at(low, tx.low), bottom = at(high, tx.high) - at(high, tx.low);
+        const double g = load(grad + (iy / p.samples) * p.bins + ix / p.samples);
+        if (tx.moves) slope.x += g * ((1 - ty.weight) * top + ty.weight * bottom);
+        if (ty.moves) slope.y += g * ((1 - tx.weight) * left + tx.weight * right);
+      }
+    }
+  }
+  return slope;
+}
+
+template <class T, class Position>
+void pose_grad(const PoseRoiPoolPoseGrad& op) {
+  const RegionPool& p = op.pool;
+  const T* features = static_cast<const T*>(op.features);
+  const T* grad = static_cast<const T*>(op.grad);
+  const Position* pose = static_cast<const Position*>(op.pose);
+  const double unit = static_cast<double>(cells_per_unit(p.geometry)) / static_cast<double>(p.samples * p.samples);
+  parallel_ranges(p.batch, 1, [&](int64_t begin, int64_t end) {
+    SampleRegions<T> regions;
+    std::vector<Slope> joint(p.num_joints);
+    for (int64_t sample = begin; sample < end; sample++) {
+      regions.look(p, pose, sample);
+      joint.assign(p.num_joints, {0, 0});
+      for (int64_t m = 0; m < p.joints.count; m++) {
+        if (is_nowhere(regions.windows[m])) continue;
+        const T* region = grad + (sample * p.joints.count + m) * p.channels * p.bins * p.bins;
+        const Slope slope = region_slope(p, op.strides, features + sample * op.strides.sample, regions.taps[m], region);
+        joint[p.joints.joint[m]].x += slope.x;
+        joint[p.joints.joint[m]].y += slope.y;
+      }
+      Position* out = static_cast<Position*>(op.pose_grad) + sample * p.num_joints * p.num_axes;
+      std::fill_n(out, p.num_joints * p.num_axes, Position(0));
+      for (int64_t j = 0; j < p.num_joints; j++, out += p.num_axes) {
+        out[0] = static_cast<Position>(joint[j].x * unit);
+        out[1] = static_cast<Position>(joint[j].y * unit);
+      }
+    }
+  });
+}
+
+template <class Op, class Call>
+void visit_types(const Op& op, const Call& call) {
+  visit_features(op.pool.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    op.pool.pose_dtype == DType::f64 ? call(Type<T>{}, Type<double>{}) : call(Type<T>{}, Type<float>{});
+  });
+}
+
+}  // namespace
+
+void run(const PoseRoiPoolFeatureGrad& op, Queue) {
+  visit_types(op, [&](auto t, auto position) {
+    feature_grad<typename decltype(t)::type, typename decltype(position)::type>(op);
+  });
+}
+
+void run(const PoseRoiPoolPoseGrad& op, Queue) {
+  visit_types(
+      op, [&](auto t, auto position) { pose_grad<typename decltype(t)::type, typename decltype(position)::type>(op); });
+}
+
+}  // namespace poseren::cpu

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""Where guided joints look, and what they see there (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poseren_ext.ops import _native
+from poseren_ext.ops._validate import FLOATING, add_batch, check_devices, check_tensor, choice, positive, whole
+
+MOST_JOINTS = 128
+"""Guided joints that one call takes."""
+
+
+def roi_windows(
+    pose: Tensor, joints: Sequence[int], *, image_size: int = 96, roi_size: int = 48, spatial_scale: float = 0.125
+) -> Tensor:
+    """Feature-map windows around guided joints (paper, section 3.2, equations 3 and 4).
+
+    In float32 and in this order: ``x1 = (x+1)*S/2 - r/2``, ``x2 = (x+1)*S/2 + r/2``; if ``x1 < 0``: ``x1 = 0``,
+    ``x2 = r``; then if ``x2 >= S-1``: ``x2 = S-1``, ``x1 = S-1-r``; ``first = round(x1*s)``, ``last = round(x2*s)``,
+    half away from zero. Only x and y decide. Not differentiable.
+
+    Args:
+        pose: normalised joints [B, J, >=2] or [J, >=2], floating-point; x and y in [-1, 1] span the depth crop.
+        joints: M indices into J, 1 to 128 of them.
+        image_size: side S of the depth crop, pixels.
+        roi_size: side r of a window, pixels.
+        spatial_scale: feature cells per crop pixel, s.
+
+    Returns:
+        int32 [B, M, 4] (or [M, 4]): first column, first row, last column, last row, inclusive. A joint that is NaN,
+        infinite or 1e6 and more in size has -1 everywhere. The last cell may lie one beyond the map, as in the
+        published system.
+
+    Raises:
+        TypeError: pose is not a floating-point tensor, or a number is not one.
+        ValueError: a shape that is not [B, J, >=2], an index outside J, a window larger than the crop.
+    """
+    rows, batched = _pose(pose)
+    windows: Tensor = _native.ops.roi_windows(
+        rows.detach().float(), guided_joints(joints, rows), *window_geometry(image_size, roi_size, spatial_scale)
+    )
+    return windows if batched else windows[0]
+
+
+def pose_roi_pool(
+    features: Tensor,
+    pose: Tensor,
+    joints: Sequence[int],
+    *,
+    output_size: int = 7,
+    image_size: int = 96,
+    roi_size: int = 48,
+    spatial_scale: float = 0.125,
+    mode: Literal["max", "align"] = "max",
+    sampling_ratio: int = 2,
+) -> Tensor:
+    """Regions of a feature map around guided joints (paper, section 3.2).
+
+    ``"max"``: RoI max pooling of the window of :func:`roi_windows`. Bin p of an axis covers the cells
+    ``[first + floor(p*h/P), first + ceil((p+1)*h/P))`` with ``h = last - first + 1``, clipped to the map; an empty bin
+    is 0, a NaN in a bin gives NaN, the gradient goes to the first of equal maxima in row-major order.
+    ``"align"``: RoI align of the continuous window ``((p+1)*S/2 -+ r/2)*s - 0.5`` around the joint (cell centres at
+    whole numbers, ``aligned=True``), not moved inside the crop; each bin is the mean of sampling_ratio^2 bilinear
+    samples; a sample more than one cell outside the map is 0, one nearer to it is moved onto it.
+    In both modes a joint that is nowhere (see :func:`roi_windows`) has a NaN region and no gradient; nothing is read.
+
+    Differentiable once: in the features, and in mode "align" in the pose. Gradients are sums in one fixed order, the
+    same bits for any number of threads.
+
+    Args:
+        features: [B, C, H, W] or [C, H, W], floating-point, of any memory layout.
+        pose: normalised joints [B, J, >=2] or [J, >=2]. "max" looks at it in float32, "align" in float32 or, if it is
+            float64, in float64: never in the features' type.
+        joints: M indices into J, 1 to 128 of them.
+        output_size: P, bins along each side.
+        image_size: side of the depth crop, pixels.
+        roi_size: side of a window, pixels.
+        spatial_scale: feature cells per crop pixel.
+        mode: "max" or "align".
+        sampling_ratio: samples along each side of a bin ("align").
+
+    Returns:
+        [B, M, C, P, P] (or [M, C, P, P]) in the features' dtype, contiguous. "align" sums in float32 at least.
+
+    Raises:
+        TypeError: features or pose are not floating-point tensors, or a number is not one.
+        ValueError: shapes or devices that do not match, an index outside J, a size out of range, an unknown mode.
+    """
+    check_tensor(features, "features", "[B, C, H, W]")
+    maps, batched = add_batch(features, "features", "[B, C, H, W]", 4)
+    if 0 in maps.shape[-2:]:
+        raise ValueError(f"features have shape {tuple(features.shape)}; expected at least one cell along H and W")
+    rows, pose_batched = _pose(pose)
+    if pose_batched != batched or rows.shape[0] != maps.shape[0]:
+        raise ValueError(
+            f"features have shape {tuple(features.shape)} and pose has shape {tuple(pose.shape)}; expected "
+            "[B, C, H, W] and [B, J, 3] of one B, or both without B"
+        )
+    check_devices(maps, "features", pose=rows)
+    align = choice(mode, "mode", ("max", "align")) == "align"
+    if not align:
+        rows = rows.detach()
+    regions: Tensor = _native.ops.pose_roi_pool(
+        maps,
+        rows if align and rows.dtype == torch.float64 else rows.float(),
+        guided_joints(joints, rows),
+        whole(output_size, "output_size", "bins along each side of a region"),
+        *window_geometry(image_size, roi_size, spatial_scale),
+        align,
+        whole(sampling_ratio, "sampling_ratio", "samples along each side of a bin"),
+    )
+    return regions if batched else regions[0]
+
+
+def guided_joints(joints: Sequence[int], pose: Tensor) -> list[int]:
+    """The indices, once they are known to name joints of a pose [B, J, ...].
+
+    Raises:
+        TypeError: an index that is not a whole number.
+        ValueError: an index outside J, none, or more than 128.
+    """
+    if not 1 <= len(joints) <= MOST_JOINTS:
+        raise ValueError(f"joints names {len(joints)} guided joints; expected 1 to {MOST_JOINTS}")
+    last = pose.shape[1] - 1
+    return [whole(joint, "joints", "index of one of the pose's joints", least=0, most=last) for joint in joints]
+
+
+def window_geometry(image_size: int, roi_size: int, spatial_scale: float) -> tuple[int, int, float]:
+    """The three numbers that say how a pose maps to windows, checked.
+
+    Raises:
+        TypeError: not numbers.
+        ValueError: a window larger than the crop, sizes that are not positive or beyond any feature map.
+    """
+    image = whole(image_size, "image_size", "side of the depth crop, pixels")
+    roi = whole(roi_size, "roi_size", "side of a window, pixels, smaller than the crop", most=image - 1)
+    scale = positive(spatial_scale, "spatial_scale", "feature cells per crop pixel")
+    if image * scale >= 2**24:
+        raise ValueError(f"spatial_scale is {scale} for a crop of {image} pixels; expected a map below 2^24 cells")
+    return image, roi, scale
+
+
+def _pose(pose: Tensor) -> tuple[Tensor, bool]:
+    """The pose as [B, J, >=2], and whether it came with a batch axis."""
+    shape = "normalised joints [B, J, 3]"
+    check_tensor(pose, "pose", shape, FLOATING)
+    rows, batched = add_batch(pose, "pose", shape, 3)
+    if rows.shape[-1] < 2:
+        raise ValueError(f"pose has shape {tuple(pose.shape)}; expected {shape}: x and y at least")
+    return rows, batched
