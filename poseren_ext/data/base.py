@@ -173,15 +173,14 @@ class DepthDataset(Dataset[Sample]):
         return index % len(self)
 
 
-def split_of(given: str, splits: Sequence[str]) -> str:
-    """The split, once it is known to exist.
+def require_one_of(given: str, name: str, options: Sequence[str]) -> None:
+    """Refuses anything but one of the options.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it is none of them.
     """
-    if given not in splits:
-        raise ValueError(f"split is {given!r}; expected one of {', '.join(splits)}")
-    return given
+    if given not in options:
+        raise ValueError(f"{name} is {given!r}; expected one of {', '.join(options)}")
 
 
 def first_existing(candidates: Sequence[Path], what: str) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext.camera import CAMERAS, xyz_to_uvd
-from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, read_table, split_of
+from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, read_table, require_one_of
 from poseren_ext.data.centers import Centers
 from poseren_ext.data.sample import Hand
 from poseren_ext.frames import DepthFrame
@@ -52,8 +52,8 @@ class HANDS17(DepthDataset):
         boxes: Literal["corners", "size"] = "corners",
         strict: bool = True,
     ) -> None:
-        split_of(split, ("train", "test"))
-        split_of(boxes, ("corners", "size"))
+        require_one_of(split, "split", ("train", "test"))
+        require_one_of(boxes, "boxes", ("corners", "size"))
         root = Path(root)
         self.boxes: npt.NDArray[np.float32] | None = None
         if split == "train":

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, read_table, split_of
+from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, read_table, require_one_of
 from poseren_ext.data.centers import Centers
 from poseren_ext.data.sample import Hand
 from poseren_ext.skeleton import SKELETONS
@@ -48,7 +48,7 @@ class ICVL(DepthDataset):
         rotated: bool = True,
         strict: bool = True,
     ) -> None:
-        split_of(split, ("train", "test"))
+        require_one_of(split, "split", ("train", "test"))
         candidates = [Path(root) / folder / _LABELS[split][0] for folder in _FOLDERS[split]]
         folder = first_existing(candidates, f"ICVL's {split}ing labels").parent
         names: list[str] = []

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseren_ext.camera import CAMERAS, xyz_to_uvd
-from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, split_of
+from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, require_one_of
 from poseren_ext.data.centers import Centers
 from poseren_ext.data.sample import Hand
 from poseren_ext.skeleton import SKELETONS
@@ -55,7 +55,7 @@ class MSRA(DepthDataset):
         hand: Hand | None = None,
         strict: bool = True,
     ) -> None:
-        split_of(split, ("train", "test", "all"))
+        require_one_of(split, "split", ("train", "test", "all"))
         if subject not in range(len(SUBJECTS)):
             raise ValueError(f"subject is {subject!r}; expected 0 to 8, the one that is left out of the training")
         root = Path(root)

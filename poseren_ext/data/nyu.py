@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, split_of
+from poseren_ext.data.base import DatasetError, DepthDataset, PathLike, first_existing, require_one_of
 from poseren_ext.data.centers import Centers
 from poseren_ext.data.sample import Hand
 from poseren_ext.frames import DepthFrame
@@ -54,7 +54,7 @@ class NYU(DepthDataset):
         hand: Hand | None = None,
         strict: bool = True,
     ) -> None:
-        split_of(split, ("train", "test"))
+        require_one_of(split, "split", ("train", "test"))
         root = Path(root)
         labels = first_existing([root / split / "joint_data.mat"], "NYU's labels")
         uvd = read_joint_data(labels, "joint_uvd")

@@ -46,7 +46,7 @@ class Sample:
         across = self.joints.new_tensor([-1.0, 1.0, 1.0])
         return replace(
             self,
-            depth=self.depth.flip(-1),
+            depth=_flipped(self.depth),
             camera=replace(self.camera, cx=last - self.camera.cx),
             joints=self.joints * across,
             uvd=_mirrored(self.uvd, last),
@@ -57,3 +57,9 @@ class Sample:
 
 def _mirrored(uvd: Tensor, last: int) -> Tensor:
     return torch.cat([last - uvd[..., :1], uvd[..., 1:]], -1)
+
+
+def _flipped(depth: Tensor) -> Tensor:
+    # torch flips no uint16; its bits flip as well.
+    bits = depth.view(torch.int16) if depth.dtype == torch.uint16 else depth
+    return bits.flip(-1).view(depth.dtype)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Samples side by side, as the ops take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poseren_ext.data.sample import Hand, Sample
+
+
+@dataclass(frozen=True, eq=False)
+class SampleBatch:
+    """B samples; see ``Sample``.
+
+    Attributes:
+        depth: [B, H, W] mm.
+        camera: float32 [B, 4] = fx, fy, cx, cy, pixels.
+        joints: float32 [B, J, 3] mm.
+        uvd: float32 [B, J, 3] pixels, pixels, mm.
+        center: float32 [B, 3] pixels, pixels, mm.
+        index: int64 [B], positions in the dataset.
+        names: of the frames.
+        subjects: of the frames.
+        hands: which hand each frame shows.
+    """
+
+    depth: Tensor
+    camera: Tensor
+    joints: Tensor
+    uvd: Tensor
+    center: Tensor
+    index: Tensor
+    names: tuple[str, ...]
+    subjects: tuple[str, ...]
+    hands: tuple[Hand, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SampleBatch:
+        """The batch on a device."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> SampleBatch:
+        """The batch in page-locked memory; a DataLoader with ``pin_memory=True`` calls this."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> SampleBatch:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+def collate(samples: Sequence[Sample]) -> SampleBatch:
+    """Samples of one frame size and skeleton as a batch: the ``collate_fn`` of a DataLoader.
+
+    Raises:
+        ValueError: no samples, or samples of different shapes or depth types.
+    """
+    if not samples:
+        raise ValueError("no samples given; expected at least one")
+    kinds = {(tuple(sample.depth.shape), sample.depth.dtype, len(sample.joints)) for sample in samples}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"samples of different kinds (frame size, type, joints): {sorted(map(str, kinds))}; expected one"
+        )
+    return SampleBatch(
+        depth=torch.stack([sample.depth for sample in samples]),
+        camera=torch.stack([sample.camera.tensor() for sample in samples]),
+        joints=torch.stack([sample.joints for sample in samples]),
+        uvd=torch.stack([sample.uvd for sample in samples]),
+        center=torch.stack([sample.center for sample in samples]),
+        index=torch.tensor([sample.index for sample in samples]),
+        names=tuple(sample.name for sample in samples),
+        subjects=tuple(sample.subject for sample in samples),
+        hands=tuple(sample.hand for sample in samples),
+    )
