@@ -215,7 +215,7 @@ def _read_numpy(path: Path, index: int | None) -> DepthFrame:
         array = array[index]
     elif index is not None:
         raise FrameError(f"{path}: frame {index} asked for; it holds one frame")
-    return np.ascontiguousarray(array, dtype=_STORED_AS[array.dtype.newbyteorder("=")])
+    return np.array(array, dtype=_STORED_AS[array.dtype.newbyteorder("=")], order="C")  # a copy: the map is read-only
 
 
 def _numpy_array(path: Path) -> npt.NDArray[Any]:

@@ -59,6 +59,7 @@ def test_numpy_types(tmp_path, given_type, kept):
     frame = read_depth(tmp_path / "stack.npy", 1)
     assert frame.dtype == np.dtype(kept)
     assert frame.flags.c_contiguous
+    assert frame.flags.writeable
     np.testing.assert_array_equal(frame, stack[1])
 
 

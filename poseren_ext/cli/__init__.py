@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from poseren_ext.cli.evaluate import evaluate_command
+from poseren_ext.cli.predict import predict_command
 
 app = typer.Typer(
     name="poseren",
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("eval")(evaluate_command)
+app.command("predict")(predict_command)
 
 
 @app.callback()

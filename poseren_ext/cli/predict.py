@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""`poseren predict`: depth files in, a prediction file out, frame by frame, so that an interrupted run continues."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from poseren_ext.frames import FrameFile
+    from poseren_ext.posefile import PoseWriter
+    from poseren_ext.refine import Estimator, Hand, Precision
+
+CAMERA_HELP = "Intrinsics fx,fy,cx,cy in pixels, or nyu, icvl, msra, hands17, sr305."
+UNIT_HELP = "Millimetres per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305."
+
+
+def predict_command(
+    inputs: Annotated[list[Path], typer.Argument(help="Depth files (.png, .bin, .npy, .npz) and folders of them.")],
+    camera: Annotated[str, typer.Option("--camera", help=CAMERA_HELP)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Prediction file: a line a frame, 3J numbers u v d.")],
+    model: Annotated[str, typer.Option("--model", help="A safetensors file, or demo: the bundled model.")] = "demo",
+    depth_unit: Annotated[float, typer.Option("--depth-unit", help=UNIT_HELP)] = 1.0,
+    hand: Annotated[str, typer.Option("--hand", help="right, left or auto.")] = "right",
+    stages: Annotated[int, typer.Option("--stages", min=0, help="How often to refine.")] = 3,
+    cube: Annotated[float, typer.Option("--cube", help="Half edge of the cube around the hand, mm.")] = 150.0,
+    centers: Annotated[
+        Path | None, typer.Option("--centers", help="Centres of the hand: a line a frame, u v d. Default: found.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Initial poses of another method, a prediction file. Default: Init-CNN."),
+    ] = None,
+    precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8 weights.")] = "float32",
+    pattern: Annotated[str, typer.Option("--pattern", help="Which files of a folder, e.g. 'depth_1_*'.")] = "*",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Frames at a time.")] = 16,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where the output exists already.")] = False,
+) -> None:
+    """Write the joints of every frame, in the format that `poseren eval` and the field's scripts read.
+
+    The output grows while the command runs; run it again after an interruption and it continues. Beside FILE.txt,
+    FILE.json says which frame each line belongs to, and with which settings.
+
+    [bold]Examples[/bold]
+
+    poseren predict recording/ --camera sr305 --depth-unit 0.125 --out joints.txt
+
+    poseren predict nyu/test --pattern 'depth_1_*' --camera nyu --model mine.safetensors --out mine.txt
+    """
+    from poseren_ext.camera import Camera
+    from poseren_ext.frames import find_frames
+    from poseren_ext.posefile import PoseWriter, read_poses
+    from poseren_ext.refine import Estimator
+
+    frames = find_frames(inputs, pattern)
+    estimator = Estimator(
+        model,
+        camera=Camera.parse(camera),
+        hand=cast("Hand", hand),
+        cube=cube,
+        stages=stages,
+        depth_unit=depth_unit,
+        precision=cast("Precision", precision),
+    )
+    joints = estimator.model.skeleton.num_joints
+    settings = {
+        "model": model,
+        "camera": camera,
+        "depth_unit": depth_unit,
+        "hand": hand,
+        "stages": stages,
+        "cube": cube,
+        "precision": precision,
+        "centers": centers and str(centers),
+        "init": init and str(init),
+        "skeleton": estimator.model.skeleton.name,
+        "frames": [str(frame) for frame in frames],
+    }
+    given = {
+        "center": read_poses(centers, joints=1, frames=len(frames))[:, 0] if centers else None,
+        "init_pose": read_poses(init, joints=joints, frames=len(frames)) if init else None,
+    }
+    _agree(out, settings, restart)
+    with PoseWriter(out, joints) as writer:
+        _predict(_Run(estimator, frames, given, writer), batch)
+
+
+def _agree(out: Path, settings: dict[str, Any], restart: bool) -> None:
+    """Record what the output is of; refuse to continue an output that is of something else."""
+    from poseren_ext.cli._console import write_text
+
+    if out.suffix == ".json":
+        raise typer.BadParameter(f"{out}: its .json is written beside it; name another, e.g. .txt", param_hint="--out")
+    record = out.with_suffix(".json")
+    if restart:
+        out.unlink(missing_ok=True)
+    elif out.exists():
+        try:
+            before = json.loads(record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise ValueError(
+                f"{out} exists, but {record} does not say of which run; name another output, or pass --restart to "
+                "replace it"
+            ) from None
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        if changed:
+            raise ValueError(
+                f"{out} holds predictions with another {', '.join(changed)}; name another output, or pass --restart to "
+                "replace them"
+            )
+    write_text(record, json.dumps(settings, indent=1) + "\n")
+
+
+def _predict(run: _Run, batch: int) -> None:
+    """All frames that are not there yet, with progress on stderr."""
+    from rich.progress import Progress
+
+    from poseren_ext.cli._console import console
+
+    messages, writer, total = console(stderr=True), run.writer, len(run.frames)
+    first = writer.done
+    if first:
+        messages.print(f"{writer.path}: {first} of {total} frames are there; continuing")
+    began = time.perf_counter()
+    try:
+        with Progress(console=messages, disable=not messages.is_terminal) as progress:
+            task = progress.add_task("predict", total=total, completed=first)
+            for start in range(first, total, batch):
+                run.write(start, min(start + batch, total))
+                progress.update(task, completed=writer.done)
+    except KeyboardInterrupt:
+        messages.print(f"interrupted: {writer.done} of {total} frames are in {writer.path}; run again to continue")
+        raise
+    seconds = time.perf_counter() - began
+    speed = f", {(total - first) / seconds:.1f} frames/s" if total > first else ""
+    messages.print(f"{total} frames in {writer.path}{speed}")
+
+
+@dataclass
+class _Run:
+    """What is predicted, with what, and where it goes; the first frame's size is everyone's."""
+
+    estimator: Estimator
+    frames: Sequence[FrameFile]
+    given: dict[str, npt.NDArray[Any] | None]
+    writer: PoseWriter
+    size: tuple[int, ...] | None = None
+
+    def write(self, start: int, stop: int) -> None:
+        """Predict frames start to stop; where one is at fault, keep those before it and say which it is."""
+        images, fault = self._read(start, stop)
+        try:
+            if images:
+                self._append(images, slice(start, start + len(images)))
+        except ValueError:
+            for i, image in enumerate(images, start):
+                try:
+                    self._append([image], slice(i, i + 1))
+                except ValueError as error:
+                    raise self._at_fault(i, error) from error
+        if fault is not None:
+            raise fault
+
+    def _append(self, images: list[npt.NDArray[Any]], part: slice) -> None:
+        given = {name: None if value is None else value[part] for name, value in self.given.items()}
+        uvd = self.estimator(images, init_pose=given["init_pose"], center=given["center"]).uvd
+        self.writer.append(cast("npt.NDArray[Any]", uvd))  # numpy in, numpy out
+
+    def _read(self, start: int, stop: int) -> tuple[list[npt.NDArray[Any]], Exception | None]:
+        """The frames up to the first that cannot be read, and what is wrong with that one."""
+        images: list[npt.NDArray[Any]] = []
+        for i in range(start, stop):
+            try:
+                image = self.frames[i].read()
+                self.size = self.size or image.shape
+                if image.shape != self.size:
+                    (h, w), (height, width) = image.shape, self.size
+                    raise ValueError(f"{w}x{h} pixels, the frames before have {width}x{height}: one run, one camera")
+            except (OSError, ValueError) as error:
+                return images, self._at_fault(i, error)
+            images.append(image)
+        return images, None
+
+    def _at_fault(self, i: int, error: Exception) -> ValueError:
+        message = str(error).removeprefix(f"{self.frames[i].path}: ")
+        return ValueError(f"{self.frames[i]}: {message}; the {i} frames before it are in {self.writer.path}")

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from poseren_ext.cli import main
+from poseren_ext.models import PoseREN, initialize, save
+from poseren_ext.models.config import HeadConfig, ModelConfig
+from poseren_ext.posefile import read_poses, write_poses
+from poseren_ext.skeleton import SKELETONS
+
+MSRA = SKELETONS["msra21"]
+CAMERA = "120,120,80,60"
+
+
+def frame(x, y, mm=500):
+    """160x120 pixels, a disc of a hand's size (43 mm) at mm around pixel x, y."""
+    rows, columns = np.mgrid[:120, :160]
+    depth = np.zeros((120, 160), np.uint16)
+    depth[(rows - y) ** 2 + (columns - x) ** 2 < (43 * 120 / mm) ** 2] = mm
+    return depth
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    init = HeadConfig.init_cnn(MSRA, widths=(8, 8), channels=8)
+    refine = HeadConfig.pose_ren(MSRA, widths=(8, 8), channels=8)
+    built = PoseREN.build(ModelConfig("msra21", "right", 150.0, 96, (4, 4, 8), init, refine))
+    initialize(built)
+    for name, parameter in built.named_parameters():
+        if name.endswith("pose_bias"):  # poses that differ between joints, and between Init-CNN and the stages
+            torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save(built, path)
+    return path
+
+
+@pytest.fixture
+def recording(tmp_path):
+    folder = tmp_path / "recording"
+    folder.mkdir()
+    for i in range(7):
+        cv2.imwrite(str(folder / f"{i}.png"), frame(60 + 5 * i, 60))
+    return folder
+
+
+@pytest.fixture
+def run(model, tmp_path, capsys):
+    def call(*arguments, camera=CAMERA, out=tmp_path / "out.txt"):
+        with pytest.raises(SystemExit) as caught:
+            main(["predict", *map(str, arguments), "--camera", camera, "--model", str(model), "--out", str(out)])
+        captured = capsys.readouterr()
+        return caught.value.code, captured.err
+
+    return call
+
+
+def test_a_line_for_every_frame(run, recording, tmp_path):
+    code, err = run(recording, "--batch", 3)
+    assert code == 0
+    assert "7 frames in" in err
+    poses = read_poses(tmp_path / "out.txt", joints=21, frames=7)
+    assert np.all(np.diff(poses[:, 0, 0]) > 3)  # the hand moves to the right, and the joints with it
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert [name.rsplit("/", 1)[1] for name in record["frames"]] == [f"{i}.png" for i in range(7)]
+    assert record["skeleton"] == "msra21"
+
+
+def test_stacks_and_centers(run, recording, tmp_path):
+    np.save(tmp_path / "stack.npy", np.stack([frame(60 + 5 * i, 60) for i in range(7)]))
+    write_poses(tmp_path / "centers.txt", np.array([[[60 + 5 * i, 60, 500]] for i in range(7)], float))
+    assert run(recording, out=tmp_path / "a.txt")[0] == 0
+    assert run(tmp_path / "stack.npy", "--centers", tmp_path / "centers.txt", out=tmp_path / "b.txt")[0] == 0
+    a, b = read_poses(tmp_path / "a.txt"), read_poses(tmp_path / "b.txt")
+    np.testing.assert_allclose(a, b, atol=1.0)  # the disc's centre of mass is its centre, within a pixel
+
+
+def test_initial_poses_of_another_method(run, recording, tmp_path):
+    assert run(recording, "--stages", 0, out=tmp_path / "init.txt")[0] == 0
+    assert run(recording, "--stages", 0, "--init", tmp_path / "init.txt", out=tmp_path / "same.txt")[0] == 0
+    init, same = read_poses(tmp_path / "init.txt"), read_poses(tmp_path / "same.txt")
+    np.testing.assert_allclose(same, init, atol=2e-3)
+
+
+def test_an_interrupted_run_continues(run, recording, tmp_path, monkeypatch):
+    assert run(recording, out=tmp_path / "whole.txt")[0] == 0
+    from poseren_ext import frames
+
+    read, calls = frames.read_depth, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return read(*arguments)
+
+    monkeypatch.setattr(frames, "read_depth", interrupted)
+    code, err = run(recording, "--batch", 2)
+    assert code not in (0, 1, 2)
+    assert "interrupted: 4 of 7 frames" in err
+    assert len(read_poses(tmp_path / "out.txt")) == 4
+    monkeypatch.undo()
+    code, err = run(recording, "--batch", 2)
+    assert code == 0
+    assert "4 of 7 frames are there; continuing" in err
+    assert (tmp_path / "out.txt").read_text() == (tmp_path / "whole.txt").read_text()
+    again = run(recording)
+    assert again[0] == 0
+
+
+def test_another_run_is_not_continued(run, recording, tmp_path):
+    assert run(recording)[0] == 0
+    before = (tmp_path / "out.txt").read_text()
+    code, err = run(recording, "--stages", 0)
+    assert code == 1
+    assert "with another stages" in err
+    (tmp_path / "out.json").unlink()
+    assert "does not say of which run" in run(recording)[1]
+    assert (tmp_path / "out.txt").read_text() == before
+    assert run(recording, "--stages", 0, "--restart")[0] == 0
+    assert (tmp_path / "out.txt").read_text() != before
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ((frame(60, 60) >> 8).astype(np.uint8), "4.png: a 8-bit grey PNG"),
+        (np.zeros((120, 160), np.uint16), "4.png: .*no depth"),
+        (frame(60, 60)[:100], "4.png: 160x100 pixels, the frames before have 160x120"),
+        (np.full((120, 160), 3000, np.uint16), "4.png: no hand"),
+    ],
+)
+def test_a_frame_at_fault_is_named_and_those_before_it_are_kept(run, recording, tmp_path, bad, message):
+    cv2.imwrite(str(recording / "4.png"), bad)
+    code, err = run(recording, "--batch", 3)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+    assert "the 4 frames before it are in" in err
+    assert len(read_poses(tmp_path / "out.txt")) == 4
+
+
+def test_wrong_usage(run, recording, tmp_path):
+    assert run(recording, "--stages", -1)[0] == 2
+    assert run(recording, out=tmp_path / "out.json")[0] == 2
+    for arguments, camera, message in (
+        ((tmp_path / "nowhere",), CAMERA, "no such file or folder"),
+        ((recording, "--pattern", "x*"), CAMERA, "no file x*"),
+        ((recording,), "0,1,2", "not known"),
+        ((recording,), "500,500,320,240", "principal point"),
+        ((recording, "--depth-unit", "0.001"), CAMERA, "depth_unit"),
+        ((recording, "--hand", "both"), CAMERA, "'left', 'right' or 'auto'"),
+        ((recording, "--centers", recording / "0.png"), CAMERA, "not a text file"),
+    ):
+        code, err = run(*arguments, camera=camera)
+        assert code == 1, arguments
+        assert message in err
+        assert err.count("\n") == 1
