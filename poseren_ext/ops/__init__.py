@@ -7,6 +7,7 @@ PyTorch are in ``poseren_ext.reference``.
 """
 
 from poseren_ext.ops import _native  # noqa: F401  loads the compiled ops
+from poseren_ext.ops.image import denormalize_pose, depth_crop, hand_center, normalize_pose
 from poseren_ext.ops.roi import pose_roi_pool, roi_windows
 
-__all__ = ["pose_roi_pool", "roi_windows"]
+__all__ = ["denormalize_pose", "depth_crop", "hand_center", "normalize_pose", "pose_roi_pool", "roi_windows"]

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#include "cpu/isa.h"
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+namespace poseren::cpu {
+
+namespace {
+
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
+
+bool has(Isa isa) {
+#ifdef POSEREN_X86
+  const bool has_avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (isa == Isa::avx2) return has_avx2;
+  if (isa == Isa::avx512)
+    return has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+  return isa == Isa::baseline;
+}
+
+Isa choose() {
+  const char* wanted = std::getenv("POSEREN_ISA");
+  std::string here;
+  Isa best = Isa::baseline;
+  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+    if (!has(isa)) continue;
+    best = isa;
+    const char* name = kNames[static_cast<int>(isa)];
+    if (wanted && std::string(wanted) == name) return isa;
+    here += std::string(" ") + name;
+  }
+  if (wanted && *wanted)
+    throw std::runtime_error("poseren: POSEREN_ISA is '" + std::string(wanted) + "'; this machine has" + here +
+                             ". Unset the variable for the best of them");
+  return best;
+}
+
+}  // namespace
+
+Isa isa() {
+  static const Isa chosen = choose();
+  return chosen;
+}
+
+const char* isa_name() {
+  return kNames[static_cast<int>(isa())];
+}
+
+}  // namespace poseren::cpu

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+#include "cpu/depth_crop.h"
+
+#include "cuda/depth_crop.h"
+#include "ops/depth.h"
+#include "ops/device.h"
+
+namespace poseren::ops {
+
+namespace {
+
+// The tensors that a CropGeometry points into, made contiguous.
+struct GeometryTensors {
+  Tensor center, camera, cube;
+  std::optional<Tensor> transform;
+
+  GeometryTensors(const char* op, const Tensor& depth, const Tensor& center, const Tensor& camera, const Tensor& cube,
+                  const std::optional<Tensor>& transform)
+      : center(coordinates(op, "center", center, {depth.size(0), 3}, depth)),
+        camera(coordinates(op, "camera", camera, {depth.size(0), 4}, depth)),
+        cube(coordinates(op, "cube", cube, {depth.size(0), 3}, depth)) {
+    if (transform) this->transform = coordinates(op, "transform", *transform, {depth.size(0), 2, 3}, depth);
+  }
+};
+
+CropGeometry crop_geometry(const char* op, const GeometryTensors& tensors, int64_t size, int64_t invalid,
+                           double invalid_value, bool nearest, double depth_unit) {
+  check(size >= 2 && size < INT32_MAX, op, "size must be at least 2");
+  check(invalid >= 0 && invalid <= 2, op, "invalid must be 0, 1 or 2");
+  CropGeometry geometry{};
+  geometry.center = data<const float>(tensors.center);
+  geometry.camera = data<const float>(tensors.camera);
+  geometry.cube = data<const float>(tensors.cube);
+  geometry.transform = tensors.transform ? data<const float>(*tensors.transform) : nullptr;
+  geometry.size = size;
+  geometry.unit = static_cast<float>(depth_unit);
+  geometry.invalid = static_cast<Invalid>(invalid);
+  geometry.invalid_value = static_cast<float>(invalid_value);
+  geometry.nearest = nearest;
+  return geometry;
+}
+
+DType crop_dtype(const char* op, const char* name, ScalarType type) {
+  check(type == ScalarType::Float || type == ScalarType::Half || type == ScalarType::BFloat16, op, name,
+        " must be float32, float16 or bfloat16");
+  return type == ScalarType::Half ? DType::f16 : type == ScalarType::BFloat16 ? DType::bf16 : DType::f32;
+}
+
+}  // namespace
+
+template <class Queue>
+Tensor depth_crop(Tensor depth, Tensor center, Tensor camera, Tensor cube, std::optional<Tensor> transform,
+                  int64_t size, int64_t invalid, double invalid_value, bool nearest, double depth_unit,
+                  ScalarType dtype) {
+  const char* op = "depth_crop";
+  DepthCrop body{};
+  body.depth = depth_frames(op, depth);
+  const GeometryTensors tensors(op, depth, center, camera, cube, transform);
+  body.geometry = crop_geometry(op, tensors, size, invalid, invalid_value, nearest, depth_unit);
+  body.crop_dtype = crop_dtype(op, "dtype", dtype);
+  On<Queue> device(depth);
+  Tensor crop = torch::stable::new_empty(depth, {body.depth.batch, 1, size, size}, dtype);
+  body.crop = crop.data_ptr();
+  run(body, device.queue());
+  return crop;
+}
+
+// The gradient is float32 whatever the type of depth.
+template <class Queue>
+Tensor depth_crop_backward(Tensor grad, Tensor depth, Tensor center, Tensor camera, Tensor cube,
+                           std::optional<Tensor> transform, int64_t invalid, double invalid_value, bool nearest,
+                           double depth_unit) {
+  const char* op = "depth_crop_backward";
+  DepthCropBackward body{};
+  body.depth = depth_frames(op, depth);
+  const GeometryTensors tensors(op, depth, center, camera, cube, transform);
+  check(grad.dim() == 4 && grad.size(0) == body.depth.batch && grad.size(1) == 1 && grad.size(2) == grad.size(3), op,
+        "grad must be [B, 1, S, S]");
+  check(grad.device() == depth.device(), op, "grad must be on depth's device");
+  body.geometry = crop_geometry(op, tensors, grad.size(2), invalid, invalid_value, nearest, depth_unit);
+  body.grad_dtype = crop_dtype(op, "grad", grad.scalar_type());
+  grad = torch::stable::contiguous(grad);
+  On<Queue> device(depth);
+  Tensor depth_grad =
+      torch::stable::new_empty(depth, {body.depth.batch, body.depth.height, body.depth.width}, ScalarType::Float);
+  body.grad = grad.data_ptr();
+  body.depth_grad = data<float>(depth_grad);
+  run(body, device.queue());
+  return depth_grad;
+}
+
+}  // namespace poseren::ops
+
+POSEREN_REGISTER(depth_crop)
+POSEREN_REGISTER(depth_crop_backward)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+"""From a depth frame to the crop that the network sees, and between joints in the frame and in the crop."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poseren_ext.camera import CameraLike
+from poseren_ext.ops import _native
+from poseren_ext.ops._validate import (
+    add_batch,
+    camera_rows,
+    check_devices,
+    check_tensor,
+    choice,
+    cube_rows,
+    match_batch,
+    number,
+    positive,
+    whole,
+)
+
+DEPTHS = (torch.float32, torch.uint16, torch.int32, torch.float16, torch.bfloat16)
+"""Types of depth frames."""
+CROPS = (torch.float32, torch.float16, torch.bfloat16)
+"""Types of crops."""
+
+_KEEP, _BACKGROUND, _VALUE = 0, 1, 2  # csrc/core/depth_crop.h: Invalid
+
+
+def hand_center(
+    depth: Tensor,
+    *,
+    near: float,
+    far: float,
+    mask: Tensor | None = None,
+    depth_unit: float = 1.0,
+    iterations: int = 0,
+    cube: float | Tensor = 150.0,
+    camera: CameraLike | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Mean pixel and mean depth of the hand region, where the crop is taken around (paper, section 3.5).
+
+    A pixel is valid where ``near <= depth * depth_unit <= far``, its depth is finite and the mask allows it. Each
+    iteration means again over the valid pixels inside the cube around the last centre; a cube without any leaves the
+    last centre as it is. Sums of integer depths are exact and those of floating-point depths are taken in one order:
+    the result depends neither on the number of threads nor on the device.
+
+    Args:
+        depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32. Views of larger frames are not copied.
+        near: nearest valid depth, mm.
+        far: farthest valid depth, mm.
+        mask: bool, of depth's shape: False takes a pixel out.
+        depth_unit: mm per stored unit.
+        iterations: how often to refine inside the cube; needs a camera.
+        cube: half edges in mm: a number, [B] or [B, 3].
+        camera: a ``Camera``, four numbers, [4] or [B, 4].
+
+    Returns:
+        center float32 [B, 3] (or [3]): u, v in pixels ((0, 0) is the middle of the top-left pixel), depth in mm; NaN
+        for a frame without valid pixels. count int64 [B] (or []): the valid pixels that the centre is the mean of.
+
+    Raises:
+        TypeError: depth or mask is no tensor or has another type; an argument is no number.
+        ValueError: shapes or devices that do not match; near above far; a unit or cube that is not positive;
+            iterations below 0, or without a camera.
+    """
+    frames, batched = _depth_frames(depth)
+    B, H, W = frames.shape
+    near, far = number(near, "near", "mm"), number(far, "far", "mm")
+    if near > far:
+        raise ValueError(f"near is {near} and far {far}; expected near <= far, in mm")
+    iterations = whole(iterations, "iterations", "refinements inside the cube", least=0)
+    if mask is not None:
+        mask = check_tensor(mask, "mask", "of depth's shape", (torch.bool,))
+        mask = match_batch(mask, "mask", (H, W), B, batched)
+    check_devices(depth, "depth", mask=mask, cube=cube, camera=camera)
+    cameras = cubes = None
+    if iterations > 0:
+        if camera is None:
+            raise ValueError(
+                f"iterations is {iterations} but camera is None; expected the frames' camera to refine with"
+            )
+        cameras = camera_rows(camera, B, batched, depth.device)
+        cubes = cube_rows(cube, B, batched, depth.device)
+    unit = positive(depth_unit, "depth_unit", "mm per stored unit")
+    center, count = _native.ops.hand_center(frames, mask, cameras, cubes, near, far, unit, iterations)
+    return (center, count) if batched else (center[0], count[0])
+
+
+def depth_crop(
+    depth: Tensor,
+    center: Tensor,
+    camera: CameraLike,
+    *,
+    cube: float | Tensor = 150.0,
+    size: int = 96,
+    transform: Tensor | None = None,
+    invalid: float | Literal["background"] | None = "background",
+    interpolation: Literal["bilinear", "nearest"] = "bilinear",
+    depth_unit: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The cube around the hand as the network sees it: crop, resize, clamp, normalise in one pass (paper, section 3.5).
+
+    Output pixel (row j, column i) has the normalised coordinate ``q = (2i/(S-1) - 1, 2j/(S-1) - 1)`` and looks at
+    ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A. A tap
+    outside the frame is background, ``z + c_z``; with ``invalid=None`` one NaN among the four taps makes the pixel NaN.
+    The frame is read only where the crop looks and never converted as a whole. A floating-point depth has a gradient,
+    the same bits each time; nothing flows to the other arguments.
+
+    Args:
+        depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32. Views of larger frames are not copied.
+        center: floating-point [B, 3] or [3]: u, v in pixels, z in mm.
+        camera: a ``Camera``, four numbers, [4] or [B, 4]; its fx and fy tell how large the cube looks.
+        cube: half edges c in mm: a number, [B] or [B, 3].
+        size: S, side of the crop, pixels; at least 2.
+        transform: floating-point A [B, 2, 3] or [2, 3], moves normalised coordinates: augmented = A p.
+        invalid: depth in mm that stands for every tap whose stored value is 0, NaN or infinite, before interpolation;
+            "background" for ``z + c_z``; None takes stored values as they are.
+        interpolation: "bilinear" or "nearest".
+        depth_unit: mm per stored unit.
+        dtype: float32, float16 or bfloat16 of the crop.
+
+    Returns:
+        ``clamp(value - z, -c_z, c_z) / c_z``: [B, 1, S, S] (or [1, S, S]) in [-1, 1]. A sample is NaN, and its frame is
+        not read, where center, fx, fy, cube or transform is not finite, where z, fx, fy or cube is not positive, and
+        where the transform's determinant is 0.
+
+    Raises:
+        TypeError: an argument is no tensor or number, or has another type.
+        ValueError: shapes or devices that do not match, a number out of range, an unknown policy.
+    """
+    frames, batched = _depth_frames(depth)
+    B = frames.shape[0]
+    center = check_tensor(center, "center", "[B, 3] = u, v in pixels, z in mm")
+    if transform is not None:
+        transform = check_tensor(transform, "transform", "[B, 2, 3]")
+    check_devices(depth, "depth", center=center, camera=camera, cube=cube, transform=transform)
+    if transform is not None:
+        transform = match_batch(transform, "transform", (2, 3), B, batched).float()
+    if dtype not in CROPS:
+        raise TypeError(f"dtype is {dtype}; expected torch.float32, torch.float16 or torch.bfloat16")
+    crop = _native.ops.depth_crop(
+        frames,
+        match_batch(center, "center", (3,), B, batched).float(),
+        camera_rows(camera, B, batched, depth.device),
+        cube_rows(cube, B, batched, depth.device),
+        transform,
+        whole(size, "size", "side of the crop in pixels", least=2),
+        *_invalid_policy(invalid),
+        choice(interpolation, "interpolation", ("bilinear", "nearest")) == "nearest",
+        positive(depth_unit, "depth_unit", "mm per stored unit"),
+        dtype,
+    )
+    result: Tensor = crop if batched else crop[0]
+    return result
+
+
+def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
+    """Joints from pixels and mm to the cube's coordinates, in which [-1, 1] spans the depth crop.
+
+    ``p = ((u - cu) * z / (fx * c_x), (v - cv) * z / (fy * c_y), (d - z) / c_z)`` with (cu, cv, z) the centre: u and v
+    use the centre's z, not the joint's own.
+
+    Args:
+        uvd: floating-point [B, J, 3] or [J, 3]: u, v in pixels, d in mm.
+        center: floating-point [B, 3] or [3]: u, v in pixels, z in mm.
+        camera: a ``Camera``, four numbers, [4] or [B, 4].
+        cube: half edges in mm: a number, [B] or [B, 3].
+
+    Returns:
+        [B, J, 3] (or [J, 3]): float32, or float64 if uvd is. NaN for a sample whose centre is not finite or has z <= 0.
+
+    Raises:
+        TypeError: an argument is no tensor or number, or has another type.
+        ValueError: shapes or devices that do not match.
+    """
+    joints, origin, extent, batched = _joints_and_cube(uvd, "uvd", center, camera, cube)
+    pose = (joints - origin) / extent
+    return pose if batched else pose[0]
+
+
+def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
+    """Joints from the cube's coordinates to pixels and mm: the inverse of :func:`normalize_pose`.
+
+    ``u = x * (fx * c_x) / z + cu``, ``v = y * (fy * c_y) / z + cv``, ``d = p_z * c_z + z``.
+
+    Args:
+        pose: normalised joints, floating-point [B, J, 3] or [J, 3].
+        center: floating-point [B, 3] or [3]: u, v in pixels, z in mm.
+        camera: a ``Camera``, four numbers, [4] or [B, 4].
+        cube: half edges in mm: a number, [B] or [B, 3].
+
+    Returns:
+        uvd [B, J, 3] (or [J, 3]): u, v in pixels, d in mm; float32, or float64 if pose is. NaN for a sample whose
+        centre is not finite or has z <= 0.
+
+    Raises:
+        TypeError: an argument is no tensor or number, or has another type.
+        ValueError: shapes or devices that do not match.
+    """
+    joints, origin, extent, batched = _joints_and_cube(pose, "pose", center, camera, cube)
+    uvd = joints * extent + origin
+    return uvd if batched else uvd[0]
+
+
+def _depth_frames(depth: Tensor) -> tuple[Tensor, bool]:
+    """Depth as [B, H, W], and whether it came with the batch axis."""
+    return add_batch(check_tensor(depth, "depth", "[B, H, W]", DEPTHS), "depth", "[B, H, W]", 3)
+
+
+def _invalid_policy(invalid: float | str | None) -> tuple[int, float]:
+    """The policy and its depth in mm, as the native op takes them."""
+    if invalid is None:
+        return _KEEP, 0.0
+    if isinstance(invalid, str):
+        choice(invalid, "invalid", ("background",))
+        return _BACKGROUND, 0.0
+    return _VALUE, number(invalid, "invalid", "a depth in mm; or 'background', or None for stored values as they are")
+
+
+def _joints_and_cube(
+    joints: Tensor, name: str, center: Tensor, camera: CameraLike, cube: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Joints [B, J, 3]; the cube's centre and half edges in (u, v, d) [B, 1, 3], NaN where it has none; batched."""
+    joints = check_tensor(joints, name, "[B, J, 3]")
+    center = check_tensor(center, "center", "[B, 3] = u, v in pixels, z in mm")
+    joints, batched = add_batch(joints, name, "[B, J, 3]", 3)
+    if joints.shape[-1] != 3:
+        raise ValueError(f"{name} has shape {tuple(joints.shape)}; expected [B, J, 3]")
+    check_devices(joints, name, center=center, camera=camera, cube=cube)
+    B, dtype = joints.shape[0], torch.promote_types(joints.dtype, torch.float32)
+    origin = match_batch(center, "center", (3,), B, batched).to(dtype)
+    z = origin[:, 2:]
+    somewhere = origin.isfinite().all(1, keepdim=True) & (z > 0)
+    origin = torch.where(somewhere, origin, torch.nan)
+    focal = camera_rows(camera, B, batched, joints.device)[:, :2].to(dtype)
+    edges = cube_rows(cube, B, batched, joints.device).to(dtype)
+    extent = torch.cat([focal * edges[:, :2] / z, edges[:, 2:]], 1)
+    return joints.to(dtype), origin[:, None], extent[:, None], batched
