@@ -189,8 +189,8 @@ class OpContract:
 
         tensors = tuple(arguments[name] for name in self.batched)
         batch = torch.export.Dim("batch", min=2, max=64)
-        shapes = ([{0: batch}] * len(tensors),)
-        program = torch.export.export(Module(), tensors, dynamic_shapes={"tensors": shapes[0]})
+        shapes = tuple({0: batch} for _ in tensors)
+        program = torch.export.export(Module(), tensors, dynamic_shapes={"tensors": shapes})
         more = self.arguments(device, self.dtypes[0], batch=5)
         expected = outputs(self.function(**more))
         assert_same_bits(outputs(program.module()(*(more[name] for name in self.batched))), expected)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from op_contract import Arguments, OpContract
+
 from poseren_ext import ops, reference
 
 # x, then the first and last cell of the published geometry: a crop of 96 px, windows of 48 px, 8 px a cell.
