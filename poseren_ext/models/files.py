@@ -83,7 +83,7 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping: it cannot be iterated)
             shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
             _check_tensors(model, shapes)
-            tensors = {name: file.get_tensor(name).float().clone() for name in shapes}
+            tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
     except (SafetensorError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). {_REMEDY}") from error
     except (TypeError, ValueError) as error:
