@@ -23,6 +23,12 @@ def test_worked_by_hand() -> None:
     torch.testing.assert_close(denormalize_pose(expected, center, CAMERA), uvd)
 
 
+def test_each_axis_has_its_own_half_edge() -> None:
+    uvd = torch.tensor([[175.0, 50.0, 925.0]])
+    pose = normalize_pose(uvd, torch.tensor([100.0, 80.0, 1000.0]), CAMERA, cube=torch.tensor([300.0, 75.0, 100.0]))
+    torch.testing.assert_close(pose, torch.tensor([[0.5, -1.0, -0.75]]))
+
+
 def test_the_depth_of_a_joint_moves_neither_x_nor_y() -> None:
     uvd = torch.tensor([[120.0, 70.0, 900.0], [120.0, 70.0, 1100.0]])
     pose = normalize_pose(uvd, torch.tensor([100.0, 80.0, 1000.0]), CAMERA)

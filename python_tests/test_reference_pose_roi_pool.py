@@ -24,6 +24,13 @@ def test_windows_worked_by_hand() -> None:
     assert windows_of((0.0, 1.5)) == [[3, 6, 9, 12]]
 
 
+def test_a_window_of_single_pixels_is_moved_inside_the_crop() -> None:
+    cells = {"image_size": 12, "roi_size": 4, "spatial_scale": 1.0}
+    # x: 1.6 * 6 = 9.6 -> 7.6..11.6, moved to 7..11; y: 0.2 * 6 = 1.2 -> -0.8..3.2, moved to 0..4
+    assert windows_of((0.6, -0.8), **cells) == [[7, 0, 11, 4]]
+    assert windows_of((0.45, 0.0), **cells) == [[7, 4, 11, 8]]  # 8.7 -> 6.7..10.7: inside as it is
+
+
 def test_halves_round_away_from_zero() -> None:
     # (x + 1) * 48 - 24 = 12 px = 1.5 cells, and 60 px = 7.5 cells
     assert windows_of((-0.25, -0.25)) == [[2, 2, 8, 8]]
