@@ -8,7 +8,6 @@
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "core/depth_frames.h"
 #include "core/host_device.h"
@@ -195,18 +194,24 @@ POSEREN_HD inline CropSource<T> crop_source(const DepthFrames& depth, const Crop
           g.invalid != Invalid::keep};
 }
 
-// Where output pixel (row, column) looks.
+// Where an output pixel looks.
 struct Look {
   Cell x, y;
 };
 
 template <class T>
-POSEREN_HD inline Look look_of_pixel(const CropSource<T>& source, const CropGeometry& g, int64_t row, int64_t column) {
+POSEREN_HD inline Look look_from(const CropSource<T>& source, double x, double y, bool nearest) {  // crop_coordinates
   const CropView& view = source.view;
-  const double x = crop_coordinate(column, g.size) - view.shift_x, y = crop_coordinate(row, g.size) - view.shift_y;
-  const double half = g.nearest ? 0.5 : 0.0;
+  x -= view.shift_x;
+  y -= view.shift_y;
+  const double half = nearest ? 0.5 : 0.0;
   return {cell_at(place_u(view, x, y) + half, static_cast<double>(source.width)),
           cell_at(place_v(view, x, y) + half, static_cast<double>(source.height))};
+}
+
+template <class T>
+POSEREN_HD inline Look look_of_pixel(const CropSource<T>& source, const CropGeometry& g, int64_t row, int64_t column) {
+  return look_from(source, crop_coordinate(column, g.size), crop_coordinate(row, g.size), g.nearest);
 }
 
 template <class T>
@@ -215,11 +220,11 @@ POSEREN_HD inline float depth_at(const CropSource<T>& source, const Look& look, 
   return mix(source.across(look.x, look.y.index), source.across(look.x, look.y.index + 1), look.y.fraction);
 }
 
-// One output pixel.
+// The output pixel at the crop_coordinates x, y.
 template <class T>
-POSEREN_HD inline float crop_pixel(const CropSource<T>& source, const CropGeometry& g, int64_t row, int64_t column) {
-  if (!source.view.usable) return std::numeric_limits<float>::quiet_NaN();
-  return normalized_depth(depth_at(source, look_of_pixel(source, g, row, column), g.nearest), source.view);
+POSEREN_HD inline float crop_value(const CropSource<T>& source, double x, double y, bool nearest) {
+  if (!source.view.usable) return kNaN<float>;
+  return normalized_depth(depth_at(source, look_from(source, x, y, nearest), nearest), source.view);
 }
 
 }  // namespace poseren

@@ -49,7 +49,7 @@ POSEREN_HD inline float depth_gradient(const CropSource<T>& source, const CropGe
   const double direct = view.ux * view.vy, crossed = view.uy * view.vx;
   // Where the map nearly folds onto a line its inverse is not to be trusted: NaN makes every output a candidate.
   const bool folds = fabs(direct - crossed) <= 1e-6 * (fabs(direct) + fabs(crossed));
-  const double determinant = folds ? std::numeric_limits<double>::quiet_NaN() : direct - crossed;
+  const double determinant = folds ? kNaN<double> : direct - crossed;
   const double xu = view.vy / determinant, xv = -view.uy / determinant;
   const double yu = -view.vx / determinant, yv = view.ux / determinant;
   const double du = column - view.cu, dv = row - view.cv;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "core/host_device.h"
@@ -16,6 +17,10 @@ struct Half {
 struct BFloat16 {
   uint16_t bits;
 };
+
+// A constant, because nvcc calls no function of std in kernels.
+template <class T>
+inline constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
 
 template <class To, class From>
 POSEREN_HD inline To bit_cast(From from) {

@@ -147,10 +147,18 @@ void launch(const Launch& at, const Args&... args) {
 
 #endif
 
+inline constexpr int64_t kMaxBlocks = 0x7fffffff;
+
 // Blocks of `size` threads that cover n items, as far as a grid can: kernels stride over the rest.
 inline unsigned blocks(int64_t n, int size) {
   const int64_t count = (n + size - 1) / size;
-  return static_cast<unsigned>(count < 0x7fffffff ? count : 0x7fffffff);
+  return static_cast<unsigned>(count < kMaxBlocks ? count : kMaxBlocks);
+}
+
+// A grid of just that many blocks.
+inline unsigned grid_of(int64_t count) {
+  if (count > kMaxBlocks) throw std::runtime_error("poseren: more work than one CUDA grid holds; split the batch");
+  return static_cast<unsigned>(count);
 }
 
 }  // namespace poseren::cuda
