@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poseren_ext.data.augmentation import Augmentation, move_pose, restore_pose
-from poseren_ext.reference import depth_crop, normalize_pose
+from poseren_ext.ops import depth_crop, normalize_pose
 
 PAPER = Augmentation.recipe("paper")
 CAMERA = (300.0, 310.0, 80.0, 60.0)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Packs held whole in a device's memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poseren_ext.data.base import DatasetError
+from poseren_ext.data.packed import REMEDY, PackedDataset
+from poseren_ext.data.tiles import EMPTY, KEPT, SIDE
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The parts of B frames that crops look at. Each lies wholly inside its frame.
+
+    Attributes:
+        depth: uint16 [B, h, w] in stored units; pixels behind the cube are 65535.
+        center: float32 [B, 3], the frames' centres in these regions' own pixels: for ``ops.depth_crop``.
+        uvd: float32 [B, J, 3], in the frames' pixels.
+        frame_center: float32 [B, 3], in the frames' pixels: with ``uvd`` for ``ops.normalize_pose``.
+    """
+
+    depth: Tensor
+    center: Tensor
+    uvd: Tensor
+    frame_center: Tensor
+
+
+class ResidentPack:
+    """A pack held whole in a device's memory: batches are gathered there, and nothing is copied from the host.
+
+    Args:
+        pack: what to hold; as recorded, not mirrored.
+        device: where.
+
+    Attributes:
+        info: what was packed.
+        camera: float32 [4] on the device.
+
+    Raises:
+        ValueError: the pack is mirrored.
+        DatasetError: a frame does not match its checksum.
+    """
+
+    def __init__(self, pack: PackedDataset, device: torch.device | str) -> None:
+        if pack.hand != pack.info.hand:
+            raise ValueError("the pack is mirrored; open it as recorded (hand=None)")
+        for index in pack.damaged():
+            raise DatasetError(f"{pack.path}: frame {index} ({pack.names[index]}) is damaged: checksum. {REMEDY}")
+        self.info = pack.info
+        self.camera = pack.info.camera.tensor(device)
+        arrays = pack.arrays()
+        self._uvd, self._center = (torch.from_numpy(arrays[name]).to(device) for name in ("uvd", "center"))
+        # On the host, where a batch's size is decided without waiting for the device.
+        self._window = torch.from_numpy(arrays["window"].astype(np.int64))
+        self._first_cell = torch.from_numpy(arrays["first"][:-1, 1].copy())
+        self._tiles = _with_constant_tiles(arrays["tiles"], device)
+        kinds = torch.from_numpy(np.append(arrays["kinds"], np.uint8(0))).to(device)  # one more: there is always one
+        kept = kinds == KEPT
+        self._tile_of = torch.where(kept, kept.cumsum(0, dtype=torch.int32) + 1, (kinds == EMPTY).to(torch.int32))
+
+    def __len__(self) -> int:
+        return self.info.frames
+
+    def regions(self, index: Tensor) -> Regions:
+        """The frames at these positions.
+
+        Args:
+            index: int64 [B], on the CPU.
+
+        Raises:
+            IndexError: a position outside the pack.
+            ValueError: no positions.
+        """
+        if len(index) == 0:
+            raise ValueError("no frames asked for; expected at least one position")
+        if not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise IndexError(f"frames {int(index.min())}..{int(index.max())} asked for; there are {len(self)}")
+        device = self._tiles.device
+        window = self._window[index]  # [B, 4]: first tile row and column, rows, columns
+        size = window[:, 2:].amax(0).clamp(min=1)
+        camera = self.info.camera
+        frame = torch.tensor([camera.height or 0, camera.width or 0]) // SIDE
+        # Moved inside the frame, so that a crop meets the frame's own rim, not that of the batch's largest window.
+        first = torch.minimum(window[:, :2], frame - size)
+        rows, columns = size.tolist()
+        window, first, cell, index = (
+            tensor.to(device, non_blocking=True) for tensor in (window, first, self._first_cell[index], index)
+        )
+        row = (first[:, :1] - window[:, :1] + torch.arange(rows, device=device))[:, :, None]
+        column = (first[:, 1:] - window[:, 1:2] + torch.arange(columns, device=device))[:, None]
+        height, width = window[:, 2, None, None], window[:, 3, None, None]
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)  # [B, rows, columns]
+        tile = torch.where(inside, self._tile_of[torch.where(inside, cell[:, None, None] + row * width + column, 0)], 0)
+        depth = self._tiles[tile].transpose(2, 3).reshape(-1, rows * SIDE, columns * SIDE).view(torch.uint16)
+        center = self._center[index]
+        origin = torch.cat([SIDE * first.flip(1), torch.zeros_like(first[:, :1])], 1)
+        return Regions(depth, center - origin, self._uvd[index], center)
+
+
+def _with_constant_tiles(kept: np.ndarray[tuple[int, ...], np.dtype[np.uint16]], device: torch.device | str) -> Tensor:
+    """Tile 0 is far, tile 1 empty, the kept ones follow: int16 [K + 2, 8, 8], for torch gathers no uint16."""
+    tiles = torch.empty(len(kept) + 2, SIDE, SIDE, dtype=torch.int16, device=device)
+    tiles[0], tiles[1] = -1, 0  # -1 has the bits of 65535
+    for start in range(0, len(kept), 1 << 20):
+        part = torch.from_numpy(np.array(kept[start : start + (1 << 20)]).view(np.int16))
+        tiles[2 + start : 2 + start + len(part)] = part.to(device)
+    return tiles
