@@ -5,15 +5,11 @@ import re
 import cv2
 import numpy as np
 import pytest
-import torch
+from tiny_models import save_tiny_model
 
 from poseren_ext.cli import main
-from poseren_ext.models import PoseREN, initialize, save
-from poseren_ext.models.config import HeadConfig, ModelConfig
 from poseren_ext.posefile import read_poses, write_poses
-from poseren_ext.skeleton import SKELETONS
 
-MSRA = SKELETONS["msra21"]
 CAMERA = "120,120,80,60"
 
 
@@ -27,17 +23,7 @@ def frame(x, y, mm=500):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(0)
-    init = HeadConfig.init_cnn(MSRA, widths=(8, 8), channels=8)
-    refine = HeadConfig.pose_ren(MSRA, widths=(8, 8), channels=8)
-    built = PoseREN.build(ModelConfig("msra21", "right", 150.0, 96, (4, 4, 8), init, refine))
-    initialize(built)
-    for name, parameter in built.named_parameters():
-        if name.endswith("pose_bias"):  # poses that differ between joints, and between Init-CNN and the stages
-            torch.nn.init.uniform_(parameter, -0.5, 0.5)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save(built, path)
-    return path
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture

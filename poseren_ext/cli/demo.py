@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""`poseren demo`: the cascade at work on hands that the model has never seen, or on frames of one's own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from poseren_ext.cli.predict import CAMERA_HELP, UNIT_HELP
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
+
+    from poseren_ext.camera import Camera
+    from poseren_ext.refine import Estimator, Hand
+
+SYNTHETIC_HANDS = 4
+"""Sequences, each of another subject, among which the synthetic frames are shared out."""
+_ROWS = 6
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """Frames [N][H, W], what to call each, their camera, and the joints [N, J, 3] in mm where they are known."""
+
+    frames: Sequence[Any]
+    names: Sequence[str]
+    camera: Camera
+    truth: torch.Tensor | None
+    title: str
+
+
+@dataclass(frozen=True)
+class _Refined:
+    """uvd of all stages [T+1, N, J, 3], centres [N, 3], and how long all frames took, one at a time."""
+
+    stages: torch.Tensor
+    center: torch.Tensor
+    seconds: float
+
+
+def demo_command(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option("--input", help="Your depth files or folders; repeat. Default: synthetic hands."),
+    ] = None,
+    camera: Annotated[str | None, typer.Option("--camera", help=f"With --input. {CAMERA_HELP}")] = None,
+    depth_unit: Annotated[float, typer.Option("--depth-unit", help=f"With --input. {UNIT_HELP}")] = 1.0,
+    hand: Annotated[str, typer.Option("--hand", help="right, left or auto.")] = "right",
+    model: Annotated[str, typer.Option("--model", help="A safetensors file, or demo: the bundled model.")] = "demo",
+    stages: Annotated[int, typer.Option("--stages", min=1, help="How often to refine.")] = 3,
+    frames: Annotated[int, typer.Option("--frames", min=SYNTHETIC_HANDS, help="Synthetic frames to run on.")] = 96,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the synthetic hands.")] = 7,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture: .png, .pdf or .svg.")] = Path("demo.png"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers too; - for stdout.")] = None,
+) -> None:
+    """Run the cascade, stage by stage, and draw it: rows of frames; initial pose, each stage, truth.
+
+    Without --input the frames show moving synthetic hands of subjects that no training has seen: their joints are
+    known, and so are the errors.
+
+    [bold]Examples[/bold]
+
+    poseren demo
+
+    poseren demo --input recording/ --camera sr305 --depth-unit 0.125 --out mine.png
+    """
+    from poseren_ext.cli._console import console, table, write_text
+    from poseren_ext.plotting import save
+    from poseren_ext.refine import Estimator, load_model
+
+    if inputs and camera is None:
+        raise typer.BadParameter(
+            "needed with --input: fx,fy,cx,cy in pixels or a dataset's name", param_hint="--camera"
+        )
+    loaded = load_model(model)
+    recording = _own(inputs, camera) if inputs and camera else _synthetic(frames, seed, loaded.skeleton.name)
+    unit = depth_unit if inputs else 1.0
+    estimator = Estimator(loaded, camera=recording.camera, hand=cast("Hand", hand), stages=stages, depth_unit=unit)
+    refined = _refine(estimator, recording)
+    report = {"model": model, **_report(estimator, recording, refined)}
+    save(_picture(estimator, recording, refined), out)
+    text = json.dumps(report, indent=1)
+    if json_file == Path("-"):
+        print(text)
+        return
+    screen = console()
+    screen.print(table(f"Model {model!r} on {recording.title}", *_rows(report)))
+    screen.print(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; picture: {out}")
+    if json_file is not None:
+        write_text(json_file, text + "\n")
+
+
+def _synthetic(count: int, seed: int, skeleton: str) -> _Recording:
+    import torch
+
+    from poseren_ext.data.synthetic import SyntheticSequence
+
+    parts, names = [], []
+    for number in range(SYNTHETIC_HANDS):
+        share = count // SYNTHETIC_HANDS + (number < count % SYNTHETIC_HANDS)
+        sequence = SyntheticSequence(seed, "test", skeleton=skeleton, number=number)
+        parts.append(sequence.frames(torch.arange(share)))
+        names += [f"hand {number + 1}, frame {i}" for i in range(share)]
+    return _Recording(
+        frames=[frame for part in parts for frame in part.depth],
+        names=names,
+        camera=sequence.camera,
+        truth=torch.cat([part.xyz for part in parts]),
+        title=f"{count} frames of {SYNTHETIC_HANDS} synthetic hands that it has never seen",
+    )
+
+
+def _own(inputs: Sequence[Path], camera: str) -> _Recording:
+    import torch
+
+    from poseren_ext.camera import Camera
+    from poseren_ext.frames import find_frames
+
+    files = find_frames(inputs)
+    images: list[Any] = []
+    for file in files:
+        image = file.read()
+        if images and image.shape != images[0].shape:
+            raise ValueError(
+                f"{file}: {list(image.shape)} pixels, {files[0]} has {list(images[0].shape)}: one camera a run"
+            )
+        images.append(image)
+    names = [file.path.stem if file.index is None else f"{file.path.stem}[{file.index}]" for file in files]
+    frames = [torch.from_numpy(image) for image in images]
+    return _Recording(frames, names, Camera.parse(camera), None, f"{len(files)} frames from {inputs[0]}")
+
+
+def _refine(estimator: Estimator, recording: _Recording) -> _Refined:
+    """All frames one at a time, as a camera would bring them; the first runs twice, to warm up."""
+    import torch
+
+    results = []
+    began = time.perf_counter()
+    for i, frame in enumerate([recording.frames[0], *recording.frames]):
+        if i == 1:
+            began = time.perf_counter()
+        try:
+            results.append(estimator(frame, return_stages=True))
+        except ValueError as error:
+            raise ValueError(f"{recording.names[max(i - 1, 0)]}: {error}") from error
+    seconds = time.perf_counter() - began
+    stages = torch.stack([torch.as_tensor(result.stages) for result in results[1:]], 1).cpu()
+    return _Refined(stages, torch.stack([torch.as_tensor(result.center) for result in results[1:]]).cpu(), seconds)
+
+
+def _report(estimator: Estimator, recording: _Recording, refined: _Refined) -> dict[str, Any]:
+    """The numbers: each stage's error where the truth is known, how far joints and how many windows moved."""
+    from poseren_ext.camera import uvd_to_xyz
+    from poseren_ext.evaluation import joint_errors
+
+    xyz = uvd_to_xyz(refined.stages, recording.camera, check=False)
+    report: dict[str, Any] = {
+        "frames": len(recording.frames),
+        "frames_per_second": len(recording.frames) / refined.seconds,
+        "windows_moved": _windows_moved(estimator, recording, refined),
+    }
+    if recording.truth is not None:
+        report["error_mm"] = [float(joint_errors(stage, recording.truth).mean()) for stage in xyz]
+    report["motion_mm"] = [float((after - before).norm(dim=-1).mean()) for before, after in pairwise(xyz)]
+    return report
+
+
+def _normalized(estimator: Estimator, refined: _Refined) -> torch.Tensor:
+    """Poses of all stages as the network speaks of them [T+1, N, J, 3]."""
+    import torch
+
+    from poseren_ext import ops
+
+    return torch.stack(
+        [ops.normalize_pose(s, refined.center, estimator.camera, cube=estimator.cube) for s in refined.stages]
+    )
+
+
+def _windows_moved(estimator: Estimator, recording: _Recording, refined: _Refined) -> list[float]:
+    """For each stage the share of windows that it has to look at anew: all in the first, later those that moved."""
+    from poseren_ext import ops
+
+    head = estimator.model.config.refine
+    if not head.joints:
+        return [1.0] + [0.0] * (len(refined.stages) - 2)
+    poses = _normalized(estimator, refined)
+    windows = [ops.roi_windows(p, head.joints, image_size=head.image_size, roi_size=head.roi_size) for p in poses[:-1]]
+    moved = [float((a != b).any(-1).float().mean()) for a, b in pairwise(windows)]
+    return [1.0, *moved]
+
+
+def _rows(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    errors, moved = report.get("error_mm"), report["windows_moved"]
+    columns = ["pose", "mean joint error (mm)" if errors else "joints moved by (mm)", "windows moved (%)"]
+    rows = []
+    for stage in range(len(moved) + 1):
+        value = errors[stage] if errors else report["motion_mm"][stage - 1] if stage else None
+        rows.append(
+            [
+                f"stage {stage}" if stage else "initial pose",
+                "" if value is None else f"{value:.2f}",
+                "" if stage == 0 else "all are new" if stage == 1 else f"{100 * moved[stage - 1]:.1f}",
+            ]
+        )
+    return columns, rows
+
+
+def _picture(estimator: Estimator, recording: _Recording, refined: _Refined) -> Figure:
+    """Frames spread evenly over the recording."""
+    import torch
+
+    from poseren_ext import ops
+    from poseren_ext.camera import xyz_to_uvd
+    from poseren_ext.plotting import plot_cascade
+
+    count = len(recording.frames)
+    rows = min(_ROWS, count)
+    chosen = [(2 * row + 1) * count // (2 * rows) for row in range(rows)]
+    center, camera, cube = refined.center[chosen], estimator.camera, estimator.cube
+    images = torch.stack([recording.frames[i] for i in chosen])
+    crops = ops.depth_crop(images, center, camera, cube=cube, depth_unit=estimator.depth_unit)
+    truth = None
+    if recording.truth is not None:
+        truth = ops.normalize_pose(xyz_to_uvd(recording.truth[chosen], camera), center, camera, cube=cube)
+    return plot_cascade(
+        crops,
+        _normalized(estimator, refined)[:, chosen],
+        estimator.model.skeleton,
+        truth=truth,
+        cube=cube,
+        labels=[recording.names[i] for i in chosen],
+    )
