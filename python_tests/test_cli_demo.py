@@ -25,10 +25,10 @@ def run(tmp_path, capsys):
 
 @pytest.mark.parametrize("skeleton", ["msra21", "nyu14"])
 def test_synthetic_hands(run, tmp_path, skeleton):
-    code, out, err = run("--frames", 5, "--json", tmp_path / "demo.json", skeleton=skeleton)
+    code, out, err = run("--frames", 4, "--json", tmp_path / "demo.json", skeleton=skeleton)
     assert (code, err) == (0, "")
     report = json.loads((tmp_path / "demo.json").read_text())
-    assert report["frames"] == 5
+    assert report["frames"] == 4
     assert len(report["error_mm"]) == 4
     assert report["error_mm"][0] > 20  # it has learned nothing
     assert report["windows_moved"][0] == 1.0
@@ -39,14 +39,6 @@ def test_synthetic_hands(run, tmp_path, skeleton):
     picture = cv2.imread(str(tmp_path / "demo.png"))
     assert picture.shape[0] > 1000
     assert picture.std() > 20
-
-
-def test_the_same_seed_shows_the_same_hands(run, tmp_path):
-    def errors(seed):
-        _, out, _ = run("--frames", 4, "--seed", seed, "--stages", 1, "--json", "-")
-        return json.loads(out)["error_mm"]
-
-    assert errors(3) == errors(3) != errors(4)
 
 
 def test_own_frames(run, tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
+from poseren_ext.cli.data import data_app
 from poseren_ext.cli.demo import demo_command
 from poseren_ext.cli.evaluate import evaluate_command
 from poseren_ext.cli.predict import predict_command
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data_app, name="data")
 app.command("demo")(demo_command)
 app.command("eval")(evaluate_command)
 app.command("predict")(predict_command)

@@ -74,13 +74,14 @@ def demo_command(
     poseren demo --input recording/ --camera sr305 --depth-unit 0.125 --out mine.png
     """
     from poseren_ext.cli._console import console, table, write_text
-    from poseren_ext.plotting import save
+    from poseren_ext.plotting import check_path, save
     from poseren_ext.refine import Estimator, load_model
 
     if inputs and camera is None:
         raise typer.BadParameter(
             "needed with --input: fx,fy,cx,cy in pixels or a dataset's name", param_hint="--camera"
         )
+    check_path(out)
     loaded = load_model(model)
     recording = _own(inputs, camera) if inputs and camera else _synthetic(frames, seed, loaded.skeleton.name)
     unit = depth_unit if inputs else 1.0

@@ -65,6 +65,10 @@ def evaluate_command(
         )
     if file_format not in ("uvd", "xyz"):
         raise typer.BadParameter(f"{file_format!r}; expected uvd or xyz", param_hint="--format")
+    if plot is not None:
+        from poseren_ext.plotting import check_path
+
+        check_path(plot)
     skeleton = SKELETONS[SKELETON_OF_DATASET[dataset]]
     results = _results(gt, pred, dataset, camera, frames, file_format, axes, order)
     text = json.dumps({"dataset": dataset, "labels": str(gt), "systems": [asdict(one) for one in results]}, indent=1)

@@ -3,9 +3,10 @@
 
 from poseren_ext.plotting.curves import plot_comparison, plot_iterations, plot_viewpoints
 from poseren_ext.plotting.hands import draw_crop, draw_skeleton, plot_cascade, plot_qualitative, plot_skeletons_3d
-from poseren_ext.plotting.style import save
+from poseren_ext.plotting.style import check_path, save
 
 __all__ = [
+    "check_path",
     "draw_crop",
     "draw_skeleton",
     "plot_cascade",

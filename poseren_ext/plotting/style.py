@@ -101,22 +101,32 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a picture whole: the format is told by the suffix (.png, .pdf, .svg).
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """The path, if a picture can be written there: to be asked before the work that the picture shows.
 
     Raises:
-        ValueError: a suffix of no known picture format.
+        ValueError: a suffix of no known picture format (.png, .pdf, .svg).
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in ("png", "pdf", "svg"):
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{path}: pictures are written as .png, .pdf or .svg")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
+    return path
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a picture whole: the format is told by the suffix.
+
+    Raises:
+        ValueError: as `check_path`.
+        FileNotFoundError: as `check_path`.
+    """
+    path = check_path(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        figure.savefig(temporary, format=kind, dpi=DPI)
+        figure.savefig(temporary, format=path.suffix.lower().lstrip("."), dpi=DPI)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
