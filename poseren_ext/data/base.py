@@ -94,7 +94,7 @@ class DepthDataset(Dataset[Sample]):
             camera=self.camera,
             joints=uvd_to_xyz(uvd.double(), self.camera, check=False).float(),
             uvd=uvd,
-            center=self._center(index, frame),
+            center=self.center(index, frame),
             name=self.names[index],
             subject=self.subjects[index],
             hand=self.skeleton.hand,
@@ -109,6 +109,21 @@ class DepthDataset(Dataset[Sample]):
     def read(self, index: int) -> DepthFrame:
         """The depth of a frame as stored, [H, W] mm; raises as ``__getitem__`` does."""
         return self._sized(self.path(index))
+
+    def center(self, index: int, frame: DepthFrame) -> Tensor:
+        """Where the hand is in a frame that was read: float32 [3] u, v (pixels), z (mm).
+
+        Raises:
+            DatasetError: the image has no hand region.
+            FileNotFoundError: the file that the centre is taken from is gone.
+        """
+        if self.centers is not None:
+            return torch.from_numpy(self.centers[index].copy())
+        region, mask = self._region(index, frame)
+        try:
+            return image_center(torch.from_numpy(region), THRESHOLDS[self.dataset], str(self.path(index)), mask)
+        except ValueError as error:
+            raise DatasetError(str(error)) from None
 
     def strays(self) -> tuple[list[str], list[str]]:
         """Names of labelled frames that have no file, and of files beside them that have no label."""
@@ -143,15 +158,6 @@ class DepthDataset(Dataset[Sample]):
     def _is_frame(self, file: str) -> bool:
         """Whether a file of a frames' folder is such a frame."""
         return file.endswith(self.suffix)
-
-    def _center(self, index: int, frame: DepthFrame) -> Tensor:
-        if self.centers is not None:
-            return torch.from_numpy(self.centers[index].copy())
-        region, mask = self._region(index, frame)
-        try:
-            return image_center(torch.from_numpy(region), THRESHOLDS[self.dataset], str(self.path(index)), mask)
-        except ValueError as error:
-            raise DatasetError(str(error)) from None
 
     def _region(self, index: int, frame: DepthFrame) -> tuple[DepthFrame, Tensor | None]:
         """The image that the centre is taken from, and its pixels that count (None: all)."""
