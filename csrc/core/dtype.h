@@ -9,7 +9,7 @@
 
 namespace poseren {
 
-enum class DType { f64, f32, f16, bf16, i32, u16 };
+enum class DType { f64, f32, f16, bf16, i32, u16, i8 };
 
 template <class T>
 struct Type {
@@ -26,6 +26,19 @@ decltype(auto) visit_features(DType dtype, Visit&& visit) {
       return visit(Type<Half>{});
     case DType::bf16:
       return visit(Type<BFloat16>{});
+    default:
+      return visit(Type<float>{});
+  }
+}
+
+// visit(Type<T>{}) for the types of packed weights.
+template <class Visit>
+decltype(auto) visit_weights(DType dtype, Visit&& visit) {
+  switch (dtype) {
+    case DType::bf16:
+      return visit(Type<BFloat16>{});
+    case DType::i8:
+      return visit(Type<int8_t>{});
     default:
       return visit(Type<float>{});
   }

@@ -74,12 +74,12 @@ POSEREN_HD inline Window region_window(const RegionPool& p, const Position* pose
 
 // --- RoI max pooling ------------------------------------------------------------------------------------------------
 
-struct Span {
+struct CellRange {
   int64_t low, high;  // cells low <= i < high of one axis
 };
 
 // Bin `bin` of a window's axis, clipped to the map; bins may share cells, and may be empty.
-POSEREN_HD inline Span bin_span(int32_t first, int32_t last, int64_t bin, int64_t bins, int64_t size) {
+POSEREN_HD inline CellRange bin_span(int32_t first, int32_t last, int64_t bin, int64_t bins, int64_t size) {
   const int64_t extent = last - first + 1;
   const int64_t low = first + bin * extent / bins;
   const int64_t high = first + ((bin + 1) * extent + bins - 1) / bins;
@@ -91,14 +91,14 @@ POSEREN_HD inline bool is_crop(const Window& w, int64_t bins) {
   return w.x1 - w.x0 + 1 == bins && w.y1 - w.y0 + 1 == bins;
 }
 
-struct Cell {
+struct MapCell {
   int64_t row, column;  // -1: none
 };
 
 // The bin's largest value, the first of equals in row-major order; NaN counts as larger than every number.
 template <class T>
-POSEREN_HD inline Cell max_cell(const T* plane, const MapStrides& s, Span rows, Span columns) {
-  Cell best{-1, -1};
+POSEREN_HD inline MapCell max_cell(const T* plane, const MapStrides& s, CellRange rows, CellRange columns) {
+  MapCell best{-1, -1};
   Accumulator<T> top = 0;
   for (int64_t y = rows.low; y < rows.high; y++) {
     for (int64_t x = columns.low; x < columns.high; x++) {

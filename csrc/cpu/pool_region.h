@@ -51,9 +51,9 @@ void max_region(const RegionPool& p, const MapStrides& s, const T* map, const Wi
   for (int64_t c = 0; c < p.channels; c++) {
     const T* plane = map + c * s.channel;
     for (int64_t by = 0; by < p.bins; by++) {
-      const Span rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
+      const CellRange rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
       for (int64_t bx = 0; bx < p.bins; bx++) {
-        const Cell cell = max_cell(plane, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
+        const MapCell cell = max_cell(plane, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
         if (cell.row < 0)
           store(region++, 0);
         else

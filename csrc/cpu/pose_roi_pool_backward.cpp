@@ -45,9 +45,9 @@ void add_max(const RegionPool& p, const MapStrides& s, const T* features, const 
              PlaneSum<T>& plane) {  // features: [H, W], grad: [P, P]
   if (is_crop(w, p.bins)) return with_known_size(p.bins, [&](auto bins) { add_crop<bins()>(p, w, grad, plane); });
   for (int64_t by = 0; by < p.bins; by++) {
-    const Span rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
+    const CellRange rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
     for (int64_t bx = 0; bx < p.bins; bx++, grad++) {
-      const Cell cell = max_cell(features, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
+      const MapCell cell = max_cell(features, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
       if (cell.row >= 0) plane.sum[cell.row * p.width + cell.column] += load(grad);
     }
   }

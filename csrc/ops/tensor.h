@@ -58,6 +58,8 @@ inline DType dtype_of(const char* op, const char* name, const Tensor& tensor) {
       return DType::i32;
     case ScalarType::UInt16:
       return DType::u16;
+    case ScalarType::Char:
+      return DType::i8;
     default:
       check(false, op, name, " has a type that this op does not take");
       return DType::f32;

@@ -7,7 +7,18 @@ PyTorch are in ``poseren_ext.reference``.
 """
 
 from poseren_ext.ops import _native  # noqa: F401  loads the compiled ops
+from poseren_ext.ops.cascade import PackedHead, cascade_refine, pack_head
 from poseren_ext.ops.image import denormalize_pose, depth_crop, hand_center, normalize_pose
 from poseren_ext.ops.roi import pose_roi_pool, roi_windows
 
-__all__ = ["denormalize_pose", "depth_crop", "hand_center", "normalize_pose", "pose_roi_pool", "roi_windows"]
+__all__ = [
+    "PackedHead",
+    "cascade_refine",
+    "denormalize_pose",
+    "depth_crop",
+    "hand_center",
+    "normalize_pose",
+    "pack_head",
+    "pose_roi_pool",
+    "roi_windows",
+]

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""The fused cascade, and heads packed for it (paper, algorithm 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from poseren_ext.ops import _native
+from poseren_ext.ops._validate import add_batch, check_devices, check_tensor, choice, whole
+from poseren_ext.ops.roi import guided_joints, window_geometry
+from poseren_ext.reference.cascade_refine import Head, HeadGeometry
+
+WeightType: TypeAlias = Literal["float32", "bfloat16", "int8"]
+
+SPATIAL_SCALE = 0.125
+"""Feature cells per crop pixel: the backbone pools three times by two."""
+
+SAMPLING_RATIO = 2
+"""Samples along each side of a bin, for heads of mode "align": pose_roi_pool's default."""
+
+
+@dataclass(frozen=True)
+class PackedHead:
+    """A head's weights as the cascade streams them: made once by :func:`pack_head`, never trained.
+
+    Attributes:
+        config: the regions and the tree.
+        region_weight: [M, W1, C*P*P], float32, bfloat16 or int8, as the other weights.
+        region_scale: float32 [M, W1] with int8 weights: a row's weights are its integers times its scale; else None.
+        region_bias: float32 [M, W1].
+        finger_weight: [F, W2, K*W1].
+        finger_scale: as region_scale, [F, W2].
+        finger_bias: float32 [F, W2].
+        pose_weight: [3J, F*W2].
+        pose_scale: as region_scale, [3J].
+        pose_bias: float32 [3J].
+    """
+
+    config: HeadGeometry
+    region_weight: Tensor
+    region_scale: Tensor | None
+    region_bias: Tensor
+    finger_weight: Tensor
+    finger_scale: Tensor | None
+    finger_bias: Tensor
+    pose_weight: Tensor
+    pose_scale: Tensor | None
+    pose_bias: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the tensors take."""
+        return sum(tensor.nbytes for tensor in self._tensors().values())
+
+    def to(self, device: torch.device | str) -> PackedHead:
+        """The same head on another device."""
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self._tensors().items()}
+        return replace(self, **moved)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if isinstance(value, Tensor)}
+
+
+def pack_head(head: Head, dtype: WeightType) -> PackedHead:
+    """A head's weights in a narrower type: the cascade at batch 1 takes as long as they take to read.
+
+    "int8" rounds the weights of each output row to 255 equal steps of its own. Sums are float32 in every type.
+
+    Args:
+        head: ``poseren_ext.models.RegionEnsemble``, or what has its parameters and configuration.
+        dtype: "float32" (shares the weights of a float32 head), "bfloat16" or "int8".
+
+    Raises:
+        TypeError: what is no head.
+        ValueError: an unknown type, or weights that are NaN or infinite and have no steps.
+    """
+    _check_head(head)
+    choice(dtype, "dtype", ("float32", "bfloat16", "int8"))
+    tensors: dict[str, Any] = {}
+    for layer in ("region", "finger", "pose"):
+        weight = getattr(head, f"{layer}_weight").detach()
+        packed, scale = _quantize(weight, layer) if dtype == "int8" else (weight.to(getattr(torch, dtype)), None)
+        tensors[f"{layer}_weight"], tensors[f"{layer}_scale"] = packed, scale
+        tensors[f"{layer}_bias"] = getattr(head, f"{layer}_bias").detach().float()
+    return PackedHead(head.config, **tensors)
+
+
+def cascade_refine(
+    features: Tensor, pose: Tensor, head: Head | PackedHead, *, stages: int = 3
+) -> tuple[Tensor, Tensor]:
+    """``P_t = R(P_{t-1}, F)`` for t = 1..T: one model for every stage, on features computed once.
+
+    The model depends on a pose only through its windows, so what cannot change is not computed again: a region whose
+    window has not moved keeps its first layer's output, a finger none of whose regions moved keeps its second layer's,
+    and a sample none of whose windows moved has arrived. The poses are those of the plain loop. Every sum is taken in
+    one order: a sample's poses have the same bits in any batch and for any number of threads. With mode "align" every
+    stage computes everything. Nothing is dropped out, whatever mode the head is in.
+
+    Not differentiable: a backward pass through it raises RuntimeError. Train with ``poseren_ext.models.PoseREN``.
+
+    Args:
+        features: [B, C, H, W] or [C, H, W] of the backbone, of any memory layout. Types other than float32 are
+            converted once.
+        pose: initial normalised pose [B, J, 3] or [J, 3]; used in float32.
+        head: a head of guided regions, ``poseren_ext.models.RegionEnsemble`` with float32 or bfloat16 weights, or its
+            packed form.
+        stages: T.
+
+    Returns:
+        poses float32 [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage. stages_run int32 [B]
+        (or []): the number of stages that did work: stage 1, and every later stage before which at least one window of
+        the sample moved. A sample with a guided joint that is nowhere has NaN poses from then on; others in the batch
+        are not touched.
+
+    Raises:
+        TypeError: features or pose are not floating-point tensors, what is no head, a head of another type.
+        ValueError: shapes or devices that do not match each other or the head, a head of grid regions (which looks at
+            no pose: call it once instead), a negative number of stages.
+    """
+    check_tensor(features, "features", "[B, C, H, W]")
+    check_tensor(pose, "pose", "normalised joints [B, J, 3]")
+    _check_head(head)
+    config = head.config
+    if config.grid:
+        raise ValueError(
+            "head has grid regions, which look at no pose: there is nothing to refine; expected guided joints. "
+            "Call the head itself once: head(features)"
+        )
+    maps, batched = add_batch(features, "features", "[B, C, H, W]", 4)
+    rows, pose_batched = add_batch(pose, "pose", "normalised joints [B, J, 3]", 3)
+    _check_shapes(maps, rows, head, same_rank=batched == pose_batched)
+    check_devices(maps, "features", pose=rows, head=head.region_weight)
+    poses, stages_run = _native.ops.cascade_refine(
+        maps.float(),
+        rows.float(),
+        guided_joints(config.joints, rows),
+        [region for finger in config.tree for region in finger],
+        *_layers(head),
+        config.cells,
+        *window_geometry(config.image_size, config.roi_size, SPATIAL_SCALE),
+        config.mode == "align",
+        SAMPLING_RATIO,
+        whole(stages, "stages", "how often to refine", least=0, most=10**6),
+    )
+    return (poses, stages_run) if batched else (poses[:, 0], stages_run[0])
+
+
+def _check_head(head: object) -> None:
+    needed = ["config", *(f"{layer}_{part}" for layer in ("region", "finger", "pose") for part in ("weight", "bias"))]
+    missing = [name for name in needed if not hasattr(head, name)]
+    if missing:
+        raise TypeError(
+            f"head is a {type(head).__name__} without {', '.join(missing)}; expected a RegionEnsemble of "
+            "poseren_ext.models (a PoseREN's is its .head) or its packed form"
+        )
+
+
+def _check_shapes(maps: Tensor, pose: Tensor, head: Head | PackedHead, *, same_rank: bool) -> None:
+    """Features [B, C, H, W] and pose [B, J, 3] fit each other and the head.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not same_rank or maps.shape[0] != pose.shape[0]:
+        raise ValueError(
+            f"features have shape {tuple(maps.shape)} and pose has shape {tuple(pose.shape)}, counting the batch "
+            "axis; expected [B, C, H, W] and [B, J, 3] of one B, or both without B"
+        )
+    channels = head.region_weight.shape[-1] // head.config.cells**2
+    if maps.shape[1] != channels or 0 in maps.shape[-2:]:
+        raise ValueError(
+            f"features have shape {tuple(maps.shape)}; expected [B, {channels}, H, W]: the head's channels"
+        )
+    joints = head.pose_weight.shape[0] // 3
+    if tuple(pose.shape[1:]) != (joints, 3):
+        raise ValueError(f"pose has shape {tuple(pose.shape)}; expected [B, {joints}, 3]: the head's joints")
+
+
+def _layers(head: Head | PackedHead) -> list[Tensor | None]:
+    """Weight, scale and bias of the three layers, as the native op takes them."""
+    dtype = head.region_weight.dtype
+    if dtype not in (torch.float32, torch.bfloat16) and not isinstance(head, PackedHead):
+        raise TypeError(f"head has {dtype} weights; expected float32 or bfloat16: pack it with pack_head(head, ...)")
+    tensors: list[Tensor | None] = []
+    for layer in ("region", "finger", "pose"):
+        tensors.append(getattr(head, f"{layer}_weight"))
+        tensors.append(getattr(head, f"{layer}_scale", None))
+        tensors.append(getattr(head, f"{layer}_bias").float())
+    return tensors
+
+
+def _quantize(weight: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Weights [..., R, K] as int8 and the float32 scales [..., R] of their rows."""
+    scale = weight.abs().amax(-1).float() / 127
+    if not bool(scale.isfinite().all()):
+        raise ValueError(f"{layer}_weight holds NaN or infinite weights; expected a trained head")
+    scale[scale == 0] = 1  # a row of zeros
+    packed = torch.empty_like(weight, dtype=torch.int8)
+    for index in range(len(weight)):  # a group at a time: the temporary is small
+        packed[index] = (weight[index].float() / scale[index, ..., None]).round()
+    return packed, scale
