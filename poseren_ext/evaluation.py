@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from poseren_ext.camera import Camera, uvd_to_xyz
+from poseren_ext.camera import CameraLike, uvd_to_xyz
 from poseren_ext.skeleton import Skeleton
 from poseren_ext.viewpoint import ViewpointCurve, ViewpointError
 
@@ -272,7 +272,7 @@ def _percent(metric: SuccessRate) -> tuple[float, ...]:
 def evaluate(
     prediction: np.ndarray | Tensor,
     target: np.ndarray | Tensor,
-    camera: Camera,
+    camera: CameraLike,
     *,
     skeleton: Skeleton | None = None,
     name: str = "prediction",
@@ -284,7 +284,7 @@ def evaluate(
     Args:
         prediction: joints as u, v (pixels), d (mm), [N, J, 3].
         target: labels of the same shape.
-        camera: intrinsics by which uvd becomes millimetres.
+        camera: intrinsics by which uvd becomes millimetres: one camera, or a tensor [N, 4] of each frame's.
         skeleton: gives the joints their names; without it they are numbered.
         name: the system's name, kept in the result.
         thresholds: of the success rates, mm.
