@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: MIT
+"""The one call: depth frames in, joints out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from poseren_ext import ops
+from poseren_ext.camera import Camera, uvd_to_xyz, xyz_to_uvd
+from poseren_ext.frame_checks import Frames, check_camera, check_units, read_frames
+from poseren_ext.hand_region import find_hand
+from poseren_ext.models import PoseREN, load
+from poseren_ext.skeleton import Skeleton
+from poseren_ext.weights import BUNDLED
+
+Array: TypeAlias = Tensor | npt.NDArray[Any]
+Hand: TypeAlias = Literal["left", "right", "auto"]
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+
+CENTER_ITERATIONS = 3
+"""How often the centre of mass is taken again inside the cube around the last one."""
+
+
+@dataclass(frozen=True)
+class HandPose:
+    """Joints of the hand in each frame. Arrays are what the depth was: numpy or torch, with or without a batch axis.
+
+    Attributes:
+        joints: [B, J, 3] in mm, camera frame: x right, y down, z forward.
+        uvd: [B, J, 3] = column and row in pixels, depth in mm.
+        center: [B, 3] u, v (pixels), d (mm): the middle of the cube that was looked at.
+        stages: uvd after each stage, [T+1, B, J, 3], the initial pose first; None unless asked for.
+        stages_run: int32 [B], stages that had work to do: from then on no window moved, and the pose is final.
+        hand: "left" or "right" for each frame.
+        skeleton: names and order of the joints.
+    """
+
+    joints: Array
+    uvd: Array
+    center: Array
+    stages: Array | None
+    stages_run: Array
+    hand: tuple[str, ...]
+    skeleton: Skeleton
+
+
+class Estimator:
+    """Pose-REN for the frames of one camera: owns the model, its packed weights, and the settings.
+
+    Args:
+        model: a ``PoseREN``, the path of a safetensors file that ``poseren_ext.save`` wrote, or "demo": the one that
+            comes with the package.
+        camera: intrinsics of the frames: a Camera, or fx, fy, cx, cy in pixels.
+        hand: which hand the frames show. A model knows one hand; for the other the crop is mirrored and the joints are
+            mirrored back. "auto" tries both and keeps the one whose joints agree better with the depth's surface.
+        cube: half edge of the cube around the hand, mm.
+        stages: T, how often to refine; 0 gives the initial pose.
+        depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
+        precision: of the refining layers' weights: "float32", "bfloat16" or "int8" (one scale a row); sums are float32.
+
+    Raises:
+        TypeError: a model, camera or number of another kind.
+        ValueError: a setting out of its range.
+        FileNotFoundError: no file of that name.
+    """
+
+    def __init__(
+        self,
+        model: PoseREN | str | os.PathLike[str] = "demo",
+        *,
+        camera: Camera | Sequence[float],
+        hand: Hand = "right",
+        cube: float = 150.0,
+        stages: int = 3,
+        depth_unit: float = 1.0,
+        precision: Precision | None = None,
+    ) -> None:
+        if hand not in ("left", "right", "auto"):
+            raise ValueError(f"hand is {hand!r}; expected 'left', 'right' or 'auto'")
+        if not (isinstance(stages, int) and stages >= 0):
+            raise ValueError(f"stages is {stages!r}; expected a whole number, 0 or more")
+        if precision not in (None, "float32", "bfloat16", "int8"):
+            raise ValueError(f"precision is {precision!r}; expected 'float32', 'bfloat16', 'int8' or None (float32)")
+        for name, value in (("cube", cube), ("depth_unit", depth_unit)):
+            if not (np.isscalar(value) and 0 < float(value) < np.inf):
+                raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
+        self.model = load_model(model).eval()
+        self.camera = camera if isinstance(camera, Camera) else Camera(*_four(camera))
+        self.hand = hand
+        self.cube = float(cube)
+        self.stages = stages
+        self.depth_unit = float(depth_unit)
+        self.head = ops.pack_head(self.model.head, precision or "float32")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are, and the work is done."""
+        return self.model.mean_pose.device
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        depth: Array | Sequence[Array],
+        *,
+        init_pose: Array | Literal["mean"] | None = None,
+        init_space: Literal["uvd", "xyz"] = "uvd",
+        center: Array | Sequence[float] | None = None,
+        return_stages: bool = False,
+    ) -> HandPose:
+        """The hand's pose in each frame: arguments and errors as in :func:`refine`."""
+        frames = read_frames(depth, self.device)
+        check_camera(self.camera, frames)
+        check_units(frames, self.depth_unit)
+        centers = self._centers(frames, center)
+        initial = self._initial_uvd(frames, init_pose, init_space)
+        results = [self._run(frames.depth, centers, initial, hand) for hand in self._hands()]
+        uvd, run, hands = results[0] if len(results) == 1 else self._better(frames.depth, results)
+        return self._result(frames, uvd, run, hands, centers, return_stages)
+
+    def _hands(self) -> tuple[str, ...]:
+        return ("right", "left") if self.hand == "auto" else (self.hand,)
+
+    def _centers(self, frames: Frames, center: Array | Sequence[float] | None) -> Tensor:
+        if center is not None:
+            return _given_centers(center, frames)
+        depth = frames.depth
+        mask = torch.zeros(depth.shape, dtype=torch.bool)
+        lost = []
+        near, far = np.inf, 0.0
+        for i, frame in enumerate(frames.millimetres(self.depth_unit)):
+            found = find_hand(frame, self.camera)
+            if found is None:
+                lost.append(i)
+                continue
+            mask[i] = torch.from_numpy(found[0])
+            near, far = min(near, found[1]), max(far, found[2])
+        if lost:
+            raise ValueError(
+                f"no hand in frames {lost}: no surface of a hand's size was found. Expected depth in mm after "
+                f"depth_unit={self.depth_unit:g}; check the unit and the frame, or pass center=(u, v, d)"
+            )
+        centers, _ = ops.hand_center(
+            depth,
+            near=near,
+            far=far,
+            mask=mask.to(depth.device),
+            depth_unit=self.depth_unit,
+            iterations=CENTER_ITERATIONS,
+            cube=self.cube,
+            camera=self.camera,
+        )
+        return centers
+
+    def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str) -> Tensor | str | None:
+        """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""
+        if pose is None or isinstance(pose, str):
+            if pose not in (None, "mean"):
+                raise ValueError(f"init_pose is {pose!r}; expected None (Init-CNN), 'mean', or joints [B, J, 3]")
+            return pose
+        if space not in ("uvd", "xyz"):
+            raise ValueError(f"init_space is {space!r}; expected 'uvd' (pixels, pixels, mm) or 'xyz' (mm)")
+        joints = torch.as_tensor(pose).to(self.device, torch.float32)
+        joints = joints if frames.batched else joints[None]
+        expected = (frames.depth.shape[0], self.model.skeleton.num_joints, 3)
+        if joints.shape != expected:
+            raise ValueError(
+                f"init_pose has shape {tuple(torch.as_tensor(pose).shape)}; expected {list(expected)} for these frames "
+                f"and the skeleton {self.model.skeleton.name}"
+            )
+        if not bool(torch.isfinite(joints).all()):
+            raise ValueError("init_pose has NaN or infinite joints; drop those frames or give another initial pose")
+        return xyz_to_uvd(joints, self.camera) if space == "xyz" else joints
+
+    def _run(
+        self, depth: Tensor, centers: Tensor, initial: Tensor | str | None, hand: str
+    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """Joints in uvd of all stages [T+1, B, J, 3], stages run [B], and the hand of each frame."""
+        model, camera = self.model, self.camera
+        # A mirror in the crop's own frame turns one hand into the other; poses are mirrored with it.
+        mirror = torch.tensor([-1.0 if hand != model.config.hand else 1.0, 1.0, 1.0], device=self.device)
+        transform = torch.diag_embed(mirror[:2])[None].expand(len(depth), 2, 2)
+        crop = ops.depth_crop(
+            depth,
+            centers,
+            camera,
+            cube=self.cube,
+            size=model.config.image_size,
+            transform=torch.nn.functional.pad(transform, (0, 1)) if mirror[0] < 0 else None,
+            depth_unit=self.depth_unit,
+        )
+        if initial is None:
+            pose = model.init(crop)
+        elif isinstance(initial, str):
+            pose = model.mean_pose.expand(len(depth), -1, 3)
+        else:
+            pose = ops.normalize_pose(initial, centers, camera, cube=self.cube) * mirror
+        poses, run = ops.cascade_refine(model.backbone(crop), pose, self.head, stages=self.stages)
+        stages = [ops.denormalize_pose(pose * mirror, centers, camera, cube=self.cube) for pose in poses]
+        return torch.stack(stages), run, (hand,) * len(depth)
+
+    def _better(
+        self, depth: Tensor, results: Sequence[tuple[Tensor, Tensor, tuple[str, ...]]]
+    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """For each frame the hand whose final joints agree better with the surface."""
+        (uvd_a, run_a, hands_a), (uvd_b, run_b, hands_b) = results
+        second = self._disagreement(depth, uvd_b[-1]) < self._disagreement(depth, uvd_a[-1])  # [B]
+        uvd = torch.where(second[None, :, None, None], uvd_b, uvd_a)
+        hands = tuple(b if chosen else a for a, b, chosen in zip(hands_a, hands_b, second.tolist(), strict=True))
+        return uvd, torch.where(second, run_b, run_a), hands
+
+    def _disagreement(self, depth: Tensor, uvd: Tensor) -> Tensor:
+        """Mean distance in mm [B] of joints from where a surface allows them: 0 to 40 mm behind it."""
+        height, width = depth.shape[1:]
+        column = uvd[..., 0].round().clamp(0, width - 1).long()
+        row = uvd[..., 1].round().clamp(0, height - 1).long()
+        frame = torch.arange(len(depth), device=depth.device)[:, None]
+        surface = depth[frame, row, column].float() * self.depth_unit
+        surface = torch.where((surface > 0) & torch.isfinite(surface), surface, torch.inf)
+        behind = uvd[..., 2] - surface
+        outside = torch.relu(-behind) + torch.relu(behind - 40)
+        return outside.clamp(max=100).mean(1)
+
+    def _result(
+        self, frames: Frames, uvd: Tensor, run: Tensor, hands: tuple[str, ...], centers: Tensor, return_stages: bool
+    ) -> HandPose:
+        final = uvd[-1]
+        return HandPose(
+            joints=frames.like(uvd_to_xyz(final, self.camera, check=False)),
+            uvd=frames.like(final),
+            center=frames.like(centers),
+            stages=frames.like(uvd, axis=1) if return_stages else None,
+            stages_run=frames.like(run),
+            hand=hands,
+            skeleton=self.model.skeleton,
+        )
+
+
+def refine(
+    depth: Array | Sequence[Array],
+    model: PoseREN | str | os.PathLike[str] = "demo",
+    *,
+    camera: Camera | Sequence[float],
+    init_pose: Array | Literal["mean"] | None = None,
+    init_space: Literal["uvd", "xyz"] = "uvd",
+    center: Array | Sequence[float] | None = None,
+    hand: Hand = "right",
+    cube: float = 150.0,
+    stages: int = 3,
+    depth_unit: float = 1.0,
+    precision: Precision | None = None,
+    return_stages: bool = False,
+) -> HandPose:
+    """3D hand joints in depth frames, by Pose-REN's cascade (the paper's equations 1 and 2).
+
+    For a stream of frames make an :class:`Estimator` once: this function is one call of it.
+
+    Args:
+        depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames of
+            one size. 0, NaN and infinity mean no depth.
+        model: a ``PoseREN``, the path of a safetensors file, or "demo": the model that comes with the package.
+        camera: intrinsics of the frames: a Camera, or fx, fy, cx, cy in pixels.
+        init_pose: where the cascade starts: None takes the model's Init-CNN, "mean" its mean pose; or joints [B, J, 3]
+            of any other method.
+        init_space: what init_pose is in: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
+        center: u, v (pixels), d (mm) of the hand's centre of mass [B, 3]; None finds the nearest surface of a hand's
+            size.
+        hand: "right", "left" or "auto".
+        cube: half edge of the cube around the hand, mm.
+        stages: T, how often to refine.
+        depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
+        precision: of the refining layers' weights: "float32" (None), "bfloat16" or "int8".
+        return_stages: keep the pose of every stage.
+
+    Returns:
+        The joints in mm and in pixels, with what led to them.
+
+    Raises:
+        TypeError: depth, model or camera of another kind or dtype.
+        ValueError: shapes that do not fit, an empty frame, depth that looks like another unit, a camera that is not
+            this frame's, NaN joints.
+        FileNotFoundError: no model file of that name.
+    """
+    estimator = Estimator(
+        model, camera=camera, hand=hand, cube=cube, stages=stages, depth_unit=depth_unit, precision=precision
+    )
+    return estimator(depth, init_pose=init_pose, init_space=init_space, center=center, return_stages=return_stages)
+
+
+def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
+    """A model itself, by the name of a bundled one, or by the path of a safetensors file.
+
+    Raises:
+        TypeError: none of these.
+        FileNotFoundError: neither a name nor a file.
+        ValueError: a file that holds no model of ours.
+    """
+    if isinstance(model, PoseREN):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"model is a {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}")
+    path = Path(BUNDLED.get(str(model), model))
+    if not path.exists():
+        raise FileNotFoundError(f"no model at {str(model)!r}; expected a safetensors file or one of {list(BUNDLED)}")
+    return _load_once(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _load_once(path: Path, modified: int) -> PoseREN:
+    return load(path).eval()
+
+
+def _four(camera: Sequence[float]) -> tuple[float, float, float, float]:
+    if isinstance(camera, str) or not isinstance(camera, Sequence | np.ndarray) or len(camera) != 4:
+        raise TypeError(f"camera is {camera!r}; expected a Camera or four numbers: fx, fy, cx, cy in pixels")
+    return cast("tuple[float, float, float, float]", tuple(float(value) for value in camera))
+
+
+def _given_centers(center: Array | Sequence[float], frames: Frames) -> Tensor:
+    centers = torch.as_tensor(center).to(frames.depth.device, torch.float32)
+    shape = tuple(centers.shape)
+    if centers.dim() == 1:
+        centers = centers.expand(len(frames.depth), -1)
+    if centers.shape != (len(frames.depth), 3):
+        raise ValueError(f"center has shape {shape}; expected [3] or [{len(frames.depth)}, 3]: u, v in pixels, d in mm")
+    usable = torch.isfinite(centers).all(1) & (centers[:, 2] > 0)
+    if not bool(usable.all()):
+        bad = (~usable).nonzero()[:, 0].tolist()
+        raise ValueError(f"center of frames {bad} is not finite with a positive depth; expected u, v, d (px, px, mm)")
+    return centers
