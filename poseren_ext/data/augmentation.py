@@ -68,19 +68,19 @@ class Augmentation:
             return cls()
         raise ValueError(f"recipe is {name!r}; expected 'paper', 'released' or 'none'")
 
-    def transform(self, index: Tensor, *, seed: int, epoch: int, size: int = 96) -> Tensor:
+    def transform(self, index: Tensor, *, seed: int, epoch: int | Tensor, size: int = 96) -> Tensor:
         """Draws a transform for each sample: ``A p = scale * rotation @ p + translation``.
 
         Args:
             index: int64 [B], positions of the samples in their dataset.
             seed: any integer.
-            epoch: from 0.
+            epoch: from 0: one for all, or int64 [B] beside the index.
             size: S, side of the crop, pixels.
 
         Returns:
             float32 [B, 2, 3] on the index's device: ``transform`` of ``ops.depth_crop``.
         """
-        if epoch < 0:
+        if isinstance(epoch, int) and epoch < 0:
             raise ValueError(f"epoch is {epoch}; expected 0 or more")
         draw = Counter(seed ^ _SALT, index.to(torch.int64) + (epoch << _EPOCH_SHIFT))
         angle = math.radians(1.0) * draw.uniform("turn", 1, -self.rotation, self.rotation)[:, 0]
