@@ -12,6 +12,7 @@ import typer
 from poseren_ext.cli.data import data_app
 from poseren_ext.cli.demo import demo_command
 from poseren_ext.cli.evaluate import evaluate_command
+from poseren_ext.cli.interchange import export_command, import_caffe_command
 from poseren_ext.cli.predict import predict_command
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app.add_typer(data_app, name="data")
 app.command("demo")(demo_command)
 app.command("eval")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("import-caffe")(import_caffe_command)
+app.command("export")(export_command)
 
 
 @app.callback()
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit; faults of input become one line on stderr (POSEREN_TRACEBACK=1 shows where)."""
     try:
         app(args=None if arguments is None else list(arguments), prog_name="poseren")
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         if os.environ.get("POSEREN_TRACEBACK"):
             raise
         message = " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""Estimators for other runtimes: ONNX in standard operators, and packages compiled ahead of time for C++."""
+
+from poseren_ext.export.graph import EstimatorGraph
+from poseren_ext.export.onnx import export_onnx
+from poseren_ext.export.package import export_package, ops_library
+
+__all__ = ["EstimatorGraph", "export_onnx", "export_package", "ops_library"]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""The estimator as an ONNX file: standard operators only, so that any ONNX runtime can run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from poseren_ext.export.graph import INPUTS, OUTPUTS, EstimatorGraph
+from poseren_ext.models import PoseREN
+
+MIN_OPSET = 18
+
+
+def export_onnx(
+    model: PoseREN,
+    path: str | os.PathLike[str],
+    *,
+    stages: int = 3,
+    invalid: float | Literal["background"] = "background",
+    depth_unit: float = 1.0,
+    opset: int = 20,
+) -> None:
+    """Write depth frames to joints as one ONNX file.
+
+    Inputs, all float32, with any number of frames and any frame size: ``depth`` [B, H, W] as stored, ``center`` [B, 3]
+    (u, v in pixels, d in mm) and ``camera`` [B, 4] (fx, fy, cx, cy in pixels). Outputs: ``joints`` [B, J, 3] in mm and
+    ``uvd`` [B, J, 3]. The metadata names joints and units.
+
+    Args:
+        model: the estimator.
+        path: the file, by convention ``*.onnx``; replaced where it exists.
+        stages: T, how often to refine.
+        invalid: depth in mm that stands for pixels without depth, or "background", the far side of the cube.
+        depth_unit: mm per stored unit.
+        opset: version of the standard operators.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ModuleNotFoundError: onnx or onnxscript is not installed.
+        ValueError: an opset below 18, a negative number of stages.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  what torch.onnx needs
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}; exporting to ONNX needs: pip install 'poseren_ext[onnx]'") from error
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if opset < MIN_OPSET:
+        raise ValueError(f"opset is {opset}; expected {MIN_OPSET} or later")
+    graph = EstimatorGraph(model, stages=stages, invalid=invalid, depth_unit=depth_unit).eval()
+    device = model.mean_pose.device
+    # Two frames of 5x6 pixels: sizes that coincide with no other, so that no axis is taken for a constant.
+    example = (
+        torch.full((2, 5, 6), 500.0, device=device),
+        torch.tensor([[3.0, 2.0, 500.0]], device=device).expand(2, 3).contiguous(),
+        torch.tensor([[500.0, 500.0, 3.0, 2.0]], device=device).expand(2, 4).contiguous(),
+    )
+    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    with torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            example,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes=({0: batch, 1: height, 2: width}, {0: batch}, {0: batch}),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, _metadata(model, stages, depth_unit))
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / path.name
+        onnx.save(proto, draft)
+        onnx.checker.check_model(draft, full_check=True)
+        draft.replace(path)
+
+
+def _metadata(model: PoseREN, stages: int, depth_unit: float) -> dict[str, str]:
+    config = model.config
+    return {
+        "format": "poseren_ext estimator",
+        "skeleton": config.skeleton,
+        "joint_names": json.dumps(model.skeleton.joints),
+        "hand": config.hand,
+        "cube_half_edge_mm": str(config.cube),
+        "stages": str(stages),
+        "mm_per_depth_unit": str(depth_unit),
+        "joints": "mm: x right, y down, z forward",
+        "uvd": "pixels, pixels, mm",
+    }

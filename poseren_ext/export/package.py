@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The estimator compiled ahead of time: a package that C++ runs with libtorch and our ops library, without Python."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from poseren_ext.export.graph import EstimatorGraph
+from poseren_ext.models import PoseREN
+
+OPS_LIBRARY = "libposeren_ops.so"
+
+
+def ops_library() -> Path:
+    """The shared library of the compiled ops, which knows no Python: what a C++ program links or loads."""
+    from poseren_ext import _C
+
+    return Path(_C.__file__).with_name(OPS_LIBRARY)
+
+
+def export_package(
+    model: PoseREN,
+    path: str | os.PathLike[str],
+    *,
+    stages: int = 3,
+    depth_dtype: torch.dtype = torch.uint16,
+    invalid: float | Literal["background"] = "background",
+    depth_unit: float = 1.0,
+) -> None:
+    """Compile depth frames to joints into one ``.pt2`` package, by AOTInductor, for the device that the model is on.
+
+    Inputs, with any number of frames and any frame size: depth [B, H, W] of ``depth_dtype``, center [B, 3] (u, v in
+    pixels, d in mm) and camera [B, 4] (fx, fy, cx, cy in pixels), both float32. Outputs: joints [B, J, 3] in mm and
+    uvd [B, J, 3]. ``examples/cpp`` runs one.
+
+    Args:
+        model: the estimator.
+        path: the package, ``*.pt2``; replaced where it exists.
+        stages: T, how often to refine.
+        depth_dtype: uint16, int32, float16, bfloat16 or float32.
+        invalid: depth in mm that stands for pixels without depth, or "background", the far side of the cube.
+        depth_unit: mm per stored unit.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: another suffix than .pt2, a negative number of stages.
+        RuntimeError: there is no C++ compiler.
+    """
+    path = Path(path)
+    if path.suffix != ".pt2":
+        raise ValueError(f"path is {path}; expected a name that ends in .pt2")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    graph = EstimatorGraph(model, stages=stages, operators="compiled", invalid=invalid, depth_unit=depth_unit).eval()
+    device = model.mean_pose.device
+    example = (
+        torch.full((2, 5, 6), 500, dtype=depth_dtype, device=device),
+        torch.full((2, 3), 500.0, device=device),
+        torch.full((2, 4), 500.0, device=device),
+    )
+    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        program = torch.export.export(
+            graph, example, dynamic_shapes=({0: batch, 1: height, 2: width}, {0: batch}, {0: batch})
+        )
+        draft = Path(folder) / path.name
+        torch._inductor.aoti_compile_and_package(program, package_path=str(draft))
+        draft.replace(path)
