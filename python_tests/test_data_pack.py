@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 import json
 import pickle
+import resource
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -289,19 +288,22 @@ def test_every_other_damage_is_found_when_opened(packed, tmp_path):
         PackedDataset(tmp_path / "nothing.pack")
 
 
-def test_a_full_disk_leaves_the_last_good_file(packed, tmp_path):
-    """A real failing write: the operating system refuses files beyond a size."""
+@pytest.fixture
+def full_disk():
+    """The operating system refuses writes beyond a size: real failing writes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_last_good_file(packed, tmp_path, full_disk):
     dataset, source = packed["nyu"]
-    path = shutil.copy(source, tmp_path / "nyu.pack")
-    code = (
-        "import resource, sys; from poseren_ext.data.nyu import NYU; from poseren_ext.data.pack import write_pack;"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); write_pack(NYU(sys.argv[1]), sys.argv[2])"
-    )
-    assert source.stat().st_size > 30000
-    done = subprocess.run([sys.executable, "-c", code, str(dataset.folder), str(path)], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "OSError" in done.stderr
-    assert path.read_bytes() == source.read_bytes()
+    path = tmp_path / "nyu.pack"
+    path.write_bytes(source.read_bytes()[:20000])  # stands for the last good one
+    with pytest.raises(OSError, match="File too large"):
+        write_pack(dataset, path)
+    assert path.read_bytes() == source.read_bytes()[:20000]
     assert files_in(tmp_path) == ["nyu.pack"]
 
 
