@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Augmentation in the crop's own plane: turned, shifted and scaled depth, labels moved with it."""
+"""Augmentation in the crop's own plane (paper, section 4.1): the crop op turns the depth, the labels move with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from poseren_ext.data.synthetic.random import Counter
 
@@ -22,41 +21,28 @@ class Augmentation:
     depth: float
 
 
-@dataclass(frozen=True)
-class CropTransform:
-    """augmented (x, y) = linear @ (x, y) + shift; augmented depth = depth - lift, all in normalised crop units.
+def sample_transforms(rng: Counter, ranges: Augmentation, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draws how each sample is moved.
 
-    Attributes:
-        linear: [B, 2, 2]; shift: [B, 2]; lift: [B].
+    Args:
+        rng: the samples' random numbers.
+        ranges: how far.
+        size: side of the crop, pixels.
+
+    Returns:
+        transform [B, 2, 3] for `depth_crop` (augmented = A p, normalised crop coordinates), and lift [B], mm by which
+        the cube's centre goes away from the camera.
     """
-
-    linear: torch.Tensor
-    shift: torch.Tensor
-    lift: torch.Tensor
-
-    def pose(self, pose: torch.Tensor) -> torch.Tensor:
-        """Normalised joints [B, J, 3], moved."""
-        xy = pose[..., :2] @ self.linear.transpose(1, 2) + self.shift[:, None]
-        return torch.cat([xy, pose[..., 2:] - self.lift[:, None, None]], -1)
-
-    def crop(self, tile: torch.Tensor, margin: float, size: int) -> torch.Tensor:
-        """Crops [B, 1, size, size] in [-1, 1] out of normalised tiles [B, 1, S, S] that reach to +-margin."""
-        line = torch.linspace(-1.0, 1.0, size, device=tile.device)
-        target = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).view(1, -1, 2)
-        source = (target - self.shift[:, None]) @ torch.linalg.inv(self.linear).transpose(1, 2)
-        grid = (source / margin).view(len(tile), size, size, 2)
-        moved = torch.where(tile < 1.0, tile - self.lift[:, None, None, None], 1.0).clamp_(-1.0, 1.0)
-        return F.grid_sample(moved, grid, mode="bilinear", padding_mode="border", align_corners=True)
-
-
-def sample_transform(rng: Counter, ranges: Augmentation, size: int, cube: float) -> CropTransform:
-    """Draws one transform a sample."""
     angle = math.radians(1.0) * rng.uniform("augturn", 1, -ranges.rotation, ranges.rotation)[:, 0]
     scale = 1.0 + rng.uniform("augsize", 1, -ranges.scale, ranges.scale)[:, 0]
     c, s = scale * angle.cos(), scale * angle.sin()
     pixel = 2.0 / (size - 1)
-    return CropTransform(
-        torch.stack([c, -s, s, c], 1).view(-1, 2, 2),
-        pixel * rng.uniform("augmove", 2, -ranges.translation, ranges.translation),
-        rng.uniform("auglift", 1, -ranges.depth, ranges.depth)[:, 0] / cube,
-    )
+    shift = pixel * rng.uniform("augmove", 2, -ranges.translation, ranges.translation)
+    linear = torch.stack([c, -s, s, c], 1).view(-1, 2, 2)
+    return torch.cat([linear, shift[:, :, None]], 2), rng.uniform("auglift", 1, -ranges.depth, ranges.depth)[:, 0]
+
+
+def transform_pose(pose: torch.Tensor, transform: torch.Tensor) -> torch.Tensor:
+    """Normalised joints [B, J, 3] moved by transforms [B, 2, 3]; depths stay."""
+    xy = pose[..., :2] @ transform[:, :, :2].transpose(1, 2) + transform[:, None, :, 2]
+    return torch.cat([xy, pose[..., 2:]], -1)

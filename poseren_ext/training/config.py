@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,11 @@ from typing import Any, Literal
 
 from poseren_ext.models.config import HeadConfig, ModelConfig
 from poseren_ext.skeleton import SKELETONS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Recipe = Literal["paper", "released", "compact"]
 
@@ -25,6 +30,7 @@ class TrainConfig:
         recipe: the name that the other fields' defaults came from.
         seed: draws frames, order, augmentation, weights and dropout.
         skeleton, hand, cube: what the model gives, and from which crop.
+        channels: of the convolutions' three levels.
         init_widths, refine_widths: outputs of the two fully connected layers of Init-CNN and of Pose-REN's regions and
             fingers.
         dropout: probability in both.
@@ -54,6 +60,7 @@ class TrainConfig:
     skeleton: str = "msra21"
     hand: Literal["left", "right"] = "right"
     cube: float = 150.0
+    channels: tuple[int, int, int] = (16, 32, 64)
     init_widths: tuple[int, int] = (176, 256)
     refine_widths: tuple[int, int] = (96, 256)
     dropout: float = 0.0
@@ -88,10 +95,10 @@ class TrainConfig:
     def model(self) -> ModelConfig:
         """The configuration of the model that this run trains."""
         skeleton = SKELETONS[self.skeleton]
-        init = HeadConfig.init_cnn(skeleton, widths=self.init_widths)
-        refine = HeadConfig.pose_ren(skeleton, widths=self.refine_widths)
+        init = HeadConfig.init_cnn(skeleton, widths=self.init_widths, channels=self.channels[2])
+        refine = HeadConfig.pose_ren(skeleton, widths=self.refine_widths, channels=self.channels[2])
         init, refine = (dataclasses.replace(head, dropout=self.dropout) for head in (init, refine))
-        return ModelConfig(self.skeleton, self.hand, self.cube, 96, (16, 32, 64), init, refine, self.weight_dtype)
+        return ModelConfig(self.skeleton, self.hand, self.cube, 96, self.channels, init, refine, self.weight_dtype)
 
     def to_json(self) -> str:
         """All fields as one line of JSON."""
@@ -144,7 +151,7 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
         raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(RECIPES)}")
     base = RECIPES[recipe]
     known = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-    changed = {}
+    changed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"unknown field {name!r} in the training configuration; expected {', '.join(known)}")
@@ -175,8 +182,8 @@ def read_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Trai
 
 def _as_type_of(default: object, value: Any, name: str) -> object:
     """`value` as the type of the field's default, where that loses nothing."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple) and all(type(v) is int for v in value):
-        return tuple(value)
+    if isinstance(default, tuple) and isinstance(value, list | tuple) and len(value) == len(default):
+        return tuple(_as_type_of(own, v, name) for own, v in zip(default, value, strict=True))
     if isinstance(default, float) and type(value) in (int, float):
         return float(value)
     if type(value) is type(default) and not isinstance(value, tuple):

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Training and validation samples; the batch of a step depends on the configuration and the step alone."""
+"""Training samples; the batch of a step depends on the configuration and the step alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
-from poseren_ext.data.synthetic import SyntheticHands, Tiles
+from poseren_ext.data.synthetic import Frames, SyntheticHands
 from poseren_ext.data.synthetic.random import Counter
-from poseren_ext.training.augment import Augmentation, sample_transform
+from poseren_ext.ops import depth_crop, normalize_pose
+from poseren_ext.training.augment import Augmentation, sample_transforms, transform_pose
 from poseren_ext.training.config import TrainConfig
 
 _RENDER_BATCH = 128
 _SIZE = 96
+_UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, and steps are below any camera's
 
 
 @dataclass(frozen=True)
@@ -25,34 +27,43 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Rendered frames, ready to be cropped: normalised tiles [N, 1, S, S] and poses, centres and joints in mm."""
+class Store:
+    """N rendered frames in memory: depth uint16 [N, S, S] in 1/32 mm, the rest as in `Frames`."""
 
-    tile: torch.Tensor
-    pose: torch.Tensor
+    depth: torch.Tensor
+    camera: torch.Tensor
     center: torch.Tensor
+    uvd: torch.Tensor
     xyz: torch.Tensor
 
+    def __len__(self) -> int:
+        return len(self.depth)
 
-def render_frames(hands: SyntheticHands, first: int, count: int, *, size: int = _SIZE, margin: float = 1.0) -> Frames:
-    """Frames first .. first+count-1, rendered in batches."""
-    parts: list[list[torch.Tensor]] = [[], [], [], []]
+    def __getitem__(self, chosen: torch.Tensor | slice) -> Store:
+        return Store(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def batch(self, cube: float, transform: torch.Tensor | None = None, lift: torch.Tensor | None = None) -> Batch:
+        """All frames cropped, and their joints; moved by transforms [B, 2, 3] and lifts [B] (mm) where given."""
+        center = self.center
+        if lift is not None:
+            center = torch.cat([center[:, :2], center[:, 2:] + lift[:, None]], 1)
+        crop = depth_crop(self.depth, center, self.camera, cube=cube, size=_SIZE, transform=transform, depth_unit=_UNIT)
+        pose = normalize_pose(self.uvd, center, self.camera, cube=cube)
+        return Batch(crop, pose if transform is None else transform_pose(pose, transform))
+
+
+def render_store(hands: SyntheticHands, first: int, count: int, *, size: int = _SIZE, margin: float = 1.0) -> Store:
+    """Frames first .. first+count-1, windows around the hands only."""
+    parts = []
     for start in range(first, first + count, _RENDER_BATCH):
-        index = torch.arange(start, min(start + _RENDER_BATCH, first + count))
-        tiles = hands.tiles(index, size=size, margin=margin)
-        for part, value in zip(parts, (*_normalized(tiles, hands), tiles.center, tiles.xyz), strict=True):
-            part.append(value)
-    return Frames(*(torch.cat(part) for part in parts))
+        tiles = hands.tiles(torch.arange(start, min(start + _RENDER_BATCH, first + count)), size=size, margin=margin)
+        parts.append(_stored(tiles))
+    return Store(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Store)))
 
 
-def _normalized(tiles: Tiles, hands: SyntheticHands) -> tuple[torch.Tensor, torch.Tensor]:
-    z = tiles.center[:, 2, None, None]
-    value = torch.where(tiles.depth > 0, (tiles.depth - z) / hands.cube, 1.0).clamp_(-1.5, 1.0)
-    camera = hands.camera
-    focal = z.new_tensor([camera.fx, camera.fy])
-    xy = (tiles.uvd[..., :2] - tiles.center[:, None, :2]) * z / (focal * hands.cube)
-    depth = (tiles.uvd[..., 2:] - z) / hands.cube
-    return value[:, None].half(), torch.cat([xy, depth], -1)
+def _stored(frames: Frames) -> Store:
+    depth = (frames.depth / _UNIT).round_().clamp_(max=65535).to(torch.int32).to(torch.uint16)
+    return Store(depth, frames.camera, frames.center, frames.uvd, frames.xyz)
 
 
 class TrainStream:
@@ -60,32 +71,42 @@ class TrainStream:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.hands = SyntheticHands(config.seed, "train", config.difficulty, cube=config.cube)
+        self.hands = SyntheticHands(config.seed, "train", config.difficulty, config.skeleton, cube=config.cube)
+        # Turned by 45 degrees, the crop's corners look sqrt(2) as far.
         self._tile_size = 8 * round(1.42 * _SIZE / 8)
         self._margin = (self._tile_size - 1) / (_SIZE - 1)
         self._ranges = Augmentation(config.rotation, config.translation, config.scale, config.depth_shift)
-        self._chunk: tuple[int, Frames] | None = None
+        self._chunk: tuple[int, Store] | None = None
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
         config = self.config
         number = torch.arange(step * config.batch, (step + 1) * config.batch)
         shown = config.chunk * config.reuse
-        parts = [self._samples(int(chunk), number[number // shown == chunk] % shown) for chunk in (number // shown).unique()]
-        tile, pose = (torch.cat(column) for column in zip(*parts, strict=True))
-        transform = sample_transform(Counter(config.seed ^ 0x41554700, number), self._ranges, _SIZE, config.cube)
-        return Batch(transform.crop(tile.float(), self._margin, _SIZE), transform.pose(pose))
+        chunk = number // shown
+        parts = [self._frames(int(one), number[chunk == one] % shown) for one in torch.unique(chunk)]
+        store = Store(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Store)))
+        transform, lift = sample_transforms(Counter(config.seed ^ 0x41554700, number), self._ranges, _SIZE)
+        return store.batch(config.cube, transform, lift)
 
-    def _samples(self, chunk: int, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        size = self.config.chunk
+    def mean_pose(self) -> torch.Tensor:
+        """Normalised mean pose [J, 3] of the first chunk of frames."""
+        return self._load(0).batch(self.config.cube).pose.mean(0)
+
+    def _load(self, chunk: int) -> Store:
         if self._chunk is None or self._chunk[0] != chunk:
             self._chunk = None  # free the old frames before the new ones come
-            frames = render_frames(self.hands, chunk * size, size, size=self._tile_size, margin=self._margin)
-            self._chunk = (chunk, frames)
-        frames = self._chunk[1]
+            size = self.config.chunk
+            store = render_store(self.hands, chunk * size, size, size=self._tile_size, margin=self._margin)
+            self._chunk = (chunk, store)
+        return self._chunk[1]
+
+    def _frames(self, chunk: int, position: torch.Tensor) -> Store:
+        """Frames shown at the given positions of a chunk's time: each turn shows all of them in an order of its own."""
+        size = self.config.chunk
         chosen = torch.empty_like(position)
-        for turn in (position // size).unique():
+        for turn in torch.unique(position // size):
             generator = torch.Generator().manual_seed((self.config.seed * 1000003 + chunk) * 64 + int(turn))
             here = position // size == turn
             chosen[here] = torch.randperm(size, generator=generator)[position[here] % size]
-        return frames.tile[chosen], frames.pose[chosen]
+        return self._load(chunk)[chosen]

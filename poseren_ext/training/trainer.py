@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Staged training (paper, section 3.4): Init-CNN first, then Pose-REN on the poses that it and its own stages predict."""
+"""Staged training (paper, section 3.4): Init-CNN first, then Pose-REN on the poses that it and its stages predict."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = PoseREN.build(config.model())
         initialize(self.model, fully_connected=config.fully_connected)
-        self.model.to(memory_format=torch.channels_last)  # the convolutions run twice as fast on a CPU
+        self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the convolutions run twice as fast on a CPU
         self.stream = TrainStream(config)
-        self.validation = Validation(config.cube, config.validation_frames)
+        self.validation = Validation(config.skeleton, config.cube, config.validation_frames)
         self.phase, self.step = PHASES[0], 0
         self.optimizer = self._make_optimizer()
         if resume:
@@ -69,6 +69,7 @@ class Trainer:
             self.phase, self.step = PHASES[-1], 0
             self.optimizer = self._make_optimizer()
             self._checkpoint()
+        self.model.mean_pose.copy_(self.stream.mean_pose())
         self.model.eval()
         save(self.model, self.folder / "model.safetensors")
         return self.model
@@ -189,8 +190,11 @@ class Trainer:
         self.model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
         self.optimizer = self._make_optimizer()
         slots: dict[int, dict[str, torch.Tensor]] = {}
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
+                if tensor.dim():  # the optimizer pairs memory, not indices: averages lie as their parameter does
+                    tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
                 slots.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Synthetic right hands: procedural, labelled, deterministic by (seed, index)."""
 
-from poseren_ext.data.synthetic.frames import SyntheticHands, Tiles
+from poseren_ext.data.synthetic.conventions import convert_joints
+from poseren_ext.data.synthetic.frames import Frames, SyntheticHands, SyntheticSequence
 from poseren_ext.data.synthetic.sensor import Sensor
 
-__all__ = ["Sensor", "SyntheticHands", "Tiles"]
+__all__ = ["Frames", "Sensor", "SyntheticHands", "SyntheticSequence", "convert_joints"]

@@ -2,7 +2,7 @@
 """Bone lengths, joint places and radii of synthetic right hands, varying from subject to subject.
 
 Hand frame (right hand, mm): origin at the wrist, x to the thumb's side, y to the fingers, z out of the palm.
-The template is an average adult hand (about 188 mm from wrist crease to middle fingertip).
+The template is an adult hand of about 200 mm from the wrist joint to the end of the middle finger.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import torch
 
+from poseren_ext.data.synthetic.anatomy import FINGERS
 from poseren_ext.data.synthetic.random import Counter
 
 ANGLES = (
-    *(f"{finger}_{angle}" for finger in ("index", "middle", "ring", "pinky") for angle in ("spread", "mcp", "pip", "dip")),
+    *(f"{finger}_{turn}" for finger in FINGERS for turn in ("spread", "mcp", "pip", "dip")),
     "thumb_radial",
     "thumb_palmar",
     "thumb_twist",
@@ -31,7 +32,10 @@ LIMITS: tuple[tuple[float, float], ...] = (
 """Degrees, one (lowest, highest) for each of ANGLES. Flexion is positive to the palm, spread positive to the thumb."""
 
 INDEPENDENT_SHARE = 0.36
-_GESTURES = (("independent", INDEPENDENT_SHARE), ("random", 0.12), ("grasp", 0.18), ("count", 0.18), ("pinch", 0.10), ("fist", 0.06))
+_GESTURES = (
+    *(("independent", INDEPENDENT_SHARE), ("random", 0.12), ("grasp", 0.18)),
+    *(("count", 0.18), ("pinch", 0.10), ("fist", 0.06)),
+)
 
 
 def clamp_to_limits(angles: torch.Tensor) -> torch.Tensor:

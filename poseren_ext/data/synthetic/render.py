@@ -10,8 +10,8 @@ from poseren_ext.data.synthetic.kinematics import Cones
 BLOCK = 8
 
 
-def _block_boxes(cones: Cones, window: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Inclusive block ranges of each cone's image box: int64 [B, K, 4] = first column, last column, first row, last row."""
+def _block_boxes(cones: Cones, window: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Inclusive block ranges of each cone's image box: int64 [B, K, 4] = first, last column, first, last row."""
 
     def extent(axis: int) -> tuple[torch.Tensor, torch.Tensor]:
         lows, highs = [], []
@@ -23,7 +23,7 @@ def _block_boxes(cones: Cones, window: torch.Tensor, height: int, width: int) ->
             lows.append(slope - reach)
             highs.append(slope + reach)
         start, step = window[:, axis, None], window[:, axis + 2, None]
-        limit = (width if axis == 0 else height) // BLOCK
+        limit = columns if axis == 0 else rows
         first = torch.floor((torch.minimum(*lows) - start) / step / BLOCK).clamp(0, limit)
         last = torch.floor((torch.maximum(*highs) - start) / step / BLOCK).clamp(-1, limit - 1)
         return first, last
@@ -39,15 +39,17 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     clamped, the sphere at s is the one that the ray meets first: body and caps in one formula.
 
     Args:
-        x, y: [N, P] ray slopes.
+        x: [N, P] horizontal slopes of the rays.
+        y: [N, P] vertical slopes.
         cone: [N, 8] = a, b, ra, rb.
     """
     a, v = cone[:, 0:3], cone[:, 3:6] - cone[:, 0:3]
     ra, w = cone[:, 6], cone[:, 7] - cone[:, 6]
     ax, ay, az = (a[:, i, None] for i in range(3))
     vx, vy, vz = (v[:, i, None] for i in range(3))
-    # The spheres' difference may exceed their distance: then one holds the other and A must stay positive.
-    A = ((v * v).sum(1) - w * w).clamp(min=1e-3)[:, None]
+    A = ((v * v).sum(1) - w * w)[:, None]
+    swallowed = A <= 0.0  # one end's sphere holds the other's: it alone is seen
+    A = torch.where(swallowed, 1.0, A)
     e = ((a * v).sum(1) - ra * w)[:, None]
     rest = ((a * a).sum(1) - ra * ra)[:, None]
     dd = x * x + y * y + 1.0
@@ -55,8 +57,13 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     da = x * ax + y * ay + az
     qa = A * dd - dv * dv
     qb = A * da - dv * e
-    root = (qb * qb - qa * (A * rest - e * e)).clamp_(min=0.0).sqrt_()
-    s = (((qb - root) / qa * dv - e) / A).clamp_(0.0, 1.0)
+    root = qb * qb - qa * (A * rest - e * e)
+    s = ((qb - root.clamp(min=0.0).sqrt_()) / qa * dv - e) / A
+    # A ray steeper than the cone's side may stay within the cone or meet its mirror image beyond the apex: then it is
+    # the nearer end's sphere that can be met.
+    inside = (qa <= 0.0) & ((root < 0.0) | (ra[:, None] + s * w[:, None] < 0.0))
+    s = torch.where(inside, (dv < 0.0).float(), s.clamp_(0.0, 1.0))
+    s = torch.where(swallowed, (w > 0.0).float()[:, None], s)
     dc = da + s * dv
     cc = (rest + ra[:, None] ** 2) + s * (2.0 * (a * v).sum(1, keepdim=True) + s * (v * v).sum(1, keepdim=True))
     radius = ra[:, None] + s * w[:, None]
@@ -72,21 +79,17 @@ def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) ->
         cones: K cones a hand, camera frame (x right, y down, z forward), mm.
         window: [B, 4] the virtual camera: pixel (column i, row j) looks along
             (window[0] + i * window[2], window[1] + j * window[3], 1).
-        height, width: image size in pixels, multiples of BLOCK.
+        height: of the image, pixels.
+        width: of the image, pixels.
 
     Returns:
         float32 [B, height, width].
-
-    Raises:
-        ValueError: a size that is no multiple of BLOCK.
     """
-    if height % BLOCK or width % BLOCK:
-        raise ValueError(f"render_depth: size {height}x{width}; give multiples of {BLOCK}")
     B, K = cones.ra.shape
-    rows, columns = height // BLOCK, width // BLOCK
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     device = window.device
     image = torch.full((B * rows * columns, BLOCK * BLOCK), torch.inf, device=device)
-    boxes = _block_boxes(cones, window, height, width)
+    boxes = _block_boxes(cones, window, rows, columns)
     packed = torch.cat([cones.a, cones.b, cones.ra[..., None], cones.rb[..., None]], -1)
     row = torch.arange(rows, device=device)[None, :, None]
     column = torch.arange(columns, device=device)[None, None, :]
@@ -102,4 +105,5 @@ def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) ->
         y = view[:, 1, None] + view[:, 3, None] * ((within // columns * BLOCK).float()[:, None] + inner_y)
         depth = _cone_depth(x, y, packed[frame, k])
         image[hit] = torch.minimum(image[hit], depth)
-    return image.view(B, rows, columns, BLOCK, BLOCK).transpose(2, 3).reshape(B, height, width)
+    whole = image.view(B, rows, columns, BLOCK, BLOCK).transpose(2, 3).reshape(B, rows * BLOCK, columns * BLOCK)
+    return whole[:, :height, :width]

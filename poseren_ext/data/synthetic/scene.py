@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,10 @@ from poseren_ext.data.synthetic.random import Counter
 
 SUBJECTS = {"train": (0, 4096), "validation": (1 << 39, 512), "test": (1 << 40, 512)}
 """For each split its first subject and how many there are: no hand is in two splits."""
+
+
+_TILT = 60.0
+"""Farthest turn out of the image plane, degrees; pitch and yaw are uniform on the disc of this radius."""
 
 
 @dataclass(frozen=True)
@@ -63,31 +67,66 @@ def _rotation(turn: torch.Tensor) -> torch.Tensor:
     return about(2, turn[:, 0]) @ about(0, turn[:, 1]) @ about(1, turn[:, 2]) @ facing
 
 
-def sample_scene(rng: Counter, split: str, difficulty: float = 1.0, subject: torch.Tensor | None = None) -> Scene:
+def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
     """Draws one scene a sample.
 
-    The full difficulty: in-plane turn over the whole circle, pitch and yaw +-60 degrees, 350 to 1000 mm away, any
-    articulation. A smaller difficulty narrows pitch and yaw.
+    The full difficulty: in-plane turn over the whole circle, up to 60 degrees out of the plane to any side, 350 to
+    1000 mm away, any articulation. A smaller difficulty narrows the turn out of the plane.
 
     Args:
         rng: the samples' random numbers.
         split: key in SUBJECTS.
         difficulty: 0 to 1.
-        subject: int64 [B] to use given subjects.
     """
-    if subject is None:
-        first, count = SUBJECTS[split]
-        subject = first + rng.integer("subject", 1, count)[:, 0]
-    tilt = math.radians(60.0) * difficulty
-    turn = torch.cat([rng.uniform("roll", 1, -math.pi, math.pi), rng.uniform("tilt", 2, -tilt, tilt)], 1)
+    first, count = SUBJECTS[split]
+    roll = rng.uniform("roll", 1, -math.pi, math.pi)
+    tilt = math.radians(_TILT) * difficulty * rng.uniform("tilt", 1).sqrt()
+    towards = rng.uniform("towards", 1, -math.pi, math.pi)
+    turn = torch.cat([roll, tilt * towards.cos(), tilt * towards.sin()], 1)
     # A stub always; a long forearm only where it does not come at the camera and hide the hand.
     long = (turn[:, 1] / math.radians(25.0) + 1.0).clamp(0.0, 1.0)
     length = rng.uniform("forearm", 2)
+    depth = rng.uniform("depth", 1, 350.0, 1000.0)
+    # Farther hands may be farther to the side: the palm keeps 100 mm from the edges of a usual camera's view.
+    aside = turn.new_tensor([0.50, 0.38]) - 100.0 / depth
     return Scene(
-        subject=subject,
+        subject=first + rng.integer("subject", 1, count)[:, 0],
         angles=sample_angles(rng),
         turn=turn,
-        slope=rng.uniform("slopexy", 2, -1.0, 1.0) * turn.new_tensor([0.40, 0.28]),
-        depth=rng.uniform("depth", 1, 350.0, 1000.0)[:, 0],
+        slope=rng.uniform("slopexy", 2, -1.0, 1.0) * aside,
+        depth=depth[:, 0],
         forearm=20.0 + 90.0 * length[:, 0] + 160.0 * long * length[:, 1] ** 2,
+    )
+
+
+_WANDER = 0.25
+"""Share of the way that a moving hand's place and turn go from the sequence's own towards each drawn one's."""
+
+
+def blend_scenes(whole: Scene, before: Scene, after: Scene, weight: torch.Tensor) -> Scene:
+    """A moving hand between two drawn scenes: their articulation, near the place and turn of a third.
+
+    Args:
+        whole: the subject, forearm, and where the motion stays near.
+        before: the scene to come from.
+        after: the scene to go to.
+        weight: [B], 0 before to 1 after.
+    """
+    w = weight[:, None]
+
+    def near(own: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        mix = weight.view(-1, *[1] * (own.dim() - 1))
+        return own + _WANDER * ((1.0 - mix) * (a - own) + mix * (b - own))
+
+    def turn_near(angle: torch.Tensor) -> torch.Tensor:
+        # The shorter way round, in the image plane.
+        shift = torch.remainder(angle - whole.turn + math.pi, 2.0 * math.pi) - math.pi
+        return whole.turn + _WANDER * shift
+
+    return replace(
+        whole,
+        angles=(1.0 - w) * before.angles + w * after.angles,
+        turn=(1.0 - w) * turn_near(before.turn) + w * turn_near(after.turn),
+        slope=near(whole.slope, before.slope, after.slope),
+        depth=near(whole.depth, before.depth, after.depth),
     )

@@ -52,7 +52,7 @@ def add_background(
         rng: the frames' random numbers.
         sensor: how often which background.
     """
-    B, H, W = depth.shape
+    H, W = depth.shape[1:]
     kind = rng.uniform("bgkind", 1)[:, 0]
     x = window[:, 0, None] + window[:, 2, None] * torch.arange(W, device=depth.device)
     y = window[:, 1, None] + window[:, 3, None] * torch.arange(H, device=depth.device)
@@ -84,12 +84,13 @@ def _bodies(rng: Counter, hand_far: torch.Tensor, middle: torch.Tensor, chosen: 
     return Cones(a, b, radius, radius * (0.7 + 0.6 * u[..., 7]))
 
 
-def sense(depth: torch.Tensor, rng: Counter, sensor: Sensor) -> torch.Tensor:
+def sense(depth: torch.Tensor, rng: Counter, pixels: Counter, sensor: Sensor) -> torch.Tensor:
     """Depth as a camera reports it.
 
     Args:
         depth: [B, H, W] mm, inf where there is nothing.
-        rng: the frames' random numbers.
+        rng: draws how large each frame's faults are, and its holes.
+        pixels: draws each pixel's noise.
         sensor: the ranges of the faults.
 
     Returns:
@@ -98,13 +99,13 @@ def sense(depth: torch.Tensor, rng: Counter, sensor: Sensor) -> torch.Tensor:
     B, H, W = depth.shape
     depth = torch.where(depth.isinf(), 0.0, depth)
     shake = _draw(rng, "shake", sensor.ragged)
-    across, down, _ = (values.view(B, H, W) for values in rng.field("ragged", H * W))
+    across, down, _ = (values.view(B, H, W) for values in pixels.field("ragged", H * W))
     sideways, along = ((shake * jump).round_().long() for jump in (across, down))
     column = (torch.arange(W, device=depth.device) + sideways).clamp_(0, W - 1)
     row = (torch.arange(H, device=depth.device)[:, None] + along).clamp_(0, H - 1)
     depth = depth.flatten(1).gather(1, (row * W + column).flatten(1)).view(B, H, W)
 
-    white, _, chance = (values.view(B, H, W) for values in rng.field("noise", H * W))
+    white, _, chance = (values.view(B, H, W) for values in pixels.field("noise", H * W))
     smooth = F.avg_pool2d(white[:, None], 3, 1, 1)[:, 0]  # neighbouring pixels share part of their noise
     grows = (depth / 700.0) ** 2
     noisy = depth + _draw(rng, "sigma", sensor.noise) * grows * (0.7 * white + 2.1 * smooth)
