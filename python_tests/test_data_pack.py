@@ -135,11 +135,13 @@ def test_resident_on_a_gpu(packed):
 
 
 def random_frame(rng, height=96, width=128):
-    """Blobs before, in and behind the cube, holes, and a hand that leaves the frame."""
+    """Surface before, in and behind the cube, holes, a hand that leaves the frame, and lone pixels at tiles' rims."""
     depth = rng.integers(760, 3000, (height, width))
-    depth[rng.random(depth.shape) < 0.1] = 0
-    depth[40:, 30:90] = rng.integers(450, 760, (height - 40, 60))
+    depth[48:, 30:90] = rng.integers(450, 760, (height - 48, 60))
     depth[60:80, 50:60] = 0
+    rows, columns = rng.integers(0, height, 30), rng.integers(0, width, 30)
+    depth[rows // SIDE * SIDE, columns] = rng.integers(450, 760, 30)
+    depth[rows, columns // SIDE * SIDE] = 0
     return depth.astype(np.uint16)
 
 
