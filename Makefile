@@ -12,7 +12,7 @@ NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
 CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format gpu-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ format: $(VENV)/.lint  ## rewrite the sources in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; writes gpu-check.json
+	$(PYTHON) tools/gpu_check.py
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) build dist demo.png
