@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from poseren_ext.posefile import read_poses
 from poseren_ext.ops import hand_center
+from poseren_ext.posefile import read_poses
 
 Centers: TypeAlias = Literal["image"] | os.PathLike[str] | npt.NDArray[Any] | Tensor
 """How to get the centres: "image" (thresholds), a file's path (a ``Path``), or [N, 3] u, v (pixels), z (mm)."""

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from poseren_ext.training import Trainer, read_config
+from poseren_ext.training.distributed import torchrun_ranks
 
 
 def main() -> None:
@@ -17,7 +18,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="TOML file")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     arguments = parser.parse_args()
-    Trainer(read_config(arguments.config, arguments.overrides), arguments.folder, resume=arguments.resume).run()
+    config = read_config(arguments.config, arguments.overrides)
+    with torchrun_ranks() as ranks:
+        Trainer(config, arguments.folder, resume=arguments.resume, ranks=ranks).run()
 
 
 if __name__ == "__main__":

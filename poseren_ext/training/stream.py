@@ -78,10 +78,10 @@ class TrainStream:
         self._ranges = Augmentation(config.rotation, config.translation, config.scale, config.depth_shift)
         self._chunk: tuple[int, Store] | None = None
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step."""
+    def batch(self, step: int, share: slice = slice(None)) -> Batch:
+        """The batch of a step, or a share of it."""
         config = self.config
-        number = torch.arange(step * config.batch, (step + 1) * config.batch)
+        number = torch.arange(step * config.batch, (step + 1) * config.batch)[share]
         shown = config.chunk * config.reuse
         chunk = number // shown
         parts = [self._frames(int(one), number[chunk == one] % shown) for one in torch.unique(chunk)]

@@ -18,6 +18,8 @@ from torch import nn
 from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import TrainConfig
+from poseren_ext.training.distributed import ALONE, Ranks
+from poseren_ext.training.muon import Muon
 from poseren_ext.training.stream import Batch, TrainStream
 from poseren_ext.training.validate import Validation
 
@@ -34,14 +36,16 @@ class Trainer:
         config: the run.
         folder: where it is kept; made if need be.
         resume: go on from the folder's checkpoint; on the CPU, with the same number of threads, to the same bits.
+        ranks: this process among those that train together; each takes its share of every batch, the first one writes.
 
     Raises:
         FileNotFoundError: nothing to resume.
         ValueError: the folder's checkpoint is of another configuration, or is corrupt.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, *, resume: bool = False) -> None:
-        self.config, self.folder = config, folder
+    def __init__(self, config: TrainConfig, folder: Path, *, resume: bool = False, ranks: Ranks = ALONE) -> None:
+        self.config, self.folder, self.ranks = config, folder, ranks
+        self._share = ranks.share(config.batch)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.model = PoseREN.build(config.model())
@@ -53,7 +57,9 @@ class Trainer:
         self.optimizer = self._make_optimizer()
         if resume:
             self._restore(read_checkpoint(self._checkpoint_path))
-        (folder / "config.json").write_text(config.to_json() + "\n")
+        self._trainee = self._make_trainee()
+        if ranks.main:
+            (folder / "config.json").write_text(config.to_json() + "\n")
 
     @property
     def _checkpoint_path(self) -> Path:
@@ -68,10 +74,12 @@ class Trainer:
             self.model.start_from_init()
             self.phase, self.step = PHASES[-1], 0
             self.optimizer = self._make_optimizer()
+            self._trainee = self._make_trainee()
             self._checkpoint()
         self.model.mean_pose.copy_(self.stream.mean_pose())
         self.model.eval()
-        save(self.model, self.folder / "model.safetensors")
+        if self.ranks.main:
+            save(self.model, self.folder / "model.safetensors")
         return self.model
 
     def _phase_steps(self) -> int:
@@ -83,9 +91,10 @@ class Trainer:
         offset = 0 if self.phase == "init" else config.init_steps
         running, since, counted = 0.0, time.perf_counter(), 0
         while self.step < steps:
-            torch.manual_seed(config.seed * 1_000_003 + offset + self.step)  # dropout's, so that resuming repeats it
+            # Dropout's, so that resuming repeats it; the processes drop different values.
+            torch.manual_seed(config.seed * 1_000_003 + offset + self.step + (self.ranks.rank << 40))
             rate = self._set_rate()
-            loss = self._train_step(self.stream.batch(offset + self.step))
+            loss = self._train_step(self.stream.batch(offset + self.step, self._share))
             self.step += 1
             running, counted = running + loss, counted + 1
             if not math.isfinite(loss):
@@ -93,8 +102,9 @@ class Trainer:
             last = self.step == steps
             if last or self.step % config.log_every == 0:
                 speed = counted * config.batch / (time.perf_counter() - since)
-                row: dict[str, Any] = {"loss": running / counted, "learning_rate": rate, "samples_per_second": speed}
-                if last or self.step % config.validate_every == 0:
+                mean = self.ranks.mean(running / counted)
+                row: dict[str, Any] = {"loss": mean, "learning_rate": rate, "samples_per_second": speed}
+                if self.ranks.main and (last or self.step % config.validate_every == 0):
                     row["validation_mm"] = " ".join(f"{error:.3f}" for error in self._validate())
                 self._log(row)
                 running, since, counted = 0.0, time.perf_counter(), 0
@@ -104,63 +114,74 @@ class Trainer:
     def _train_step(self, batch: Batch) -> float:
         model, beta = self.model, self.config.loss_beta
         crop = batch.crop.contiguous(memory_format=torch.channels_last)
-        if self.phase == "init":
-            model.init.train()
-            loss = F.smooth_l1_loss(model.init(crop), batch.pose, beta=beta)
-        else:
+        initial = None
+        if self.phase != "init":
             model.eval()
             with torch.no_grad():
                 initial = model.init(crop)
-            model.backbone.train()
-            model.head.train()
-            features = model.backbone(crop)
-            pose, losses = initial, []
-            for _ in range(self.config.stages):
-                pose = model.head(features, pose.detach())
-                losses.append(F.smooth_l1_loss(pose, batch.pose, beta=beta))
-            loss = torch.stack(losses).mean()
+        self._trainee.train()
+        poses = self._trainee(crop, initial)
+        loss = torch.stack([F.smooth_l1_loss(pose, batch.pose, beta=beta) for pose in poses]).mean()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._trained(), _GRADIENT_NORM)
+        nn.utils.clip_grad_norm_([p for part in self._trained() for p in part.parameters()], _GRADIENT_NORM)
         self.optimizer.step()
         return loss.item()
 
-    def _trained(self) -> list[nn.Parameter]:
-        parts = [self.model.init] if self.phase == "init" else [self.model.backbone, self.model.head]
-        return [parameter for part in parts for parameter in part.parameters()]
+    def _make_trainee(self) -> nn.Module:
+        model, stages = self.model, self.config.stages
+        return self.ranks.parallel(_InitPose(model.init) if self.phase == "init" else _StagePoses(model, stages))
+
+    def _trained(self) -> list[nn.Module]:
+        return [self.model.init] if self.phase == "init" else [self.model.backbone, self.model.head]
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
+        """The phase's optimizer; each group's "rate" is its learning rate at full schedule."""
         config = self.config
-        weights = [p for p in self._trained() if p.dim() > 2 or (p.dim() == 2 and not self._is_bias(p))]
-        biases = [p for p in self._trained() if not any(p is w for w in weights)]
-        groups = [{"params": weights, "rate": 1.0}, {"params": biases, "rate": config.bias_rate, "weight_decay": 0.0}]
+        hidden, outer, biases = self._groups()
+        rate = config.learning_rate * (1.0 if self.phase == "init" else config.refine_rate)
+        if config.optimizer == "muon":
+            own = rate / config.learning_rate * config.output_rate
+            groups = [{"params": hidden, "rate": rate}]
+            groups += [{"params": rest, "rate": own, "orthogonal": False} for rest in (outer, biases)]
+            return Muon(groups, config.weight_decay)
+        groups = [{"params": hidden + outer, "rate": rate}]
+        groups += [{"params": biases, "rate": config.bias_rate * rate, "weight_decay": 0.0}]
         if config.optimizer == "sgd":
-            return torch.optim.SGD(groups, config.learning_rate, config.momentum, weight_decay=config.weight_decay)
-        return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+            return torch.optim.SGD(groups, rate, config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, rate, weight_decay=config.weight_decay, fused=True)
 
-    def _is_bias(self, parameter: nn.Parameter) -> bool:
-        names = {id(p): name for name, p in self.model.named_parameters()}
-        return names[id(parameter)].endswith("bias")
+    def _groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+        """The phase's parameters: weights of hidden layers, weights of the first and the last layer, biases."""
+        hidden, outer, biases = [], [], []
+        for part in self._trained():
+            for name, parameter in part.named_parameters():
+                if name.endswith("bias"):
+                    biases.append(parameter)
+                else:
+                    (outer if "conv0" in name or "pose_weight" in name else hidden).append(parameter)
+        return hidden, outer, biases
 
     def _set_rate(self) -> float:
-        """Sets and returns this step's learning rate."""
+        """Sets this step's learning rates; returns that of the first group."""
         config, steps = self.config, self._phase_steps()
-        rate = config.learning_rate * (1.0 if self.phase == "init" else config.refine_rate)
-        rate *= min(1.0, (self.step + 1) / max(config.warmup, 1))
+        share = min(1.0, (self.step + 1) / max(config.warmup, 1))
         if config.schedule == "trapezoid":
-            rate *= min(1.0, (steps - self.step) / (config.decay * steps))
+            share *= min(1.0, (steps - self.step) / (config.decay * steps))
         elif config.schedule == "cosine":
-            rate *= 0.5 * (1.0 + math.cos(math.pi * self.step / steps))
+            share *= 0.5 * (1.0 + math.cos(math.pi * self.step / steps))
         else:
-            rate *= 0.1 ** (4 * self.step // steps)
+            share *= 0.1 ** (4 * self.step // steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
-        return rate
+            group["lr"] = share * group["rate"]
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def _validate(self) -> list[float]:
         return self.validation(self.model, stages=0 if self.phase == "init" else 3)
 
     def _log(self, row: Mapping[str, Any]) -> None:
+        if not self.ranks.main:
+            return
         path = self.folder / "log.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
@@ -171,6 +192,8 @@ class Trainer:
             writer.writerow({"phase": self.phase, "step": self.step, **numbers})
 
     def _checkpoint(self) -> None:
+        if not self.ranks.main:
+            return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
@@ -198,3 +221,29 @@ class Trainer:
                     tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
                 slots.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+
+class _InitPose(nn.Module):
+    """What the first phase trains: Init-CNN."""
+
+    def __init__(self, init: nn.Module) -> None:
+        super().__init__()
+        self.init = init
+
+    def forward(self, crop: torch.Tensor, initial: None) -> list[torch.Tensor]:
+        return [self.init(crop)]
+
+
+class _StagePoses(nn.Module):
+    """What the second phase trains: the stages, each on the detached pose of the one before."""
+
+    def __init__(self, model: PoseREN, stages: int) -> None:
+        super().__init__()
+        self.backbone, self.head, self.stages = model.backbone, model.head, stages
+
+    def forward(self, crop: torch.Tensor, initial: torch.Tensor) -> list[torch.Tensor]:
+        features = self.backbone(crop)
+        poses = [initial]
+        for _ in range(self.stages):
+            poses.append(self.head(features, poses[-1].detach()))
+        return poses[1:]
