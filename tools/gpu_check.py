@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`make gpu-check`: builds for a machine with an NVIDIA GPU, runs every test on it, and writes gpu-check.json.
 
-Needs no network: it builds without isolation against the Python, torch and compiler that are there, into a folder of its
-own. Test modules that import a package which is missing here are named in the report, not hidden.
+Needs no network: it builds without isolation against the Python, torch and compiler that are there, into a folder of
+its own. Test modules that import a package which is missing here are named in the report, not hidden.
 """
 
 from __future__ import annotations
