@@ -41,6 +41,7 @@ class TrainConfig:
         stages: refining stages that a Pose-REN step unrolls, each on the detached pose of the one before.
         loss_beta: smooth L1 is quadratic below this normalised distance (sigma s of the released code: 1 / s^2).
         optimizer, learning_rate, momentum, weight_decay: as their names say; momentum is SGD's.
+        output_rate: Muon leaves the first and the last layer and the biases to Adam, at this learning rate.
         bias_rate: the biases' learning rate, as a multiple.
         schedule: "trapezoid": level, then linearly to zero over the phase's last `decay`; "cosine" to zero; or "step":
             a tenth at every quarter of a phase. With the first, a run may be lengthened while it is still level.
@@ -67,25 +68,26 @@ class TrainConfig:
     fully_connected: Literal["gaussian", "he"] = "he"
     weight_dtype: Literal["float32", "float16"] = "float16"
     batch: int = 64
-    init_steps: int = 4000
-    refine_steps: int = 5000
+    init_steps: int = 2000
+    refine_steps: int = 3600
     stages: int = 3
     loss_beta: float = 0.03
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1.2e-3
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    learning_rate: float = 0.02
+    output_rate: float = 1e-3
     momentum: float = 0.9
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.0
     bias_rate: float = 1.0
     schedule: Literal["trapezoid", "cosine", "step"] = "trapezoid"
-    decay: float = 0.35
-    warmup: int = 200
-    refine_rate: float = 0.8
+    decay: float = 0.4
+    warmup: int = 50
+    refine_rate: float = 1.0
     rotation: float = 180.0
     translation: float = 6.0
     scale: float = 0.1
     depth_shift: float = 12.0
-    chunk: int = 4096
-    reuse: int = 4
+    chunk: int = 2048
+    reuse: int = 5
     difficulty: float = 1.0
     log_every: int = 20
     validate_every: int = 500

@@ -59,9 +59,10 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     qb = A * da - dv * e
     root = qb * qb - qa * (A * rest - e * e)
     s = ((qb - root.clamp(min=0.0).sqrt_()) / qa * dv - e) / A
+    narrow = torch.minimum(cone[:, 6], cone[:, 7])[:, None]  # no sphere on the surface is smaller
     # A ray steeper than the cone's side may stay within the cone or meet its mirror image beyond the apex: then it is
     # the nearer end's sphere that can be met.
-    inside = (qa <= 0.0) & ((root < 0.0) | (ra[:, None] + s * w[:, None] < 0.0))
+    inside = (qa <= 0.0) & ((root < 0.0) | (ra[:, None] + s * w[:, None] < 0.5 * narrow))
     s = torch.where(inside, (dv < 0.0).float(), s.clamp_(0.0, 1.0))
     s = torch.where(swallowed, (w > 0.0).float()[:, None], s)
     dc = da + s * dv
