@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""What is measured against what, and the rows that come of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Call: TypeAlias = Callable[[int], Any]
+"""One piece of work on the input set of that number."""
+Milliseconds: TypeAlias = dict[str, float]
+
+
+@dataclass(frozen=True)
+class CannotRun:
+    """A peer that is not here: the row says why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """A goal of one row.
+
+    Attributes:
+        ratio: how many times as fast as each of `peers` we want to be.
+        peers: against which; those that cannot run do not count.
+        most_ms: or the longest that it may take.
+        or_floor: met as well within this multiple of the floor.
+    """
+
+    ratio: float | None = None
+    peers: tuple[str, ...] = ()
+    most_ms: float | None = None
+    or_floor: float | None = None
+
+    def judge(self, ours: float, peers: Mapping[str, float | None], floor: float | None) -> dict[str, Any]:
+        """What was wanted, what was reached and whether that is enough."""
+        if self.most_ms is not None:
+            return {"wanted": f"at most {self.most_ms:g} ms", "reached": ours, "met": ours <= self.most_ms}
+        assert self.ratio is not None
+        times = {name: ms for name in self.peers if (ms := peers.get(name)) is not None}
+        fastest = min(times, key=lambda name: times[name], default=None)
+        reached = None if fastest is None else times[fastest] / ours
+        met = None if reached is None else reached >= self.ratio
+        wanted = f"{self.ratio:g}x {fastest or 'a peer, of which none ran'}"
+        if self.or_floor is not None and floor is not None:
+            wanted += f", or within {self.or_floor:g}x of the floor"
+            met = bool(met) or ours <= self.or_floor * floor
+        return {"wanted": wanted, "reached": reached, "met": met}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Ours and the peers on the same work.
+
+    Attributes:
+        name: of the work.
+        device: where it is done.
+        batch: samples a call.
+        ours: our ways by the type of their weights or data; each becomes a row.
+        peers: by name.
+        check: raises AssertionError unless all compute the same; called before anything is timed.
+        params: sizes and settings.
+        cold: a call finds its weights in memory, not in a cache, as the one call that a frame makes does.
+        targets: by the names in `ours`.
+        probes: timed in turn with the contenders: what the hardware can do at that moment.
+        floor: from the probes' milliseconds to the least that each of ours could take, ms.
+        moved: for each of ours the share of windows that each stage has to look at.
+        verdicts: for each of ours more goals, already judged, in the form of ``Target.judge``.
+        grad: gradients are asked for; otherwise all runs under ``torch.inference_mode``.
+    """
+
+    name: str
+    device: str
+    batch: int
+    ours: Mapping[str, Call]
+    check: Callable[[], None]
+    peers: Mapping[str, Call | CannotRun] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    cold: bool = False
+    targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)
+    probes: Mapping[str, Call] = field(default_factory=dict)
+    floor: Callable[[Milliseconds], Milliseconds] | None = None
+    moved: Mapping[str, list[float]] = field(default_factory=dict)
+    verdicts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    grad: bool = False
+
+    def contenders(self) -> dict[str, Call]:
+        """All that can run: ours, peers, probes, by names that no two share."""
+        calls = {f"ours/{name}": call for name, call in self.ours.items()}
+        calls |= {f"peer/{name}": call for name, call in self.peers.items() if not isinstance(call, CannotRun)}
+        return calls | {f"probe/{name}": call for name, call in self.probes.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results: medians in ms; a peer that could not run has none and a reason in `unavailable`."""
+
+    name: str
+    device: str
+    dtype: str
+    batch: int
+    ours_ms: float
+    peers: dict[str, float | None]
+    ratio: dict[str, float]
+    floor_ms: float | None
+    params: dict[str, Any]
+    machine: dict[str, Any]
+    unavailable: dict[str, str] = field(default_factory=dict)
+    moved: list[float] = field(default_factory=list)
+    targets: list[dict[str, Any]] = field(default_factory=list)
+
+
+def make_rows(contest: Contest, medians: Milliseconds, machine: dict[str, Any]) -> list[Row]:
+    """The rows of a contest from the medians of its contenders."""
+    peers = {name: medians.get(f"peer/{name}") for name in contest.peers}
+    probes = {name: medians[f"probe/{name}"] for name in contest.probes}
+    floors = contest.floor(probes) if contest.floor else {}
+    rows = []
+    for dtype in contest.ours:
+        ours, floor = medians[f"ours/{dtype}"], floors.get(dtype)
+        rows.append(
+            Row(
+                name=contest.name,
+                device=contest.device,
+                dtype=dtype,
+                batch=contest.batch,
+                ours_ms=ours,
+                peers=peers,
+                ratio={name: ms / ours for name, ms in peers.items() if ms is not None},
+                floor_ms=floor,
+                params=dict(contest.params),
+                machine=machine,
+                unavailable={name: p.why for name, p in contest.peers.items() if isinstance(p, CannotRun)},
+                moved=contest.moved.get(dtype, []),
+                targets=[target.judge(ours, peers, floor) for target in contest.targets.get(dtype, ())]
+                + contest.verdicts.get(dtype, []),
+            )
+        )
+    return rows
+
+
+def dump(rows: Iterable[Row]) -> str:
+    """Rows as JSON text."""
+    return json.dumps([asdict(row) for row in rows], indent=1) + "\n"
+
+
+def load(path: Path) -> list[Row]:
+    """Rows of a results file.
+
+    Raises:
+        ValueError: another file.
+    """
+    known = {one.name for one in fields(Row)}
+    content = json.loads(path.read_text())
+    if not isinstance(content, list) or not all(isinstance(row, dict) and set(row) == known for row in content):
+        raise ValueError(f"{path}: no results of `poseren bench --json`; expected a list of rows")
+    return [Row(**row) for row in content]

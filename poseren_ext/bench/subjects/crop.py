@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""depth_crop: the network's view of the hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from poseren_ext import ops
+from poseren_ext.bench.equality import assert_equal
+from poseren_ext.bench.material import CAMERA, Material
+from poseren_ext.bench.peers import image
+from poseren_ext.bench.peers.compiled import call_or_reason, compiled
+from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
+from poseren_ext.reference import depth_crop
+
+CUBE, SIZE = 150.0, 96
+
+
+def contests(material: Material) -> Iterator[Contest]:
+    """All frames of a batch at once, stored values as they are: holes too are interpolated by the peers."""
+    settings = material.settings
+    sets = material.repeated(material.frames, settings.op_batches[0])
+    centers = material.repeated(material.centers, settings.op_batches[0])
+    work = list(zip(sets, centers, strict=True))
+
+    def ours(i: int) -> Any:
+        return ops.depth_crop(*work[i % len(work)], CAMERA, invalid=None)
+
+    def torch_crop(frames: Any, center: Any) -> Any:
+        return image.crop_torch(frames, center, CAMERA)
+
+    kornia = image.crop_kornia(CAMERA)
+    peers: dict[str, Call | CannotRun] = {
+        "PyTorch": lambda i: torch_crop(*work[i % len(work)]),
+        "torch.compile": call_or_reason(compiled(torch_crop, work[0], settings, freeze=False), work),
+        "kornia": kornia if isinstance(kornia, CannotRun) else call_or_reason(kornia, work),
+    }
+    if settings.device == "cpu":
+        peers |= _opencv(material, work)
+
+    def check() -> None:
+        wanted = depth_crop(sets[0][:4], centers[0][:4], CAMERA, invalid=None).cpu()
+        for name, call in {"ours": ours, **peers}.items():
+            if not isinstance(call, CannotRun):
+                got = call(0)
+                got = np.stack(got)[:, None] if isinstance(got, list) else got.cpu()
+                # OpenCV's taps lie on a grid of 1/32 pixel: 1/32 of the largest jump, that from a hand to a hole.
+                coarse = name.startswith("OpenCV")
+                assert_equal(name, got[:4], wanted, most=1 / 8 if coarse else 2e-3, mean=5e-3 if coarse else 1e-5)
+
+    looked_at = (2 * CUBE / centers[0][:, 2].cpu()) ** 2 * CAMERA.fx * CAMERA.fy  # pixels
+    needed = float(looked_at.sum()) * 2 + len(looked_at) * SIZE**2 * 4
+
+    def floor(probes: Milliseconds) -> Milliseconds:
+        return {"float32": probes["read"] * needed / material.probe_bytes}
+
+    yield Contest(
+        name="depth_crop",
+        device=settings.device,
+        batch=len(centers[0]),
+        ours={"float32": ours},
+        peers=peers,
+        check=check,
+        params={"height": sets[0].shape[1], "width": sets[0].shape[2], "frames": "uint16", "size": SIZE},
+        targets={"float32": [Target(10, ("OpenCV",))]},
+        probes={"read": material.read_probe},
+        floor=floor,
+    )
+
+
+def _opencv(material: Material, work: list[tuple[Any, Any]]) -> dict[str, Call]:
+    arrays = [list(zip(frames.numpy(), center.numpy(), strict=True)) for frames, center in work]
+    pool = ThreadPoolExecutor(material.settings.threads)
+
+    def one_by_one(crop: Callable[..., Any]) -> Call:
+        return lambda i: [crop(frame, center, CAMERA) for frame, center in arrays[i % len(arrays)]]
+
+    return {
+        "OpenCV": one_by_one(image.crop_opencv),
+        "OpenCV, region only": one_by_one(image.crop_opencv_region),
+        "OpenCV, region only, a thread a frame": lambda i: list(
+            pool.map(lambda pair: image.crop_opencv_region(pair[0], pair[1], CAMERA), arrays[i % len(arrays)])
+        ),
+    }

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""pose_roi_pool: what guided joints see of the feature map, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from poseren_ext import ops, reference
+from poseren_ext.bench.equality import assert_equal
+from poseren_ext.bench.material import Material
+from poseren_ext.bench.peers.compiled import compiled
+from poseren_ext.bench.peers.network import gather_regions, index_regions, torchvision_regions
+from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
+
+Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+FASTEST = ("PyTorch indexing", "PyTorch indexing, channels_last", "PyTorch gather", "torch.compile", "torchvision")
+
+
+def contests(material: Material) -> Iterator[Contest]:
+    """Forward, then forward and backward."""
+    yield _contest(material, backward=False)
+    yield _contest(material, backward=True)
+
+
+def _contest(material: Material, *, backward: bool) -> Contest:
+    settings, config = material.settings, material.model.head.config
+    batch = settings.op_batches[1]
+    work = [
+        (features.clone().requires_grad_(backward), pose)
+        for features, pose in zip(
+            material.repeated(material.features, batch), material.repeated(material.initial, batch), strict=True
+        )
+    ]
+    shape = (len(work[0][1]), config.num_regions, config.channels, config.cells, config.cells)
+    grad = torch.randn(shape, device=settings.device)
+
+    def indexing(features: Tensor, pose: Tensor) -> Tensor:
+        return index_regions(features, pose, config)
+
+    poolings: dict[str, Pooling | CannotRun] = {
+        "PyTorch indexing": indexing,
+        "PyTorch gather": lambda features, pose: gather_regions(features, pose, config),
+        "torch.compile": compiled(indexing, work[0], settings, freeze=False, grad=backward),
+        "torchvision": torchvision_regions(config),
+    }
+    last = [(f.detach().contiguous(memory_format=torch.channels_last).requires_grad_(backward), p) for f, p in work]
+    peers = {name: _call(pooling, work, grad if backward else None) for name, pooling in poolings.items()}
+    peers["PyTorch indexing, channels_last"] = _call(indexing, last, grad if backward else None)
+
+    def native(features: Tensor, pose: Tensor) -> Tensor:
+        return ops.pose_roi_pool(features, pose, config.joints)
+
+    ours = _call(native, work, grad if backward else None)
+
+    def expected(features: Tensor, pose: Tensor) -> Tensor:
+        return reference.pose_roi_pool(features, pose, config.joints)
+
+    def check() -> None:
+        wanted = _run(expected, work[0], grad if backward else None)
+        for name, call in {"ours": ours, **peers}.items():
+            if not isinstance(call, CannotRun):
+                assert_equal(name, call(0), wanted, most=1e-4 if backward else 0)
+
+    source, sink = torch.randn(shape, device=settings.device), torch.empty(shape, device=settings.device)
+
+    def floor(probes: Milliseconds) -> Milliseconds:
+        return {"float32": probes["copy"] * (2 if backward else 1)}
+
+    target = Target(5, FASTEST) if backward else Target(4, FASTEST, or_floor=1.3)
+    return Contest(
+        name="pose_roi_pool forward+backward" if backward else "pose_roi_pool forward",
+        device=settings.device,
+        batch=len(work[0][1]),
+        ours={"float32": ours},  # type: ignore[dict-item]
+        peers=peers,
+        check=check,
+        params={"regions": config.num_regions, "channels": config.channels, "floor": "a copy of the regions each way"},
+        targets={"float32": [target]},
+        probes={"copy": lambda i: sink.copy_(source)},
+        floor=floor,
+        grad=backward,
+    )
+
+
+def _call(pooling: Pooling | CannotRun, work: list[tuple[Tensor, Tensor]], grad: Tensor | None) -> Call | CannotRun:
+    if isinstance(pooling, CannotRun):
+        return pooling
+    return lambda i: _run(pooling, work[i % len(work)], grad)
+
+
+def _run(pooling: Pooling, work: tuple[Tensor, Tensor], grad: Tensor | None) -> Any:
+    """The regions; with their gradient given, the features' gradient."""
+    if grad is None:
+        return pooling(*work)
+    return torch.autograd.grad(pooling(*work), work[0], grad)[0]

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""cascade_refine: T stages on features computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poseren_ext import ops, reference
+from poseren_ext.bench.equality import assert_equal
+from poseren_ext.bench.material import DTYPES, Material
+from poseren_ext.bench.peers.compiled import call_or_reason, compiled
+from poseren_ext.bench.peers.network import PlainCascade
+from poseren_ext.bench.peers.onnx import FLOAT32, INT8, onnx_runtime
+from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
+from poseren_ext.bench.trajectory import moved_shares
+from poseren_ext.models import HeadConfig
+from poseren_ext.ops import PackedHead
+from poseren_ext.reference.cascade_refine import moved_windows
+
+STAGES = 3
+FULL_PRECISION = ("PyTorch", "torch.compile", FLOAT32)
+TARGETS = {
+    1: {
+        "float32": [Target(2, FULL_PRECISION)],
+        "bfloat16": [Target(4, FULL_PRECISION)],
+        "int8": [Target(7, FULL_PRECISION), Target(2, (INT8,))],
+    },
+    64: {"float32": [Target(2, FULL_PRECISION)]},
+}
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-3, "int8": 2e-3}
+_CHECKED = 4  # samples
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a call cannot do without: weights that it reads, multiply-adds that it makes."""
+
+    weights: float
+    products: float
+
+    def milliseconds(self, read: float, product: float, size: int) -> float:
+        """At so many ms for a byte and for a product, with weights of so many bytes."""
+        return max(self.weights * size * read, self.products * product)
+
+
+def contests(material: Material) -> Iterator[Contest]:
+    """One for each batch size."""
+    for batch in material.settings.refine_batches:
+        yield _contest(material, batch)
+
+
+def _contest(material: Material, batch: int) -> Contest:
+    settings, config = material.settings, material.model.head.config
+    features, initial = material.repeated(material.features, batch), material.repeated(material.initial, batch)
+    work = list(zip(features, initial, strict=True))
+    plain = PlainCascade(material.model.head, STAGES).eval()
+    onnx = onnx_runtime(plain, work[0], settings.threads, settings.device)
+    arrays = [tuple(tensor.cpu().numpy() for tensor in pair) for pair in work]
+    peers: dict[str, Call | CannotRun] = {
+        "PyTorch": call_or_reason(plain, work),
+        "torch.compile": call_or_reason(compiled(plain, work[0], settings), work),
+        **{name: call_or_reason(function, arrays) for name, function in onnx.items()},
+    }
+    poses = {dtype: cascade_poses(material, dtype, work) for dtype in DTYPES}
+    moved = {dtype: moved_windows(stack, config).cpu() for dtype, stack in poses.items()}
+    matrix = torch.randn(1024, 1024, device=settings.device)
+    return Contest(
+        name="cascade_refine",
+        device=settings.device,
+        batch=batch,
+        ours={dtype: _ours(work, material.head(dtype)) for dtype in DTYPES},
+        peers=peers,
+        check=lambda: _check(material, work[0], peers),
+        params={
+            "stages": STAGES,
+            "widths": list(config.widths),
+            "trajectory": material.trajectories.source,
+            "mean_shift_mm": {d: _shift(poses[d], poses["float32"], material.model.config.cube) for d in DTYPES},
+        },
+        cold=True,
+        targets=TARGETS.get(batch, {}),
+        probes={"read": material.read_probe, "product": lambda i: matrix @ matrix},
+        floor=lambda probes: floors(material, moved, batch, probes),
+        moved={dtype: moved_shares(stack, config) for dtype, stack in poses.items()},
+    )
+
+
+def _ours(work: list[tuple[Tensor, Tensor]], head: PackedHead) -> Call:
+    return lambda i: ops.cascade_refine(*work[i % len(work)], head, stages=STAGES)[0]
+
+
+def cascade_poses(material: Material, dtype: str, work: list[tuple[Tensor, Tensor]], stages: int = STAGES) -> Tensor:
+    """Poses of all stages [T+1, N, J, 3] for all input sets."""
+    head = material.head(dtype)
+    return torch.cat([ops.cascade_refine(*pair, head, stages=stages)[0] for pair in work], 1)
+
+
+def floors(material: Material, moved: dict[str, Tensor], batch: int, probes: Milliseconds) -> Milliseconds:
+    """The least that each of ours could take, from moved bool [T, N, M] of all input sets: the sets' median."""
+    read, product = probes["read"] / material.probe_bytes, probes["product"] / 1024**3
+    result = {}
+    for dtype, windows in moved.items():
+        size = material.head(dtype).region_weight.element_size()
+        works = [needed_work(part, material.model.head.config) for part in torch.split(windows, batch, 1)]
+        result[dtype] = median(work.milliseconds(read, product, size) for work in works)
+    return result
+
+
+def needed_work(moved: Tensor, config: HeadConfig) -> Work:
+    """Of a batch whose windows move so, bool [T, B, M]: a stage reads a group's weights once, if anyone needs them."""
+    first, second = config.widths
+    fingers = torch.stack([moved[..., list(finger)].any(-1) for finger in config.tree], -1)  # [T, B, F]
+    layers = (
+        (moved, first * config.channels * config.cells**2),
+        (fingers, second * len(config.tree[0]) * first),
+        (moved.any(-1, keepdim=True), 3 * config.num_joints * len(config.tree) * second),
+    )
+    read = sum(int(needed.any(1).sum()) * weights for needed, weights in layers)
+    return Work(read, sum(int(needed.sum()) * weights for needed, weights in layers))
+
+
+def _shift(poses: Tensor, exact: Tensor, cube: float) -> float:
+    """Mean distance of the final joints, mm."""
+    return float((poses[-1] - exact[-1]).norm(dim=-1).mean()) * cube
+
+
+def _check(material: Material, work: tuple[Tensor, Tensor], peers: dict[str, Call | CannotRun]) -> None:
+    """Each stage of ours is the reference's from the same pose and the same weights; peers give the same cascade."""
+    features, initial = (tensor[:_CHECKED] for tensor in work)
+    for dtype in DTYPES:
+        head = material.head(dtype)
+        poses = ops.cascade_refine(features, initial, head, stages=STAGES)[0]
+        exact = widened(head)
+        for stage in range(STAGES):
+            wanted = reference.cascade_refine(features, poses[stage], exact, stages=1)[0][1]  # type: ignore[arg-type]
+            assert_equal(f"ours, {dtype}, stage {stage + 1}", poses[stage + 1], wanted, most=_TOLERANCE[dtype])
+    check_cascades(peers, ops.cascade_refine(*work, material.head("float32"), stages=STAGES)[0])
+
+
+def check_cascades(peers: dict[str, Call | CannotRun], wanted: Tensor) -> None:
+    """Peers' poses of all stages are ours; with int8 weights and inputs they are near.
+
+    Raises:
+        AssertionError: they are not.
+    """
+    for name, call in peers.items():
+        if not isinstance(call, CannotRun):
+            coarse = name == INT8
+            assert_equal(name, call(0), wanted.cpu(), most=0.5 if coarse else 5e-3, mean=0.05 if coarse else 1e-4)
+
+
+def widened(head: PackedHead) -> Any:
+    """A packed head's weights as float32: what the reference computes with."""
+    layers: dict[str, Any] = {"config": head.config}
+    for layer in ("region", "finger", "pose"):
+        scale = getattr(head, f"{layer}_scale")
+        weight = getattr(head, f"{layer}_weight").float()
+        layers[f"{layer}_weight"] = weight if scale is None else weight * scale[..., None]
+        layers[f"{layer}_bias"] = getattr(head, f"{layer}_bias")
+    return SimpleNamespace(**layers)
