@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from poseren_ext.arrays import as_tensor, is_array, like
+
 Points = TypeVar("Points", Tensor, npt.NDArray[Any])
 
 
@@ -151,7 +153,7 @@ def uvd_to_xyz(uvd: Points, camera: CameraLike, *, y_up: bool = False, check: bo
     fx, fy, cx, cy = _per_point(camera, points)
     u, v, d = points.unbind(-1)
     y = (v - cy) * d / fy
-    return _like(torch.stack([(u - cx) * d / fx, -y if y_up else y, d], -1), uvd)
+    return like(torch.stack([(u - cx) * d / fx, -y if y_up else y, d], -1), uvd)
 
 
 def xyz_to_uvd(xyz: Points, camera: CameraLike, *, y_up: bool = False, check: bool = True) -> Points:
@@ -173,16 +175,13 @@ def xyz_to_uvd(xyz: Points, camera: CameraLike, *, y_up: bool = False, check: bo
     points = _points(xyz, "xyz", check)
     fx, fy, cx, cy = _per_point(camera, points)
     x, y, z = points.unbind(-1)
-    return _like(torch.stack([x * fx / z + cx, (-y if y_up else y) * fy / z + cy, z], -1), xyz)
+    return like(torch.stack([x * fx / z + cx, (-y if y_up else y) * fy / z + cy, z], -1), xyz)
 
 
 def _points(points: Tensor | npt.NDArray[Any], name: str, check: bool) -> Tensor:
     """The points as a tensor [..., 3]; those without a positive finite depth raise (check) or become NaN."""
-    if isinstance(points, np.ndarray) and np.issubdtype(points.dtype, np.floating):
-        tensor = torch.tensor(points)
-    elif isinstance(points, Tensor) and points.is_floating_point():
-        tensor = points
-    else:
+    tensor = as_tensor(points) if isinstance(points, Tensor) or is_array(points) else None
+    if tensor is None or not tensor.is_floating_point():
         kind = f"{type(points).__name__} of {points.dtype}" if hasattr(points, "dtype") else type(points).__name__
         raise TypeError(f"{name} is a {kind}; expected a floating-point tensor or numpy array [..., 3]")
     if tensor.dim() == 0 or tensor.shape[-1] != 3:
@@ -211,7 +210,3 @@ def _per_point(camera: CameraLike, points: Tensor) -> tuple[Tensor, ...]:
             )
         values = values.reshape(-1, *[1] * (points.dim() - 2), 4)
     return values.unbind(-1)
-
-
-def _like(result: Tensor, given: Points) -> Points:
-    return result.numpy() if isinstance(given, np.ndarray) else result

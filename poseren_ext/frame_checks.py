@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from poseren_ext.arrays import as_tensor, is_array, like
 from poseren_ext.camera import Camera
 
 DEPTH_DTYPES = (torch.uint16, torch.int32, torch.float16, torch.bfloat16, torch.float32)
@@ -29,17 +30,16 @@ class Frames:
     Attributes:
         depth: [B, H, W], as stored.
         batched: the caller gave a batch axis.
-        numpy: the caller gave numpy arrays.
+        given: an array of the kind that the caller gave.
     """
 
     depth: Tensor
     batched: bool
-    numpy: bool
+    given: object
 
-    def like(self, result: Tensor, axis: int = 0) -> Tensor | npt.NDArray[Any]:
+    def like(self, result: Tensor, axis: int = 0) -> Any:
         """A result in the caller's kind of array, without the batch axis that the caller had not."""
-        result = result if self.batched else result.squeeze(axis)
-        return result.cpu().numpy() if self.numpy else result
+        return like(result if self.batched else result.squeeze(axis), self.given)
 
     def millimetres(self, depth_unit: float) -> Iterator[npt.NDArray[np.float32]]:
         """The frames one by one, in mm."""
@@ -58,14 +58,10 @@ def read_frames(depth: object, device: torch.device) -> Frames:
         TypeError: no array, tensor or list of them, or a dtype that holds no depth.
         ValueError: another rank, frames of several sizes, no frame, no pixel.
     """
-    if isinstance(depth, Sequence) and not isinstance(depth, str | bytes):
-        depth, is_list, numpy = _stack(depth)
-    else:
-        is_list, numpy = False, not isinstance(depth, Tensor)
-    if isinstance(depth, np.ndarray):
-        depth = _from_numpy(depth)
+    is_list = isinstance(depth, Sequence) and not isinstance(depth, str | bytes)
+    depth, given = _stack(depth) if is_list else (_tensor(depth), depth)  # type: ignore[arg-type]
     if not isinstance(depth, Tensor):
-        raise TypeError(f"depth is a {type(depth).__name__}; expected a numpy array, a torch tensor or a list of them")
+        raise TypeError(f"depth is a {type(depth).__name__}; expected an array, a tensor or a list of them")
     if depth.dtype not in DEPTH_DTYPES:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in DEPTH_DTYPES)
         raise TypeError(f"depth has dtype {depth.dtype}; expected one of {names}: 8-bit images are no depth frames")
@@ -75,7 +71,7 @@ def read_frames(depth: object, device: torch.device) -> Frames:
     depth = depth if depth.dim() == 3 else depth[None]
     if depth.numel() == 0:
         raise ValueError(f"depth has shape {tuple(depth.shape)}; expected at least one frame and one pixel")
-    return Frames(depth.to(device), batched, numpy)
+    return Frames(depth.to(device), batched, given)
 
 
 def check_camera(camera: Camera, frames: Frames) -> None:
@@ -120,29 +116,29 @@ def check_units(frames: Frames, depth_unit: float) -> None:
             )
 
 
-def _stack(frames: Sequence[Any]) -> tuple[Tensor, bool, bool]:
+def _stack(frames: Sequence[Any]) -> tuple[Tensor, object]:
+    """Frames of one size as one tensor, and one of them as it was given: a tensor if any of them was one."""
     if not frames:
         raise ValueError("depth is an empty list; expected at least one frame [H, W]")
-    numpy = not any(isinstance(frame, Tensor) for frame in frames)
-    tensors = [_from_numpy(frame) if isinstance(frame, np.ndarray) else frame for frame in frames]
+    tensors = [_tensor(frame) for frame in frames]
     if not all(isinstance(frame, Tensor) for frame in tensors):
         kinds = sorted({type(frame).__name__ for frame in frames})
         raise TypeError(f"depth is a list of {', '.join(kinds)}; expected numpy arrays or torch tensors [H, W]")
     shapes = sorted({tuple(frame.shape) for frame in tensors})
     if len(shapes) > 1 or len(shapes[0]) != 2:
         raise ValueError(f"depth is a list of frames of shapes {shapes}; expected [H, W] of one size: call once a size")
-    return torch.stack(tensors), True, numpy
+    return torch.stack(tensors), next((frame for frame in frames if isinstance(frame, Tensor)), frames[0])
 
 
-def _from_numpy(array: npt.NDArray[Any]) -> Tensor:
-    """The array as a tensor, on the same memory where its type is one that the ops read."""
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    elif array.dtype in (np.int16, np.int64, np.uint32, np.uint64):
-        array = array.astype(np.int32)
-    if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
-        array = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("="))
+def _tensor(array: Any) -> Any:
+    """An array as a tensor, on the same memory where its type is one that the ops read; what is no array as it is."""
+    if isinstance(array, np.ndarray):
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        elif array.dtype in (np.int16, np.int64, np.uint32, np.uint64):
+            array = array.astype(np.int32)
     try:
-        return torch.from_numpy(array)
-    except TypeError:
-        raise TypeError(f"depth has dtype {array.dtype}; expected uint16, int32, float16 or float32") from None
+        return as_tensor(array) if is_array(array) else array
+    except (TypeError, BufferError):
+        kind = f"dtype {array.dtype}" if hasattr(array, "dtype") else f"type {type(array).__name__}"
+        raise TypeError(f"depth has {kind}; expected uint16, int32, float16 or float32") from None

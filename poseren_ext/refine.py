@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext import ops
+from poseren_ext.arrays import as_tensor
 from poseren_ext.camera import Camera, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.frame_checks import Frames, check_camera, check_units, read_frames
 from poseren_ext.hand_region import find_hand
@@ -169,12 +170,12 @@ class Estimator:
             return pose
         if space not in ("uvd", "xyz"):
             raise ValueError(f"init_space is {space!r}; expected 'uvd' (pixels, pixels, mm) or 'xyz' (mm)")
-        joints = torch.as_tensor(pose).to(self.device, torch.float32)
+        joints = as_tensor(pose).to(self.device, torch.float32)
         joints = joints if frames.batched else joints[None]
         expected = (frames.depth.shape[0], self.model.skeleton.num_joints, 3)
         if joints.shape != expected:
             raise ValueError(
-                f"init_pose has shape {tuple(torch.as_tensor(pose).shape)}; expected {list(expected)} for these frames "
+                f"init_pose has shape {tuple(as_tensor(pose).shape)}; expected {list(expected)} for these frames "
                 f"and the skeleton {self.model.skeleton.name}"
             )
         if not bool(torch.isfinite(joints).all()):
@@ -326,7 +327,7 @@ def _four(camera: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def _given_centers(center: Array | Sequence[float], frames: Frames) -> Tensor:
-    centers = torch.as_tensor(center).to(frames.depth.device, torch.float32)
+    centers = as_tensor(center).to(frames.depth.device, torch.float32)
     shape = tuple(centers.shape)
     if centers.dim() == 1:
         centers = centers.expand(len(frames.depth), -1)

@@ -22,7 +22,7 @@ def test_reads_numpy_on_its_own_memory(dtype):
     assert frames.depth.shape == (1, 6, 8)
     assert frames.depth.data_ptr() == depth.ctypes.data
     assert not frames.batched
-    assert frames.numpy
+    assert isinstance(frames.given, np.ndarray)
 
 
 @pytest.mark.parametrize(("dtype", "read"), [(np.float64, torch.float32), (np.int16, torch.int32)])
@@ -45,8 +45,8 @@ def test_reads_tensors_and_lists():
     listed = read_frames([frame(), frame(value=700)], CPU)
     assert listed.depth.shape == (2, 6, 8)
     assert listed.batched
-    assert listed.numpy
-    assert not read_frames([torch.zeros(6, 8)], CPU).numpy
+    assert isinstance(listed.given, np.ndarray)
+    assert isinstance(read_frames([torch.zeros(6, 8)], CPU).given, torch.Tensor)
 
 
 def test_gives_back_what_came():
@@ -91,9 +91,9 @@ def test_units():
     check_units(read_frames(frame(), CPU), 1.0)
     check_units(read_frames(frame(value=4800), CPU), 0.125)
     check_units(read_frames(frame(np.float32, 0.6), CPU), 1000.0)
-    with pytest.raises(ValueError, match="looks like metres. Pass depth_unit=1000"):
+    with pytest.raises(ValueError, match="looks like metres"):
         check_units(read_frames(frame(np.float32, 0.6), CPU), 1.0)
-    with pytest.raises(ValueError, match="micrometres. Pass depth_unit=0.001"):
+    with pytest.raises(ValueError, match=r"micrometres\. Pass depth_unit=0\.001"):
         check_units(read_frames(frame(np.int32, 600_000), CPU), 1.0)
 
 

@@ -2,14 +2,27 @@
 """The compiled ops as typed functions: each validates its arguments and calls its native op.
 
 They run on CPU and CUDA tensors, under autograd, autocast, torch.compile, torch.export and torch.func.vmap. Every
-tensor leads with a batch axis; left out of all arguments, it is left out of the results. The same functions in plain
-PyTorch are in ``poseren_ext.reference``.
+tensor leads with a batch axis; left out of all arguments, it is left out of the results. Numpy arrays and others that
+speak DLPack do as well as tensors, and then such arrays come back. The same functions in plain PyTorch are in
+``poseren_ext.reference``.
 """
 
-from poseren_ext.ops import _native  # noqa: F401  loads the compiled ops
-from poseren_ext.ops.cascade import PackedHead, cascade_refine, pack_head
-from poseren_ext.ops.image import denormalize_pose, depth_crop, hand_center, normalize_pose
-from poseren_ext.ops.roi import pose_roi_pool, roi_windows
+from poseren_ext.arrays import takes_arrays
+from poseren_ext.ops import (
+    _native,  # noqa: F401  loads the compiled ops
+    cascade,
+    image,
+    roi,
+)
+from poseren_ext.ops.cascade import PackedHead, pack_head
+
+cascade_refine = takes_arrays(cascade.cascade_refine)
+denormalize_pose = takes_arrays(image.denormalize_pose)
+depth_crop = takes_arrays(image.depth_crop)
+hand_center = takes_arrays(image.hand_center)
+normalize_pose = takes_arrays(image.normalize_pose)
+pose_roi_pool = takes_arrays(roi.pose_roi_pool)
+roi_windows = takes_arrays(roi.roi_windows)
 
 __all__ = [
     "PackedHead",
