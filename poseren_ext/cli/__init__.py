@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
+from poseren_ext.cli.bench import bench_command
 from poseren_ext.cli.data import data_app
 from poseren_ext.cli.demo import demo_command
 from poseren_ext.cli.evaluate import evaluate_command
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.command("bench")(bench_command)
 app.command("demo")(demo_command)
 app.command("eval")(evaluate_command)
 app.command("predict")(predict_command)
