@@ -7,13 +7,14 @@ The format in which the field publishes its results, and the one that `poseren p
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
+
+from poseren_ext.data.atomic import atomic_file
 
 Poses = npt.NDArray[np.float64]
 PathLike = str | os.PathLike[str]
@@ -144,16 +145,8 @@ def write_poses(path: PathLike, poses: npt.ArrayLike) -> None:
         OSError: the folder cannot be written to.
     """
     text = _text(_checked(poses))
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_file(Path(path)) as file:
+        file.write(text.encode("ascii"))
 
 
 class PoseWriter:

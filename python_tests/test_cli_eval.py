@@ -130,7 +130,7 @@ def test_wrong_usage(run, files):
         ((*pred, "--order", "1,2"), "every number from 0 to 13 once"),
         ((*pred, "--axes", "1,2", "--format", "xyz"), "expected x, y and z"),
         ((*pred, "--camera", "0,1,2,3"), "fx"),
-        ((*pred, "--json", files / "no" / "r.json"), "no such folder"),
+        ((*pred, "--json", files / "no" / "r.json"), "there is no folder"),
         ((*pred, "--plot", files / "r.txt"), ".png"),
     ):
         code, _, err = run(*wrong)

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from poseren_ext.data.atomic import atomic_file
+
 Axes: TypeAlias = Any
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -124,12 +126,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         FileNotFoundError: as `check_path`.
     """
     path = check_path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        figure.savefig(temporary, format=path.suffix.lower().lstrip("."), dpi=DPI)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        figure.savefig(file, format=path.suffix.lower().lstrip("."), dpi=DPI)
 
 
 def as_array(value: Any) -> Array:

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""Synthetic hands to train and to test the paper's variants on: same frames, same steps, same start for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poseren_ext.data.synthetic import Frames, SyntheticHands
+from poseren_ext.estimators import FrameBatch, JointEstimator, Refined
+from poseren_ext.evaluation import Evaluation, evaluate
+from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, load, save
+from poseren_ext.skeleton import SKELETONS, Skeleton
+from poseren_ext.training import TrainConfig
+from poseren_ext.training.stream import TrainStream
+
+Progress = Callable[[str, int, int], None]
+"""Told what is trained, the step and the number of steps."""
+
+TEST_SEED = 60_001
+_TEST_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is trained and tested.
+
+    Attributes:
+        name: "tiny" (minutes on two cores), "small" (an hour), "full" (a GPU).
+        init_steps, refine_steps: optimiser steps of Init-CNN and of each variant.
+        batch: samples a step.
+        channels: of the backbone's three levels.
+        widths: of the heads' two kinds of layers; without structure they are chosen for as many weights as Pose-REN's.
+        init_widths: of Init-CNN.
+        chunk, reuse: see `TrainConfig`.
+        test_frames: unseen subjects' frames.
+        seeds: how often everything is trained where results are close.
+    """
+
+    name: str
+    init_steps: int
+    refine_steps: int
+    batch: int
+    channels: tuple[int, int, int]
+    widths: tuple[int, int]
+    init_widths: tuple[int, int]
+    chunk: int
+    reuse: int
+    test_frames: int
+    seeds: int
+
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        Scale("tiny", 80, 80, 32, (8, 16, 24), (32, 64), (64, 64), 512, 8, 128, 1),
+        Scale("small", 1500, 1500, 64, (12, 24, 48), (64, 128), (128, 128), 4096, 6, 1024, 3),
+        Scale("full", 60000, 60000, 128, (16, 32, 64), (2048, 2048), (2048, 2048), 16384, 4, 8192, 3),
+    )
+}
+
+
+def same_weights(skeleton: Skeleton, widths: tuple[int, int], channels: int) -> tuple[int, int]:
+    """Layer widths with which the head without structure has as many weights as Pose-REN's (section 4.4.3)."""
+    second = widths[1]
+    target = _weights(HeadConfig.pose_ren(skeleton, widths=widths, channels=channels))
+    base = _weights(HeadConfig.without_structure(skeleton, widths=(0x100, second), channels=channels))
+    more = _weights(HeadConfig.without_structure(skeleton, widths=(0x101, second), channels=channels))
+    return max(1, round(0x100 + (target - base) / (more - base))), second
+
+
+def _weights(head: HeadConfig) -> int:
+    region = head.num_regions * head.widths[0] * (head.channels * head.cells**2 + 1)
+    finger = len(head.tree) * head.widths[1] * (len(head.tree[0]) * head.widths[0] + 1)
+    return region + finger + 3 * head.num_joints * (len(head.tree) * head.widths[1] + 1)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A head to train.
+
+    Attributes:
+        head: makes its configuration from skeleton, widths and channels.
+        stages: how often it is applied in training.
+        from_mean: training starts from the mean pose instead of Init-CNN's.
+    """
+
+    head: Callable[[Skeleton, tuple[int, int], int], HeadConfig]
+    stages: int = 3
+    from_mean: bool = False
+
+
+VARIANTS: dict[str, Variant] = {
+    "Pose-REN": Variant(lambda s, w, c: HeadConfig.pose_ren(s, widths=w, channels=c)),
+    "w/o structure": Variant(lambda s, w, c: HeadConfig.without_structure(s, widths=same_weights(s, w, c), channels=c)),
+    "REN-4x6x6": Variant(lambda s, w, c: HeadConfig.ren_4x6x6(s, widths=w, channels=c), stages=1),
+    "REN-9x6x6": Variant(lambda s, w, c: HeadConfig.ren_9x6x6(s, widths=w, channels=c), stages=1),
+    "guided-4x6x6": Variant(lambda s, w, c: HeadConfig.guided_4x6x6(s, widths=w, channels=c), stages=1),
+    "guided-9x6x6": Variant(lambda s, w, c: HeadConfig.guided_9x6x6(s, widths=w, channels=c), stages=1),
+    "mean-pose training": Variant(lambda s, w, c: HeadConfig.pose_ren(s, widths=w, channels=c), from_mean=True),
+}
+
+
+class Lab:
+    """Models of one scale, skeleton and seed, trained when they are first asked for and kept in a folder.
+
+    Args:
+        scale: how much.
+        skeleton: the joints' convention, key of `SKELETONS`.
+        seed: draws weights, training frames and their order; the test frames are always the same.
+        folder: where models are kept: a later run loads them.
+        progress: told about training.
+        device: where to train and test.
+    """
+
+    def __init__(
+        self, scale: Scale, skeleton: str, seed: int, folder: Path, progress: Progress, device: str = "cpu"
+    ) -> None:
+        self.scale, self.seed, self.progress = scale, seed, progress
+        self.skeleton = SKELETONS[skeleton]
+        self.device = torch.device(device)
+        self.folder = folder / f"{scale.name}-{skeleton}-seed{seed}"
+
+    @cached_property
+    def _stream(self) -> TrainStream:
+        scale = self.scale
+        return TrainStream(
+            TrainConfig(
+                seed=self.seed, skeleton=self.skeleton.name, batch=scale.batch, chunk=scale.chunk, reuse=scale.reuse
+            )
+        )
+
+    def _config(self, head: HeadConfig) -> ModelConfig:
+        scale = self.scale
+        init = HeadConfig.init_cnn(self.skeleton, widths=scale.init_widths, channels=scale.channels[2])
+        return ModelConfig(
+            self.skeleton.name,
+            "right",
+            150.0,
+            96,
+            scale.channels,
+            replace(init, dropout=0.0),
+            replace(head, dropout=0.0),
+        )
+
+    def _build(self, variant: Variant) -> PoseREN:
+        torch.manual_seed(self.seed)
+        model = PoseREN.build(self._config(variant.head(self.skeleton, self.scale.widths, self.scale.channels[2])))
+        initialize(model, fully_connected="he")
+        return model.to(self.device)
+
+    def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
+        """The variants of these names (keys of `VARIANTS`), all with the same Init-CNN."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        found = {name: path for name in names if (path := self._path(name)).exists()}
+        models = {name: load(path).to(self.device) for name, path in found.items()}
+        missing = [name for name in names if name not in models]
+        if missing:
+            models |= self._train({name: self._build(VARIANTS[name]) for name in missing})
+        return {name: models[name].eval() for name in names}
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '').replace(' ', '-')}.safetensors"
+
+    def _train(self, models: dict[str, PoseREN]) -> dict[str, PoseREN]:
+        """Init-CNN once, then all variants side by side on the same batches."""
+        start = self._init()
+        for model in models.values():
+            model.init.load_state_dict(start.init.state_dict())
+            model.mean_pose.copy_(start.mean_pose)
+            model.start_from_init()
+        optimizers = {
+            name: _Optimizer([*m.backbone.parameters(), *m.head.parameters()], self.scale.refine_steps)
+            for name, m in models.items()
+        }
+        for step in range(self.scale.refine_steps):
+            crop, truth = self._batch(self.scale.init_steps + step)
+            with torch.no_grad():
+                initial = start.init(crop)
+            for name, model in models.items():
+                variant = VARIANTS[name]
+                pose = start.mean_pose.expand_as(initial) if variant.from_mean else initial
+                stages = model.train()(crop, pose, variant.stages, detach=True)[1:]
+                optimizers[name].step(F.smooth_l1_loss(stages, truth.expand_as(stages), beta=_BETA))
+            self.progress(", ".join(models), step + 1, self.scale.refine_steps)
+        for name, model in models.items():
+            save(model.eval(), self._path(name))
+        return models
+
+    def _init(self) -> PoseREN:
+        """A model whose Init-CNN and mean pose are trained; its head is of no use."""
+        path = self._path("Init-CNN")
+        if path.exists():
+            return load(path).to(self.device)
+        model = self._build(VARIANTS["Pose-REN"])
+        optimizer = _Optimizer(list(model.init.parameters()), self.scale.init_steps)
+        for step in range(self.scale.init_steps):
+            crop, truth = self._batch(step)
+            optimizer.step(F.smooth_l1_loss(model.train().init(crop), truth, beta=_BETA))
+            self.progress("Init-CNN", step + 1, self.scale.init_steps)
+        model.mean_pose.copy_(self._stream.mean_pose())
+        save(model.eval(), path)
+        return model
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        batch = self._stream.batch(step)
+        crop = batch.crop.to(self.device).contiguous(memory_format=torch.channels_last)
+        return crop, batch.pose.to(self.device)
+
+    @cached_property
+    def test(self) -> TestHands:
+        """The frames that everything is measured on: subjects that no training has seen."""
+        return TestHands(self.skeleton, self.scale.test_frames, self.device)
+
+
+@dataclass(frozen=True)
+class TestHands:
+    """Unseen synthetic hands with their labels; windows around the hands, each a camera of its own."""
+
+    __test__ = False  # not a test case of pytest
+
+    skeleton: Skeleton
+    count: int
+    device: torch.device
+
+    @property
+    def _frames(self) -> tuple[Frames, ...]:
+        return _test_frames(self.skeleton.name, self.count)
+
+    def batches(self) -> Iterator[FrameBatch]:
+        """The frames, `_TEST_BATCH` at a time."""
+        for i, part in enumerate(self._frames):
+            index = torch.arange(len(part.depth)) + i * _TEST_BATCH
+            depth, camera, center = (value.to(self.device) for value in (part.depth, part.camera, part.center))
+            yield FrameBatch(depth, camera, center, index)
+
+    @property
+    def uvd(self) -> Tensor:
+        """Labels [N, J, 3]."""
+        return torch.cat([part.uvd for part in self._frames])
+
+    @property
+    def camera(self) -> Tensor:
+        """Each frame's camera [N, 4]."""
+        return torch.cat([part.camera for part in self._frames])
+
+    def measure(self, name: str, estimator: JointEstimator) -> Evaluation:
+        """Run an estimator on all frames and measure it."""
+        return self._evaluate(name, torch.cat([estimator.estimate(batch).cpu() for batch in self.batches()]))
+
+    def measure_stages(self, name: str, cascade: Refined) -> list[Evaluation]:
+        """The same for the initial pose and every stage: T+1 results."""
+        stages = torch.cat([cascade.estimate_stages(batch).cpu() for batch in self.batches()], 1)
+        return [self._evaluate(name, stage) for stage in stages]
+
+    def _evaluate(self, name: str, uvd: Tensor) -> Evaluation:
+        viewpoint = "middle mcp" in self.skeleton.joints
+        return evaluate(uvd, self.uvd, self.camera, skeleton=self.skeleton, name=name, viewpoint=viewpoint)
+
+
+@lru_cache(maxsize=2)
+def _test_frames(skeleton: str, count: int) -> tuple[Frames, ...]:
+    hands = SyntheticHands(TEST_SEED, "test", skeleton=skeleton)
+    starts = range(0, count, _TEST_BATCH)
+    return tuple(hands.tiles(torch.arange(a, min(a + _TEST_BATCH, count))) for a in starts)
+
+
+_BETA = 0.03
+_RATE, _WARMUP, _DECAY = 1.2e-3, 0.04, 0.4
+
+
+class _Optimizer:
+    """AdamW whose rate rises over the first part of the steps and falls to zero over the last."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], steps: int) -> None:
+        self.parameters, self.steps, self.done = parameters, steps, 0
+        self.adam = torch.optim.AdamW(parameters, _RATE, weight_decay=1e-4)
+
+    def step(self, loss: Tensor) -> None:
+        """One step down this loss."""
+        share = self.done / self.steps
+        for group in self.adam.param_groups:
+            group["lr"] = _RATE * min(1.0, (share + 1 / self.steps) / _WARMUP, (1 - share) / _DECAY)
+        self.adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.adam.step()
+        self.done += 1

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""The experiments on published predictions: a folder a dataset, with its label file and predictions/SYSTEM.txt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from poseren_ext.camera import CAMERAS
+from poseren_ext.evaluation import Evaluation, evaluate
+from poseren_ext.experiments.paper import TABLE_1, TABLE_2
+from poseren_ext.experiments.report import Report, Table
+from poseren_ext.plotting import plot_comparison, plot_viewpoints
+from poseren_ext.posefile import read_poses, require_uvd
+from poseren_ext.skeleton import SKELETONS, Skeleton
+
+SKELETON_OF = {"nyu": "nyu14", "icvl": "icvl16", "msra": "msra21"}
+LABELS = "test_groundtruth_uvd.txt"
+
+
+def evaluate_folder(data: Path, dataset: str, *, systems: Sequence[str] | None = None) -> list[Evaluation]:
+    """Evaluate the published predictions of a dataset, the largest error first.
+
+    Args:
+        data: folder with DATASET/test_groundtruth_uvd.txt and DATASET/predictions/*.txt.
+        dataset: nyu, icvl or msra.
+        systems: only these, where there is a file.
+
+    Raises:
+        FileNotFoundError: no such folder, labels or predictions.
+    """
+    folder, skeleton, camera = data / dataset, SKELETONS[SKELETON_OF[dataset]], CAMERAS[dataset]
+    files = sorted((folder / "predictions").glob("*.txt"))
+    files = [file for file in files if systems is None or file.stem in systems]
+    if not (folder / LABELS).is_file() or not files:
+        raise FileNotFoundError(
+            f"{folder}: expected {LABELS} and predictions/SYSTEM.txt, the published files of {dataset.upper()}. To run "
+            "on synthetic hands instead leave --data out"
+        )
+    labels = read_poses(folder / LABELS, joints=len(skeleton.joints))
+    results = []
+    for file in files:
+        poses = read_poses(file, joints=len(skeleton.joints), frames=len(labels))
+        if camera.width is not None and camera.height is not None:
+            require_uvd(file, poses, camera.width, camera.height)
+        viewpoint = dataset == "msra"
+        results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=file.stem, viewpoint=viewpoint))
+    return sorted(results, key=lambda one: -one.mean_3d)
+
+
+def _source(dataset: str, results: Sequence[Evaluation]) -> str:
+    return f"published predictions of {len(results)} systems on {dataset.upper()} ({results[0].frames} frames)"
+
+
+def _errors(results: Sequence[Evaluation]) -> Table:
+    rows = [
+        [one.name, f"{one.mean_3d:.3f}", f"{one.mean_2d:.3f}", *(f"{one.success(t):.2f}" for t in (20.0, 40.0))]
+        for one in results
+    ]
+    columns = ["system", "3D (mm)", "2D (px)", "frames within 20 mm (%)", "within 40 mm (%)"]
+    return Table("Mean errors, and frames whose largest joint error is within a threshold", columns, rows)
+
+
+def _report(name: str, title: str, dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> Report:
+    report = Report(name, title, _source(dataset, results), tables=[_errors(results)])
+    report.data["systems"] = [asdict(one) for one in results]
+    heading = f"{dataset.upper()}, {results[0].frames} frames"
+    report.figures["comparison"] = plot_comparison(results, skeleton=skeleton, title=heading)
+    return report
+
+
+def table1(data: Path) -> Report:
+    """The paper's table 1, its numbers beside those of the published files."""
+    results = {one.name: one for one in evaluate_folder(data, "nyu")}
+    rows = []
+    for system, paper_3d, paper_2d in TABLE_1:
+        ours = results.get(system)
+        rows.append(
+            [
+                *(system, f"{paper_3d:.2f}", f"{ours.mean_3d:.4f}" if ours else "no file"),
+                *("-" if paper_2d is None else f"{paper_2d:.2f}", f"{ours.mean_2d:.4f}" if ours else "no file"),
+            ]
+        )
+    columns = ["system", "3D, paper (mm)", "3D, here (mm)", "2D, paper (px)", "2D, here (px)"]
+    report = Report("table1", "Table 1: mean errors on NYU", _source("nyu", list(results.values())))
+    report.tables.append(Table("The paper's numbers, and what its systems' published predictions give", columns, rows))
+    report.data["systems"] = [asdict(one) for one in results.values()]
+    missing = [system for system, *_ in TABLE_1 if system not in results]
+    if missing:
+        report.notes.append(
+            f"No prediction file is published for {', '.join(missing)}: the paper's numbers stand alone."
+        )
+    apart = [s for s, error, _ in TABLE_1 if s in results and abs(results[s].mean_3d - error) > 0.01]
+    for system in apart:
+        paper = next(error for name, error, _ in TABLE_1 if name == system)
+        here = results[system].mean_3d
+        report.notes.append(f"{system}: its published predictions give {here:.2f} mm, the paper prints {paper:.2f} mm.")
+    others = sorted(set(results) - {system for system, *_ in TABLE_1})
+    if others:
+        extra = ", ".join(f"{name} {results[name].mean_3d:.2f} mm" for name in others)
+        report.notes.append(f"Published predictions that the paper's table does not list: {extra}.")
+    return report
+
+
+def comparison(name: str, number: int, dataset: str, data: Path) -> Report:
+    """Figures 5, 6 and 7: success rates and per-joint errors of all systems."""
+    results = evaluate_folder(data, dataset)
+    title = f"Figure {number}: comparison with the state of the art on {dataset.upper()}"
+    return _report(name, title, dataset, results, SKELETONS[SKELETON_OF[dataset]])
+
+
+def fig8(data: Path) -> Report:
+    """Mean error over the hand's yaw and pitch on MSRA."""
+    results = evaluate_folder(data, "msra")
+    report = Report("fig8", "Figure 8: error over the viewpoint on MSRA", _source("msra", results))
+    report.tables.append(_errors(results))
+    report.figures["viewpoints"] = plot_viewpoints(results, title="MSRA")
+    report.data["systems"] = [asdict(one) for one in results]
+    return report
+
+
+def fig9(data: Path) -> Report:
+    """Grid regions, as far as predictions are published; the pose-guided ones are not."""
+    results = evaluate_folder(data, "nyu", systems=("REN-4x6x6", "REN-9x6x6", "Pose-REN"))
+    title = "Figure 9: pose-guided regions against a grid, on NYU"
+    report = _report("fig9", title, "nyu", results, SKELETONS["nyu14"])
+    report.notes.append(
+        "The pose-guided 4x6x6 and 9x6x6 variants have no published predictions; Pose-REN (11 guided regions of 7x7) "
+        "stands for them. Leave --data out to train all four on synthetic hands."
+    )
+    return report
+
+
+def fig11(data: Path) -> Report:
+    """The initialisations themselves and Pose-REN from the first of them."""
+    names = ("DeepPrior", "Feedback", "DeepModel", "Init-CNN", "Pose-REN")
+    results = evaluate_folder(data, "nyu", systems=names)
+    report = _report("fig11", "Figure 11: other initial poses, on NYU", "nyu", results, SKELETONS["nyu14"])
+    report.notes.append(
+        "Published are the initial poses and the result from Init-CNN (Pose-REN); the results from DeepPrior, Feedback "
+        "and DeepModel are not. Leave --data out to refine simulated initial poses on synthetic hands."
+    )
+    return report
+
+
+def table2(data: Path) -> Report:
+    """With and without the hand's structure, as far as predictions are published."""
+    report = Report("table2", "Table 2: with and without the hand's structure", "published predictions")
+    rows = []
+    for dataset, (without, structured) in TABLE_2.items():
+        try:
+            (ours,) = evaluate_folder(data, dataset, systems=("Pose-REN",))
+            here = f"{ours.mean_3d:.3f}"
+            report.data[dataset] = asdict(ours)
+        except FileNotFoundError:
+            here = "no file"
+        rows.append([dataset.upper(), f"{without:.3f}", f"{structured:.3f}", here])
+    columns = ["dataset", "without, paper (mm)", "with, paper (mm)", "with, here (mm)"]
+    report.tables.append(Table("Mean 3D error", columns, rows))
+    if all(row[-1] == "no file" for row in rows):
+        raise FileNotFoundError(
+            f"{data}: no predictions/Pose-REN.txt of any dataset; leave --data out for synthetic hands"
+        )
+    report.notes.append(
+        "No predictions of the variant without structure are published: leave --data out to train both."
+    )
+    return report
+
+
+EXPERIMENTS: dict[str, Callable[[Path], Report]] = {
+    "table1": table1,
+    "fig5": partial(comparison, "fig5", 5, "nyu"),
+    "fig6": partial(comparison, "fig6", 6, "icvl"),
+    "fig7": partial(comparison, "fig7", 7, "msra"),
+    "fig8": fig8,
+    "fig9": fig9,
+    "fig11": fig11,
+    "table2": table2,
+}
+"""Name -> what runs it on a folder of published predictions."""
