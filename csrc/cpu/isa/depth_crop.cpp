@@ -30,8 +30,9 @@ struct Span {
 };
 
 // mixed[i] = the depths stored at base[at[i]] and base[at[i] + 1], interpolated.
+// The view comes by value: the compiler must see that writing `mixed` does not change it, or it will not vectorise.
 template <class T, bool kReplace>
-void mix_pairs(const T* base, const int32_t* at, const float* fraction, int64_t count, const CropView& view, float unit,
+void mix_pairs(const T* base, const int32_t* at, const float* fraction, int64_t count, CropView view, float unit,
                float* mixed) {
   alignas(64) uint32_t left[kBlock], right[kBlock];
   if constexpr (sizeof(T) == 2) {  // one load brings both neighbours
@@ -204,6 +205,7 @@ void store_row(void* crop, DType dtype, int64_t at, const float* values, int64_t
 template <class Cropper, class T>
 void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, int64_t first, int64_t last) {
   const int64_t size = p.geometry.size;
+  const CropView view = source.view;
   Cropper cropper(source, p.geometry);
   alignas(64) float depth[kBlock];
   for (int64_t column = 0; column < size; column += kBlock) {
@@ -211,7 +213,7 @@ void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, 
     cropper.start_block(column, count);
     for (int64_t row = first; row < last; row++) {
       cropper.depths(row, depth);
-      for (int64_t i = 0; i < count; i++) depth[i] = normalized_depth(depth[i], source.view);
+      for (int64_t i = 0; i < count; i++) depth[i] = normalized_depth(depth[i], view);
       store_row(p.crop, p.crop_dtype, (sample * size + row) * size + column, depth, count);
     }
   }
