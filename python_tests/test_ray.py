@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""A folder labelled over two workers of a local cluster: nothing lost, nothing twice, whoever dies.
+
+Ray runs in a process of its own: where its daemons go down before it, it ends the process that it is in.
+"""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from small_models import small_estimator
+
+from poseren_ext.camera import Camera
+from poseren_ext.frames import find_frames
+from poseren_ext.labelling import label_frames
+from poseren_ext.models import save
+from poseren_ext.posefile import PoseWriter, read_poses
+from poseren_ext.refine import Estimator
+
+CAMERA = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
+FRAMES = 2000
+
+ON_A_CLUSTER = """
+import json, os, signal, sys
+from pathlib import Path
+
+import ray
+from poseren_ext import labelling
+from poseren_ext.camera import Camera
+
+folder, faulty, model, out, rest, notes_file = sys.argv[1:]
+killed, notes = [], {}
+
+
+def workers():
+    # Processes that hold a model, among the descendants of this one: Ray titles them after what they do.
+    parents, titles = {}, {}
+    for process in Path("/proc").iterdir():
+        try:
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(process.name)] = (process / "cmdline").read_text()
+        except (OSError, ValueError):
+            continue
+
+    def ours(process):
+        return process == os.getpid() or (process in parents and ours(parents[process]))
+
+    labellers = [process for process, title in titles.items() if title.startswith("ray::") and "_Labeller" in title]
+    return [process for process in labellers if ours(process)]
+
+
+class KillingWriter(labelling.PoseWriter):
+    # Kills a worker once 300 frames are there.
+    def append(self, poses):
+        super().append(poses)
+        if self.done >= 300 and not killed:
+            before = workers()
+            killed.append(before[0])
+            os.kill(before[0], signal.SIGKILL)
+            notes.update(before=before, done=self.done)
+
+
+camera = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+labelling.PoseWriter, writer = KillingWriter, labelling.PoseWriter
+notes["lines"] = labelling.label_frames([folder], out, camera=camera, model=model, workers=2, batch=50)
+notes["after"] = workers()
+labelling.PoseWriter = writer
+try:
+    labelling.label_frames([faulty], rest, camera=camera, model=model, workers=1, batch=5)
+except ValueError as error:
+    notes["fault"] = str(error)
+Path(notes_file).write_text(json.dumps(notes))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """2,000 frames, each with its own blob of a hand's size."""
+    path = tmp_path_factory.mktemp("frames")
+    generator = np.random.default_rng(0)
+    v, u = np.mgrid[:40, :50]
+    bumps = generator.uniform(-25, 25, (40, 50))
+    for i in range(FRAMES):
+        cu, cv, z = generator.uniform((15, 12, 430), (35, 28, 520))
+        inside = ((u - cu) / 5.5) ** 2 + ((v - cv) / 7) ** 2 < 1
+        depth = np.where(inside, z + np.roll(bumps, i, 1), 0).astype(np.uint16)
+        cv2.imwrite(str(path / f"frame_{i}.png"), depth)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save(small_estimator(channels=(2, 4, 8)), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def serial(folder, model):
+    """The labels of all frames, from one process."""
+    estimator = Estimator(model, camera=CAMERA)
+    frames = find_frames([folder])
+    with torch.inference_mode():
+        parts = [estimator([frame.read() for frame in frames[i : i + 50]]).uvd for i in range(0, FRAMES, 50)]
+    return np.concatenate(parts)
+
+
+@pytest.fixture(scope="module")
+def faulty(folder, tmp_path_factory):
+    """Twelve of the frames, and one that is no image."""
+    path = tmp_path_factory.mktemp("faulty")
+    for i in range(12):
+        (path / f"frame_{i}.png").symlink_to(folder / f"frame_{i}.png")
+    (path / "frame_12.png").write_bytes(b"no image")
+    return path
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, folder, faulty, model, serial):
+    """The folder where the labels are, and what was noted on the way; the faulty frames' first five were there."""
+    path = tmp_path_factory.mktemp("labels")
+    with PoseWriter(path / "faulty.txt", 14) as writer:
+        writer.append(serial[:5])
+    names = (folder, faulty, model, path / "all.txt", path / "faulty.txt", path / "notes.json")
+    done = subprocess.run([sys.executable, "-c", ON_A_CLUSTER, *names], capture_output=True, text=True, timeout=550)
+    assert (path / "notes.json").exists(), done.stderr[-3000:]
+    return path, json.loads((path / "notes.json").read_text())
+
+
+def test_one_worker_killed_and_nothing_lost_or_doubled(labelled, serial):
+    path, notes = labelled
+    assert notes["lines"] == FRAMES
+    assert len(notes["before"]) == 2, "a worker was killed, but there were not two at work"
+    assert 300 <= notes["done"] < FRAMES
+    assert notes["before"][0] not in notes["after"]
+    labels = read_poses(path / "all.txt", frames=FRAMES)
+    assert len(np.unique(labels.reshape(FRAMES, -1), axis=0)) == FRAMES, "two frames have one label"
+    np.testing.assert_allclose(labels, serial, atol=2e-3)
+
+
+def test_continues_and_names_the_frame_at_fault(labelled, serial):
+    path, notes = labelled
+    assert "frame_12.png" in notes["fault"]
+    assert "the 12 frames before it are in" in notes["fault"]
+    np.testing.assert_allclose(read_poses(path / "faulty.txt", frames=12), serial[:12], atol=2e-3)
+
+
+def test_refusals(tmp_path, model):
+    with pytest.raises(FileNotFoundError):
+        label_frames([tmp_path / "nowhere"], tmp_path / "a.txt", camera=CAMERA, model=model)
+    with pytest.raises(ValueError, match="workers is 0"):
+        label_frames([tmp_path], tmp_path / "a.txt", camera=CAMERA, model=model, workers=0)
