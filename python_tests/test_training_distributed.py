@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from poseren_ext.training import Trainer, make_config
+from poseren_ext.training.checkpoint import read_checkpoint
 from poseren_ext.training.distributed import ALONE, Ranks, torchrun_ranks
 
 TINY = {
@@ -43,7 +44,7 @@ def torchrun(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     overrides = [f"{name}={json.dumps(value)}" for name, value in TINY.items()]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "poseren_ext.training", str(folder), *overrides, *options]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +77,35 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, together: Path) -> No
     assert sorted(path.name for path in together.iterdir()) == sorted(path.name for path in tmp_path.iterdir())
 
 
-def test_killed_processes_resume_to_the_same_bits(tmp_path: Path, together: Path) -> None:
-    process = torchrun(tmp_path)
-    checkpoint = tmp_path / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+def kill_all(agent: subprocess.Popen[bytes]) -> None:
+    """kill -9 of torchrun and of its workers, which live in sessions of their own and would go on without it."""
+    workers = [int(pid) for pid in Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()]
+    assert len(workers) >= 2
+    for pid in (agent.pid, *workers):
+        os.kill(pid, signal.SIGKILL)
+    agent.wait()
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert checkpoint.exists()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_killed_processes_resume_to_the_same_bits(tmp_path: Path, together: Path) -> None:
+    agent = torchrun(tmp_path)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and agent.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    kill_all(agent)
+    state = read_checkpoint(checkpoint).state
+    assert (state["phase"], state["step"]) != ("refine", TINY["refine_steps"])  # in the middle
     assert not (tmp_path / "model.safetensors").exists()
     assert torchrun(tmp_path, "--resume").wait(timeout=240) == 0
     for name in ("model.safetensors", "checkpoint.safetensors"):
