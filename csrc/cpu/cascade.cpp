@@ -20,8 +20,11 @@ constexpr int64_t kUnitBytes = 1 << 19;  // of weights that a thread takes at a 
 constexpr int64_t kRowsOfUnit = 4;       // in multiples of these
 constexpr int64_t kFloatsOfCacheLine = 16;
 
+// Room for that many floats: an odd number of cache lines, so that the rows of several samples do not compete for the
+// same places in the cache.
 int64_t padded(int64_t floats) {
-  return (floats + kFloatsOfCacheLine - 1) / kFloatsOfCacheLine * kFloatsOfCacheLine;
+  const int64_t lines = (floats + kFloatsOfCacheLine - 1) / kFloatsOfCacheLine;
+  return (lines | 1) * kFloatsOfCacheLine;
 }
 
 // Where the values of a sample lie in scratch, which holds them from stage to stage.
@@ -196,9 +199,9 @@ class Cascade {
     const int64_t row_bytes = std::max<int64_t>(layer.depth * weight_size, 1);
     const int64_t rows = std::max<int64_t>(kUnitBytes / row_bytes / kRowsOfUnit, 1) * kRowsOfUnit;
     const int64_t groups = static_cast<int64_t>(active_.size()), blocks = (layer.rows + rows - 1) / rows;
-    // Groups take turns, so that threads share them evenly however many samples each has.
+    // One group after the other: its inputs stay in the cache.
     share_units(groups * blocks, [&](int64_t unit) {
-      const int64_t group = active_[unit % groups], first = unit / groups * rows;
+      const int64_t group = active_[unit / blocks], first = unit % blocks * rows;
       const int64_t last = std::min(first + rows, layer.rows);
       const Demand& demand = demands[group];
       dense_rows_(group_of(layer, group, weight_size, demand, relu), first, last);

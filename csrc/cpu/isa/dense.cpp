@@ -14,14 +14,35 @@ constexpr int kTile = 6;  // samples at a time: 4 x 6 sums, 6 inputs and a weigh
 #else
 constexpr int kTile = 3;  // 4 x 3 sums, 3 inputs and a weight: 16 registers
 #endif
-constexpr int64_t kBlockBytes = 1 << 19;     // of inputs that stay in the cache while all rows go past
-constexpr int64_t kPrefetchBytes = 1 << 10;  // ahead of each stream; across pages the hardware does not look
+constexpr int64_t kBlockBytes = 1 << 19;  // of inputs that stay in the cache while all rows go past
+constexpr int64_t kLineBytes = 64;
+constexpr int64_t kNearBytes = 512;  // ahead in each row, for the first-level cache
+
+// The next weight rows, of which a tile brings some to the second-level cache while it computes with these.
+struct NextRows {
+  const char* row[kRows];
+  int count;
+};
+
+// The tiles of a block share the next four rows among them.
+template <class W>
+NextRows next_rows(const W* const (&weight)[kRows], int64_t depth, int64_t tile, int64_t tiles) {
+  const int share = tiles >= kRows ? 1 : tiles > 1 ? kRows / 2 : kRows;
+  NextRows next{};
+  if (tile * share >= kRows) return next;
+  next.count = share;
+  for (int i = 0; i < share; i++)
+    next.row[i] = reinterpret_cast<const char*>(weight[tile * share + i]) + kRows * depth * sizeof(W);
+  return next;
+}
 
 // sums[n][r] = weight[r] . input[n]
 template <int kSamples, class W>
-void dot_tile(const W* const (&weight)[kRows], const float* const* input, int64_t depth, float (*sums)[kRows]) {
+void dot_tile(const W* const (&weight)[kRows], const float* const* input, int64_t depth, const NextRows& next,
+              float (*sums)[kRows]) {
+  constexpr int64_t kLine = kLineBytes / sizeof(W);
   Lanes sum[kSamples][kRows] = {};
-  const auto step = [&](auto&& take, int64_t k) __attribute__((always_inline)) {
+  const auto step = [&](const auto& take, int64_t k) __attribute__((always_inline)) {
     Lanes x[kSamples];
     for (int n = 0; n < kSamples; n++) x[n] = take(input[n] + k);
     for (int r = 0; r < kRows; r++) {
@@ -29,13 +50,20 @@ void dot_tile(const W* const (&weight)[kRows], const float* const* input, int64_
       for (int n = 0; n < kSamples; n++) sum[n][r] = multiply_add(w, x[n], sum[n][r]);
     }
   };
-  const int64_t whole = depth / kLanes * kLanes;
-  for (int64_t k = 0; k < whole; k += kLanes) {
-    for (int r = 0; r < kRows; r++) __builtin_prefetch(reinterpret_cast<const char*>(weight[r] + k) + kPrefetchBytes);
-    step([](const auto* p) __attribute__((always_inline)) { return lanes(p); }, k);
+  const auto all = [](const auto* p) __attribute__((always_inline)) { return lanes(p); };
+  const auto rest = [&](int64_t count) {
+    return [count](const auto* p) __attribute__((always_inline)) { return first_lanes(p, count); };
+  };
+  int64_t k = 0;
+  for (; k + kLine <= depth; k += kLine) {
+    for (int i = 0; i < next.count; i++) __builtin_prefetch(next.row[i] + k * sizeof(W), 0, 2);
+    for (int r = 0; r < kRows; r++) __builtin_prefetch(reinterpret_cast<const char*>(weight[r] + k) + kNearBytes, 0, 3);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kLine; i += kLanes) step(all, k + i);
   }
-  if (whole < depth)
-    step([&](const auto* p) __attribute__((always_inline)) { return first_lanes(p, depth - whole); }, whole);
+  for (; k + kLanes <= depth; k += kLanes) step(all, k);
+  if (k < depth) step(rest(depth - k), k);
+#pragma GCC unroll 8
   for (int n = 0; n < kSamples; n++) {
     const FourLanes four = sum_lanes(sum[n][0], sum[n][1], sum[n][2], sum[n][3]);
     memcpy(sums[n], &four, sizeof(four));
@@ -44,38 +72,44 @@ void dot_tile(const W* const (&weight)[kRows], const float* const* input, int64_
 
 template <int kSamples, class W>
 void dot_tiles(int64_t samples, const W* const (&weight)[kRows], const float* const* input, int64_t depth,
-               float (*sums)[kRows]) {
+               const NextRows& next, float (*sums)[kRows]) {
   if (samples == kSamples)
-    dot_tile<kSamples>(weight, input, depth, sums);
+    dot_tile<kSamples>(weight, input, depth, next, sums);
   else if constexpr (kSamples > 1)
-    dot_tiles<kSamples - 1>(samples, weight, input, depth, sums);
+    dot_tiles<kSamples - 1>(samples, weight, input, depth, next, sums);
 }
 
+// Samples `start` to `stop` (half open): few enough to stay in the cache.
 template <class W>
-void dense(const Dense& layer, int64_t first, int64_t last) {
-  const W* weights = static_cast<const W*>(layer.weight);
+void dense_block(const Dense& layer, int64_t first, int64_t last, int64_t start, int64_t stop) {
   const auto finish = [&](float sum, int64_t row) __attribute__((always_inline)) {
     if (layer.scale) sum *= layer.scale[row];
     sum += layer.bias[row];
     return layer.relu && sum < 0 ? 0.0f : sum;  // NaN stays
   };
-  int64_t block = kBlockBytes / (layer.depth * static_cast<int64_t>(sizeof(float))) / kTile * kTile;
-  if (block < kTile) block = kTile;
-  for (int64_t start = 0; start < layer.samples; start += block) {
-    const int64_t stop = start + block < layer.samples ? start + block : layer.samples;
-    for (int64_t row = first; row < last; row += kRows) {
-      const W* weight[kRows];  // beyond the last row: that again, its sums unused
-      for (int64_t r = 0; r < kRows; r++) weight[r] = weights + (row + r < last ? row + r : last - 1) * layer.depth;
-      for (int64_t n = start; n < stop; n += kTile) {
-        const int64_t samples = stop - n < kTile ? stop - n : kTile;
-        float sums[kTile][kRows];
-        dot_tiles<kTile>(samples, weight, layer.input + n, layer.depth, sums);
-        for (int64_t i = 0; i < samples; i++)
-          for (int64_t r = 0; r < kRows && row + r < last; r++)
-            layer.output[n + i][row + r] = finish(sums[i][r], row + r);
-      }
+  const int64_t tiles = (stop - start + kTile - 1) / kTile;
+  for (int64_t row = first; row < last; row += kRows) {
+    const W* weight[kRows];  // beyond the last row: that again, its sums unused
+    for (int64_t r = 0; r < kRows; r++)
+      weight[r] = static_cast<const W*>(layer.weight) + (row + r < last ? row + r : last - 1) * layer.depth;
+    for (int64_t tile = 0; tile < tiles; tile++) {
+      const int64_t sample = start + tile * kTile, samples = stop - sample < kTile ? stop - sample : kTile;
+      const NextRows next = start == 0 ? next_rows(weight, layer.depth, tile, tiles) : NextRows{};
+      float sums[kTile][kRows];
+      dot_tiles<kTile>(samples, weight, layer.input + sample, layer.depth, next, sums);
+      for (int64_t n = 0; n < samples; n++)
+        for (int64_t r = 0; r < kRows && row + r < last; r++)
+          layer.output[sample + n][row + r] = finish(sums[n][r], row + r);
     }
   }
+}
+
+template <class W>
+void dense(const Dense& layer, int64_t first, int64_t last) {
+  const int64_t fitting = kBlockBytes / (layer.depth * static_cast<int64_t>(sizeof(float))) / kTile * kTile;
+  const int64_t block = fitting > kTile ? fitting : kTile;
+  for (int64_t start = 0; start < layer.samples; start += block)
+    dense_block<W>(layer, first, last, start, start + block < layer.samples ? start + block : layer.samples);
 }
 
 }  // namespace

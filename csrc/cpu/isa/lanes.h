@@ -25,25 +25,40 @@ constexpr int64_t kLanes = 4;
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
 typedef float FourLanes __attribute__((vector_size(4 * sizeof(float))));
 
-template <class Vector>
-inline Vector unaligned(const void* p) {
-  Vector v;
+typedef int32_t Integers __attribute__((vector_size(sizeof(Lanes))));
+
+// Narrow integers as 32-bit ones. By name: compilers take the vector types' own conversion apart.
+#if defined(__AVX512F__)
+inline Integers widen(const uint16_t* p) {
+  return (Integers)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Integers widen(const int8_t* p) {
+  return (Integers)_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+#elif defined(__AVX2__)
+inline Integers widen(const uint16_t* p) {
+  return (Integers)_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Integers widen(const int8_t* p) {
+  return (Integers)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+#else
+template <class T>
+inline Integers widen(const T* p) {
+  return Integers{p[0], p[1], p[2], p[3]};
+}
+#endif
+
+inline Lanes lanes(const float* p) {
+  Lanes v;
   memcpy(&v, p, sizeof(v));
   return v;
 }
-
-inline Lanes lanes(const float* p) {
-  return unaligned<Lanes>(p);
-}
 inline Lanes lanes(const BFloat16* p) {
-  typedef uint16_t Packed __attribute__((vector_size(kLanes * sizeof(uint16_t))));
-  typedef uint32_t Bits __attribute__((vector_size(sizeof(Lanes))));
-  return reinterpret_cast<Lanes>(__builtin_convertvector(unaligned<Packed>(p), Bits) << 16);
+  return reinterpret_cast<Lanes>(widen(reinterpret_cast<const uint16_t*>(p)) << 16);
 }
 inline Lanes lanes(const int8_t* p) {
-  typedef int8_t Packed __attribute__((vector_size(kLanes)));
-  typedef int32_t Integers __attribute__((vector_size(sizeof(Lanes))));
-  return __builtin_convertvector(__builtin_convertvector(unaligned<Packed>(p), Integers), Lanes);
+  return __builtin_convertvector(widen(p), Lanes);
 }
 
 // The first `count` of them; 0 in the others. Nothing is read beyond.
