@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class Estimator:
         if precision not in (None, "float32", "bfloat16", "int8"):
             raise ValueError(f"precision is {precision!r}; expected 'float32', 'bfloat16', 'int8' or None (float32)")
         for name, value in (("cube", cube), ("depth_unit", depth_unit)):
-            if not (np.isscalar(value) and 0 < float(value) < np.inf):
+            if not (isinstance(value, numbers.Real) and 0 < value < np.inf):
                 raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
         self.model = load_model(model).eval()
         self.camera = camera if isinstance(camera, Camera) else Camera(*_four(camera))
