@@ -17,10 +17,14 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="field=value")
     parser.add_argument("--config", type=Path, help="TOML file")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument(
+        "--device", default="cpu", help="cpu or cuda; under torchrun each process takes a GPU of its own"
+    )
     arguments = parser.parse_args()
     config = read_config(arguments.config, arguments.overrides)
     with torchrun_ranks() as ranks:
-        Trainer(config, arguments.folder, resume=arguments.resume, ranks=ranks).run()
+        device = f"cuda:{ranks.local}" if arguments.device == "cuda" else arguments.device
+        Trainer(config, arguments.folder, resume=arguments.resume, ranks=ranks, device=device).run()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from poseren_ext.models.config import HeadConfig, ModelConfig
 from poseren_ext.skeleton import SKELETONS
@@ -17,9 +17,11 @@ from poseren_ext.skeleton import SKELETONS
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found]
 
 Recipe = Literal["paper", "released", "compact"]
+Phase = Literal["init", "refine"]
+SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,21 @@ class TrainConfig:
     Attributes:
         recipe: the name that the other fields' defaults came from.
         seed: draws frames, order, augmentation, weights and dropout.
+        data: "synthetic", or the path of a pack (`poseren data pack`).
+        validation_data: the same; "" for synthetic frames of unseen subjects with synthetic data, else none.
         skeleton, hand, cube: what the model gives, and from which crop.
+        init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors.
+        initial: what the second phase starts from: "init" (the first phase's poses; without Init-CNN steps, those of an
+            untrained one), "mean" (the mean pose), or a pose file with a line for each frame of the pack.
         channels: of the convolutions' three levels.
         init_widths, refine_widths: outputs of the two fully connected layers of Init-CNN and of Pose-REN's regions and
             fingers.
         dropout: probability in both.
         fully_connected: "gaussian" (0.001, the paper's) or "he".
         weight_dtype: how the final model's weights are stored.
+        precision: "float32", "tf32" or "bf16" (autocast) of the products in training.
         batch: samples a step.
+        accumulate: parts that a step's batch is worked off in, to save memory.
         init_steps, refine_steps: steps of the two phases.
         stages: refining stages that a Pose-REN step unrolls, each on the detached pose of the one before.
         loss_beta: smooth L1 is quadratic below this normalised distance (sigma s of the released code: 1 / s^2).
@@ -48,8 +57,9 @@ class TrainConfig:
         decay: fraction of a phase.
         warmup: steps over which the rate grows from zero.
         refine_rate: the second phase's learning rate, as a multiple of the first's.
-        rotation: degrees, translation: crop pixels, scale: fraction, depth_shift: mm. Augmentation, uniform within
-            plus and minus these.
+        rotation: degrees, translation: crop pixels, scale: fraction, depth_shift: mm (synthetic frames only).
+            Augmentation, uniform within plus and minus these.
+        refine_translation: the second phase's.
         chunk, reuse: synthetic frames rendered at a time, and how often each is shown (augmented anew).
         difficulty: of the synthetic training frames, 0 to 1.
         log_every, validate_every, checkpoint_every: steps.
@@ -58,17 +68,24 @@ class TrainConfig:
 
     recipe: Recipe = "compact"
     seed: int = 1
+    data: str = SYNTHETIC
+    validation_data: str = ""
     skeleton: str = "msra21"
     hand: Literal["left", "right"] = "right"
     cube: float = 150.0
+    init_head: Literal["init_cnn", "ren_4x6x6", "ren_9x6x6"] = "init_cnn"
+    refine_head: Literal["pose_ren", "without_structure", "guided_4x6x6", "guided_9x6x6"] = "pose_ren"
+    initial: str = "init"
     channels: tuple[int, int, int] = (16, 32, 64)
     init_widths: tuple[int, int] = (176, 256)
     refine_widths: tuple[int, int] = (96, 256)
     dropout: float = 0.0
     fully_connected: Literal["gaussian", "he"] = "he"
     weight_dtype: Literal["float32", "float16"] = "float16"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     batch: int = 64
-    init_steps: int = 2000
+    accumulate: int = 1
+    init_steps: int = 1500
     refine_steps: int = 3600
     stages: int = 3
     loss_beta: float = 0.03
@@ -79,11 +96,12 @@ class TrainConfig:
     weight_decay: float = 0.0
     bias_rate: float = 1.0
     schedule: Literal["trapezoid", "cosine", "step"] = "trapezoid"
-    decay: float = 0.4
+    decay: float = 0.5
     warmup: int = 50
-    refine_rate: float = 1.0
+    refine_rate: float = 0.5
     rotation: float = 180.0
     translation: float = 6.0
+    refine_translation: float = 6.0
     scale: float = 0.1
     depth_shift: float = 12.0
     chunk: int = 2048
@@ -94,11 +112,21 @@ class TrainConfig:
     checkpoint_every: int = 250
     validation_frames: int = 1024
 
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            choices = get_args(kind) if get_origin(kind) is Literal else ()
+            if choices and getattr(self, name) not in choices:
+                expected = ", ".join(map(str, choices))
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {expected}")
+        for name in ("batch", "accumulate", "stages", "chunk", "reuse", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
     def model(self) -> ModelConfig:
         """The configuration of the model that this run trains."""
         skeleton = SKELETONS[self.skeleton]
-        init = HeadConfig.init_cnn(skeleton, widths=self.init_widths, channels=self.channels[2])
-        refine = HeadConfig.pose_ren(skeleton, widths=self.refine_widths, channels=self.channels[2])
+        init = getattr(HeadConfig, self.init_head)(skeleton, widths=self.init_widths, channels=self.channels[2])
+        refine = getattr(HeadConfig, self.refine_head)(skeleton, widths=self.refine_widths, channels=self.channels[2])
         init, refine = (dataclasses.replace(head, dropout=self.dropout) for head in (init, refine))
         return ModelConfig(self.skeleton, self.hand, self.cube, 96, self.channels, init, refine, self.weight_dtype)
 
@@ -115,8 +143,8 @@ _PAPER = TrainConfig(
     fully_connected="gaussian",
     weight_dtype="float32",
     batch=128,
-    init_steps=56900,
-    refine_steps=113800,
+    init_steps=56800,
+    refine_steps=113600,
     loss_beta=1.0,
     optimizer="sgd",
     learning_rate=1e-3,
@@ -125,6 +153,7 @@ _PAPER = TrainConfig(
     warmup=0,
     refine_rate=1.0,
     translation=10.0,
+    refine_translation=10.0,
     depth_shift=0.0,
 )
 RECIPES: dict[Recipe, TrainConfig] = {
@@ -138,6 +167,7 @@ RECIPES: dict[Recipe, TrainConfig] = {
         loss_beta=0.01,
         bias_rate=2.0,
         rotation=15.0,
+        refine_translation=0.0,  # their Pose-REN sees none
     ),
 }
 

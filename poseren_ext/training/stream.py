@@ -4,31 +4,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
+from poseren_ext.data.augmentation import Augmentation, move_pose
+from poseren_ext.data.batches import CropBatch, PackBatches
+from poseren_ext.data.packed import PackedDataset
 from poseren_ext.data.synthetic import Frames, SyntheticHands
 from poseren_ext.data.synthetic.random import Counter
 from poseren_ext.ops import depth_crop, normalize_pose
-from poseren_ext.training.augment import Augmentation, sample_transforms, transform_pose
-from poseren_ext.training.config import TrainConfig
+from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
 
+SIZE = 96
 _RENDER_BATCH = 128
-_SIZE = 96
 _UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, and steps are below any camera's
-
-
-@dataclass(frozen=True)
-class Batch:
-    """crop: [B, 1, 96, 96] in [-1, 1]; pose: [B, J, 3] normalised joints."""
-
-    crop: torch.Tensor
-    pose: torch.Tensor
+_LIFT_SALT = 0x4C494654
 
 
 @dataclass(frozen=True)
 class Store:
-    """N rendered frames in memory: depth uint16 [N, S, S] in 1/32 mm, the rest as in `Frames`."""
+    """N frames in memory: depth int16 [N, S, S], 1/32 mm as unsigned bits; the rest as in `Frames`."""
 
     depth: torch.Tensor
     camera: torch.Tensor
@@ -42,62 +39,89 @@ class Store:
     def __getitem__(self, chosen: torch.Tensor | slice) -> Store:
         return Store(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
-    def batch(self, cube: float, transform: torch.Tensor | None = None, lift: torch.Tensor | None = None) -> Batch:
-        """All frames cropped, and their joints; moved by transforms [B, 2, 3] and lifts [B] (mm) where given."""
-        center = self.center
-        if lift is not None:
-            center = torch.cat([center[:, :2], center[:, 2:] + lift[:, None]], 1)
-        crop = depth_crop(self.depth, center, self.camera, cube=cube, size=_SIZE, transform=transform, depth_unit=_UNIT)
-        pose = normalize_pose(self.uvd, center, self.camera, cube=cube)
-        return Batch(crop, pose if transform is None else transform_pose(pose, transform))
+    @classmethod
+    def joined(cls, parts: list[Store]) -> Store:
+        """All the frames of several stores."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def crop(
+        self, cube: float, center: torch.Tensor | None = None, transform: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Crops [N, 1, 96, 96], around other centres and moved by transforms where given."""
+        depth = self.depth.view(torch.uint16)  # which torch can neither index nor gather
+        center = self.center if center is None else center
+        return depth_crop(depth, center, self.camera, cube=cube, size=SIZE, transform=transform, depth_unit=_UNIT)
+
+    def pose(self, cube: float, center: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised joints [N, J, 3]."""
+        return normalize_pose(self.uvd, self.center if center is None else center, self.camera, cube=cube)
 
 
-def render_store(hands: SyntheticHands, first: int, count: int, *, size: int = _SIZE, margin: float = 1.0) -> Store:
+def render_store(
+    hands: SyntheticHands,
+    first: int,
+    count: int,
+    *,
+    size: int = SIZE,
+    margin: float = 1.0,
+    device: torch.device | str = "cpu",
+) -> Store:
     """Frames first .. first+count-1, windows around the hands only."""
     parts = []
     for start in range(first, first + count, _RENDER_BATCH):
-        tiles = hands.tiles(torch.arange(start, min(start + _RENDER_BATCH, first + count)), size=size, margin=margin)
-        parts.append(_stored(tiles))
-    return Store(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Store)))
+        index = torch.arange(start, min(start + _RENDER_BATCH, first + count), device=device)
+        parts.append(_stored(hands.tiles(index, size=size, margin=margin)))
+    return Store.joined(parts)
 
 
 def _stored(frames: Frames) -> Store:
-    depth = (frames.depth / _UNIT).round_().clamp_(max=65535).to(torch.int32).to(torch.uint16)
-    return Store(depth, frames.camera, frames.center, frames.uvd, frames.xyz)
+    units = (frames.depth / _UNIT).round_().clamp_(max=65535).to(torch.int32)
+    return Store(units.to(torch.uint16).view(torch.int16), frames.camera, frames.center, frames.uvd, frames.xyz)
 
 
-class TrainStream:
-    """Endless training batches: chunks of fresh frames, each frame shown `reuse` times under new augmentation."""
+class SyntheticStream:
+    """Endless synthetic batches: chunks of fresh frames, each frame shown `reuse` times under new augmentation.
 
-    def __init__(self, config: TrainConfig) -> None:
+    Args:
+        config: the run.
+        phase: "init" or "refine": they may be augmented differently.
+        device: where frames are rendered and batches wanted.
+    """
+
+    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
         self.config = config
+        self.device = torch.device(device)
         self.hands = SyntheticHands(config.seed, "train", config.difficulty, config.skeleton, cube=config.cube)
+        self._augmentation = _augmentation(config, phase)
         # Turned by 45 degrees, the crop's corners look sqrt(2) as far.
-        self._tile_size = 8 * round(1.42 * _SIZE / 8)
-        self._margin = (self._tile_size - 1) / (_SIZE - 1)
-        self._ranges = Augmentation(config.rotation, config.translation, config.scale, config.depth_shift)
+        self._tile_size = 8 * round(1.42 * SIZE / 8)
+        self._margin = (self._tile_size - 1) / (SIZE - 1)
         self._chunk: tuple[int, Store] | None = None
 
-    def batch(self, step: int, share: slice = slice(None)) -> Batch:
+    def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
         """The batch of a step, or a share of it."""
         config = self.config
         number = torch.arange(step * config.batch, (step + 1) * config.batch)[share]
         shown = config.chunk * config.reuse
         chunk = number // shown
         parts = [self._frames(int(one), number[chunk == one] % shown) for one in torch.unique(chunk)]
-        store = Store(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Store)))
-        transform, lift = sample_transforms(Counter(config.seed ^ 0x41554700, number), self._ranges, _SIZE)
-        return store.batch(config.cube, transform, lift)
+        store = Store.joined(parts)
+        number = number.to(self.device)
+        transform = self._augmentation.transform(number, seed=config.seed, epoch=0, size=SIZE)
+        lift = Counter(config.seed ^ _LIFT_SALT, number).uniform("lift", 1, -config.depth_shift, config.depth_shift)
+        center = torch.cat([store.center[:, :2], store.center[:, 2:] + lift], 1)
+        crop = store.crop(config.cube, center, transform)
+        return CropBatch(crop, move_pose(store.pose(config.cube, center), transform), number, transform)
 
     def mean_pose(self) -> torch.Tensor:
         """Normalised mean pose [J, 3] of the first chunk of frames."""
-        return self._load(0).batch(self.config.cube).pose.mean(0)
+        return self._load(0).pose(self.config.cube).mean(0)
 
     def _load(self, chunk: int) -> Store:
         if self._chunk is None or self._chunk[0] != chunk:
             self._chunk = None  # free the old frames before the new ones come
-            size = self.config.chunk
-            store = render_store(self.hands, chunk * size, size, size=self._tile_size, margin=self._margin)
+            size, first = self.config.chunk, chunk * self.config.chunk
+            store = render_store(self.hands, first, size, size=self._tile_size, margin=self._margin, device=self.device)
             self._chunk = (chunk, store)
         return self._chunk[1]
 
@@ -109,4 +133,60 @@ class TrainStream:
             generator = torch.Generator().manual_seed((self.config.seed * 1000003 + chunk) * 64 + int(turn))
             here = position // size == turn
             chosen[here] = torch.randperm(size, generator=generator)[position[here] % size]
-        return self._load(chunk)[chosen]
+        return self._load(chunk)[chosen.to(self.device)]
+
+
+class PackStream(PackBatches):
+    """Endless batches of a packed dataset, as `SyntheticStream`'s."""
+
+    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
+        pack = open_pack(Path(config.data), config)
+        super().__init__(
+            pack,
+            batch=config.batch,
+            seed=config.seed,
+            augmentation=_augmentation(config, phase),
+            cube=config.cube,
+            size=SIZE,
+            device=device,
+        )
+        self.labels = torch.from_numpy(pack.uvd.copy()), torch.from_numpy(pack.centers.copy())  # uvd, centres
+
+    def mean_pose(self) -> torch.Tensor:
+        """Normalised mean pose [J, 3] of all frames."""
+        uvd, centers = self.labels
+        return normalize_pose(uvd, centers, self.frames.info.camera, cube=self.cube).mean(0)
+
+
+Stream: TypeAlias = SyntheticStream | PackStream
+
+
+def open_stream(config: TrainConfig, phase: Phase, device: torch.device | str = "cpu") -> Stream:
+    """The training batches that the configuration names.
+
+    Raises:
+        FileNotFoundError: no such pack.
+        ValueError: a pack of other joints or another hand, or made for less augmentation.
+    """
+    kind = SyntheticStream if config.data == SYNTHETIC else PackStream
+    return kind(config, phase, device)
+
+
+def open_pack(path: Path, config: TrainConfig) -> PackedDataset:
+    """A pack that fits the configuration's model.
+
+    Raises:
+        ValueError: a pack of other joints or another hand.
+    """
+    pack = PackedDataset(path)
+    given, wanted = (pack.info.skeleton, pack.info.hand), (config.skeleton, config.hand)
+    if given != wanted:
+        raise ValueError(
+            f"{path} shows {' '.join(given)}; the configuration says {' '.join(wanted)}: set skeleton, hand"
+        )
+    return pack
+
+
+def _augmentation(config: TrainConfig, phase: Phase) -> Augmentation:
+    translation = config.translation if phase == "init" else config.refine_translation
+    return Augmentation(config.rotation, translation, config.scale)

@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from poseren_ext.data.batches import CropBatch
 from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from poseren_ext.training.config import TrainConfig
+from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
+from poseren_ext.training.initial import initial_poses
 from poseren_ext.training.muon import Muon
-from poseren_ext.training.stream import Batch, TrainStream
+from poseren_ext.training.stream import open_stream
 from poseren_ext.training.validate import Validation
 
 PHASES = ("init", "refine")
@@ -43,21 +45,31 @@ class Trainer:
         ValueError: the folder's checkpoint is of another configuration, or is corrupt.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, *, resume: bool = False, ranks: Ranks = ALONE) -> None:
-        self.config, self.folder, self.ranks = config, folder, ranks
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        *,
+        resume: bool = False,
+        ranks: Ranks = ALONE,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.folder, self.ranks, self.device = config, folder, ranks, torch.device(device)
         self._share = ranks.share(config.batch)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.model = PoseREN.build(config.model())
         initialize(self.model, fully_connected=config.fully_connected)
-        self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the convolutions run twice as fast on a CPU
-        self.stream = TrainStream(config)
-        self.validation = Validation(config.skeleton, config.cube, config.validation_frames)
-        self.phase, self.step = PHASES[0], 0
-        self.optimizer = self._make_optimizer()
+        # Channels last: the convolutions run twice as fast on a CPU.
+        self.model = self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.validation = Validation(config, self.device) if ranks.main and config.validate_every else None
+        self.phase: Phase = "init"
+        self.step = 0
+        self._enter_phase("init", 0)
         if resume:
             self._restore(read_checkpoint(self._checkpoint_path))
-        self._trainee = self._make_trainee()
+        else:
+            self.model.mean_pose.copy_(self.stream.mean_pose())
         if ranks.main:
             (folder / "config.json").write_text(config.to_json() + "\n")
 
@@ -72,15 +84,19 @@ class Trainer:
             if self.phase == PHASES[-1]:
                 break
             self.model.start_from_init()
-            self.phase, self.step = PHASES[-1], 0
-            self.optimizer = self._make_optimizer()
-            self._trainee = self._make_trainee()
+            self._enter_phase("refine", 0)
             self._checkpoint()
-        self.model.mean_pose.copy_(self.stream.mean_pose())
         self.model.eval()
         if self.ranks.main:
             save(self.model, self.folder / "model.safetensors")
         return self.model
+
+    def _enter_phase(self, phase: Phase, step: int) -> None:
+        self.phase, self.step = phase, step
+        self.optimizer = self._make_optimizer()
+        self.stream = open_stream(self.config, phase, self.device)
+        self._initial = initial_poses(self.config, self.model, self.stream) if phase == "refine" else None
+        self._trainee = self._make_trainee()
 
     def _phase_steps(self) -> int:
         return self.config.init_steps if self.phase == "init" else self.config.refine_steps
@@ -104,29 +120,30 @@ class Trainer:
                 speed = counted * config.batch / (time.perf_counter() - since)
                 mean = self.ranks.mean(running / counted)
                 row: dict[str, Any] = {"loss": mean, "learning_rate": rate, "samples_per_second": speed}
-                if self.ranks.main and (last or self.step % config.validate_every == 0):
-                    row["validation_mm"] = " ".join(f"{error:.3f}" for error in self._validate())
+                if self.validation and (last or self.step % config.validate_every == 0):
+                    row["validation_mm"] = " ".join(f"{error:.3f}" for error in self._validate(self.validation))
                 self._log(row)
                 running, since, counted = 0.0, time.perf_counter(), 0
             if last or self.step % config.checkpoint_every == 0:
                 self._checkpoint()
 
-    def _train_step(self, batch: Batch) -> float:
-        model, beta = self.model, self.config.loss_beta
-        crop = batch.crop.contiguous(memory_format=torch.channels_last)
-        initial = None
-        if self.phase != "init":
-            model.eval()
-            with torch.no_grad():
-                initial = model.init(crop)
+    def _train_step(self, batch: CropBatch) -> float:
+        config = self.config
+        crops = batch.crop.to(self.device, memory_format=torch.channels_last)
+        initial = self._initial(batch, crops) if self._initial else None
         self._trainee.train()
-        poses = self._trainee(crop, initial)
-        loss = torch.stack([F.smooth_l1_loss(pose, batch.pose, beta=beta) for pose in poses]).mean()
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = 0.0
+        for part in torch.arange(len(crops)).chunk(config.accumulate):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                poses = self._trainee(crops[part], None if initial is None else initial[part])
+            losses = [F.smooth_l1_loss(pose.float(), batch.pose[part], beta=config.loss_beta) for pose in poses]
+            loss = torch.stack(losses).mean() * (len(part) / len(crops))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
         nn.utils.clip_grad_norm_([p for part in self._trained() for p in part.parameters()], _GRADIENT_NORM)
         self.optimizer.step()
-        return loss.item()
+        return total
 
     def _make_trainee(self) -> nn.Module:
         model, stages = self.model, self.config.stages
@@ -153,7 +170,9 @@ class Trainer:
 
     def _groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
         """The phase's parameters: weights of hidden layers, weights of the first and the last layer, biases."""
-        hidden, outer, biases = [], [], []
+        hidden: list[nn.Parameter] = []
+        outer: list[nn.Parameter] = []
+        biases: list[nn.Parameter] = []
         for part in self._trained():
             for name, parameter in part.named_parameters():
                 if name.endswith("bias"):
@@ -176,8 +195,9 @@ class Trainer:
             group["lr"] = share * group["rate"]
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def _validate(self) -> list[float]:
-        return self.validation(self.model, stages=0 if self.phase == "init" else 3)
+    def _validate(self, validation: Validation) -> list[float]:
+        mean = self.phase == "refine" and self.config.initial == "mean"
+        return validation(self.model, stages=0 if self.phase == "init" else 3, mean_initial=mean)
 
     def _log(self, row: Mapping[str, Any]) -> None:
         if not self.ranks.main:
@@ -208,10 +228,9 @@ class Trainer:
                 f"{self._checkpoint_path} was written with another {', '.join(changed)}; resume with the configuration "
                 "in config.json, or train in another folder"
             )
-        self.phase, self.step = checkpoint.state["phase"], checkpoint.state["step"]
         tensors = checkpoint.tensors
         self.model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
-        self.optimizer = self._make_optimizer()
+        self._enter_phase(checkpoint.state["phase"], checkpoint.state["step"])
         slots: dict[int, dict[str, torch.Tensor]] = {}
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for name, tensor in tensors.items():
