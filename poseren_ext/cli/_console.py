@@ -19,7 +19,9 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, best: int | None = None) -> Table:
+def table(
+    title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, best: int | None = None
+) -> Table:
     """A table whose first column is text and the others numbers; the row `best` is bold."""
     result = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):

@@ -94,7 +94,8 @@ def demo_command(
         print(text)
         return
     screen = console()
-    screen.print(table(f"Model {model!r} on {recording.title}", *_rows(report)))
+    screen.print(f"Model {model!r} on {recording.title}", markup=False)
+    screen.print(table(None, *_rows(report)))
     screen.print(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; picture: {out}")
     if json_file is not None:
         write_text(json_file, text + "\n")
