@@ -144,8 +144,5 @@ class Refined:
         pose = ops.normalize_pose(self.initial.estimate(frames), frames.center, frames.camera, cube=frames.cube)
         with torch.inference_mode():
             features = self.model.backbone(frames.crop(self.model.config.image_size))
-            if self.model.head.config.grid:  # REN's regions look at no pose: every stage gives the same
-                poses = torch.stack([pose, *[self.model.head(features)] * self.stages])
-            else:
-                poses = self.model.refine_features(features, pose, self.stages)
+            poses = self.model.refine_features(features, pose, self.stages)
         return torch.stack([frames.to_uvd(stage) for stage in poses])

@@ -121,6 +121,17 @@ def test_the_backbone_is_the_published_graph() -> None:
 # --- heads -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_grid_head_gives_the_same_at_every_stage() -> None:
+    init = InitCNN(Backbone(), RegionEnsemble(HeadConfig.init_cnn(NYU, widths=(8, 8))))
+    head = RegionEnsemble(HeadConfig.ren_4x6x6(NYU, widths=(8, 8)))
+    model = PoseREN(init, Backbone(), head, NYU).eval()
+    crop = torch.randn(2, 1, 96, 96)
+    with torch.inference_mode():
+        poses = model(crop, stages=2)
+        torch.testing.assert_close(poses[1], head(model.backbone(crop)), rtol=0, atol=0)
+    torch.testing.assert_close(poses[2], poses[1], rtol=0, atol=0)
+
+
 def test_grid_regions_lie_where_they_are_said_to() -> None:
     head = RegionEnsemble(HeadConfig.ren_9x6x6(NYU, widths=(2, 2), channels=1))
     rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")

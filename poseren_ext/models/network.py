@@ -216,9 +216,10 @@ class PoseREN(nn.Module):
     def refine_features(self, features: Tensor, pose: Tensor, stages: int = 3, *, detach: bool = False) -> Tensor:
         """The cascade on features computed once: arguments and result as in :meth:`forward`.
 
-        Without gradients and dropout this is :func:`cascade_refine`, with its exact shortcut.
+        Without gradients and dropout this is :func:`cascade_refine`, with its exact shortcut. A head of grid regions
+        looks at no pose: every stage gives the same.
         """
-        if not (self.training or torch.is_grad_enabled()):
+        if not (self.training or torch.is_grad_enabled() or self.head.config.grid):
             return cascade_refine(features, pose, self.head, stages=stages)[0]
         if stages < 0:
             raise ValueError(f"stages is {stages}; expected 0 or more")
