@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Packed heads: the cascade in bfloat16 and int8 weights, and each instruction set that this machine has."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from heads import narrow_config, random_head, scene
+from op_contract import assert_same_bits
+
+from poseren_ext import ops, reference
+from poseren_ext.models import RegionEnsemble
+from poseren_ext.ops.cascade import WeightType
+
+TYPES: tuple[WeightType, ...] = ("float32", "bfloat16", "int8")
+
+
+def unpacked(packed: ops.PackedHead) -> RegionEnsemble:
+    """A float32 head with exactly the packed weights."""
+    head = random_head(narrow_config())
+    for layer in ("region", "finger", "pose"):
+        weight, scale = getattr(packed, f"{layer}_weight").float(), getattr(packed, f"{layer}_scale")
+        getattr(head, f"{layer}_weight").copy_(weight if scale is None else weight * scale[..., None])
+        getattr(head, f"{layer}_bias").copy_(getattr(packed, f"{layer}_bias"))
+    return head
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("batch", [1, 5, 40])
+def test_is_the_plain_loop_with_the_rounded_weights(device: str, dtype: WeightType, batch: int) -> None:
+    packed = ops.pack_head(random_head(), dtype)
+    features, pose = scene(batch, narrow_config())
+    expected, expected_run = reference.cascade_refine(features, pose, unpacked(packed), stages=4)
+    poses, stages_run = ops.cascade_refine(features.to(device), pose.to(device), packed.to(device), stages=4)
+    torch.testing.assert_close(poses.cpu(), expected, rtol=0, atol=1e-5)
+    assert torch.equal(stages_run.cpu(), expected_run)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_sample_has_the_same_bits_in_any_batch(device: str, dtype: WeightType) -> None:
+    packed = ops.pack_head(random_head(narrow_config(widths=(40, 33))), dtype).to(device)
+    features, pose = (part.to(device) for part in scene(23, narrow_config()))
+    together, _ = ops.cascade_refine(features, pose, packed, stages=4)
+    alone, _ = ops.cascade_refine(features[22], pose[22], packed, stages=4)
+    assert_same_bits([together[:, 22]], [alone])
+
+
+def test_int8_rows_are_rounded_to_255_steps_of_their_own() -> None:
+    head = random_head()
+    packed = ops.pack_head(head, "int8")
+    assert packed.region_scale is not None
+    scale = head.region_weight.abs().amax(-1) / 127
+    torch.testing.assert_close(packed.region_scale, scale, rtol=1e-6, atol=0)
+    error = (packed.region_weight * packed.region_scale[..., None] - head.region_weight).abs()
+    assert (error <= packed.region_scale[..., None] * 0.5001).all()
+    assert packed.region_weight.abs().amax(-1).eq(127).all()
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    head = random_head()
+    head.finger_weight[1, 2] = 0
+    packed = ops.pack_head(head, "int8")
+    assert packed.finger_weight[1, 2].eq(0).all()
+    poses, _ = ops.cascade_refine(*scene(2, head.config), packed)
+    assert poses.isfinite().all()
+
+
+def test_packing_shrinks_weights_and_float32_shares_them() -> None:
+    head = random_head()
+    sizes = {dtype: ops.pack_head(head, dtype).nbytes for dtype in TYPES}
+    weights = sum(parameter.nbytes for name, parameter in head.named_parameters() if name.endswith("weight"))
+    biases = sum(parameter.nbytes for name, parameter in head.named_parameters() if name.endswith("bias"))
+    assert sizes == {
+        "float32": weights + biases,
+        "bfloat16": weights // 2 + biases,
+        "int8": weights // 4 + 2 * biases,  # a scale beside each bias
+    }
+    assert ops.pack_head(head, "float32").region_weight.data_ptr() == head.region_weight.data_ptr()
+
+
+def test_a_bfloat16_head_runs_as_it_is() -> None:
+    head = random_head()
+    for bias in (head.region_bias, head.finger_bias, head.pose_bias):
+        bias.copy_(bias.bfloat16())
+    features, pose = scene(3, head.config)
+    expected, _ = ops.cascade_refine(features, pose, ops.pack_head(head, "bfloat16"))
+    poses, _ = ops.cascade_refine(features, pose, head.bfloat16())
+    assert_same_bits([poses], [expected])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_refuses_to_pack_what_has_no_steps(bad: float) -> None:
+    head = random_head()
+    head.finger_weight[0, 0, 0] = bad
+    with pytest.raises(ValueError, match=r"finger_weight holds NaN or infinite weights"):
+        ops.pack_head(head, "int8")
+
+
+def test_refuses_other_types() -> None:
+    with pytest.raises(ValueError, match=r"dtype is 'int4'; expected one of 'float32', 'bfloat16', 'int8'"):
+        ops.pack_head(random_head(), "int4")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"head is a Linear without config"):
+        ops.pack_head(torch.nn.Linear(2, 2), "int8")  # type: ignore[arg-type]
+
+
+CHECK = """
+import torch
+from heads import narrow_config, random_head, scene
+from poseren_ext import ops, reference
+head = random_head(narrow_config(widths=(37, 21), channels=3))
+for batch in (1, 4, 19):
+    features, pose = scene(batch, head.config)
+    expected, _ = reference.cascade_refine(features, pose, head)
+    for dtype, bound in (("float32", 1e-5), ("bfloat16", 5e-2), ("int8", 2e-1)):
+        poses, _ = ops.cascade_refine(features, pose, ops.pack_head(head, dtype), stages=3)
+        torch.testing.assert_close(poses[:2], expected[:2], rtol=0, atol=bound)
+features = torch.randn(3, 5, 12, 12)
+pose = torch.rand(3, 14, 3) - 0.5
+assert torch.equal(ops.pose_roi_pool(features, pose, (0, 1)), reference.pose_roi_pool(features, pose, (0, 1)))
+"""
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set_gives_the_same(isa: str) -> None:
+    environment = {**os.environ, "POSEREN_ISA": isa, "PYTHONPATH": str(Path(__file__).parent)}
+    result = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False)
+    if f"POSEREN_ISA is '{isa}'; this machine has" in result.stderr:
+        pytest.skip(f"this machine has no {isa}")
+    assert result.returncode == 0, result.stderr
