@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""`python -m poseren_ext.data.synthetic`: synthetic frames as files, or as a contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from poseren_ext.data.synthetic import SyntheticHands
+from poseren_ext.data.synthetic.export import export_frames
+from poseren_ext.data.synthetic.scene import SUBJECTS
+from poseren_ext.ops import depth_crop, normalize_pose
+from poseren_ext.plotting import draw_crop, draw_skeleton, save
+from poseren_ext.skeleton import SKELETONS
+
+
+def contact_sheet(hands: SyntheticHands, path: Path, rows: int = 6, columns: int = 10) -> None:
+    """A picture of the first frames' crops, every other one with its joints."""
+    from matplotlib.figure import Figure
+
+    tiles = hands.tiles(torch.arange(rows * columns))
+    crops = depth_crop(tiles.depth, tiles.center, tiles.camera, cube=hands.cube)[:, 0]
+    poses = normalize_pose(tiles.uvd, tiles.center, tiles.camera, cube=hands.cube)
+    figure = Figure(figsize=(1.3 * columns, 1.3 * rows), layout="constrained")
+    for k, axes in enumerate(figure.subplots(rows, columns).flat):
+        draw_crop(axes, crops[k].numpy())
+        if k % 2:
+            draw_skeleton(axes, poses[k].numpy(), SKELETONS[hands.skeleton], size=0.4)
+    save(figure, path)
+
+
+def main() -> None:
+    """Writes frames or a contact sheet."""
+    parser = argparse.ArgumentParser(prog="python -m poseren_ext.data.synthetic", description=__doc__)
+    parser.add_argument("target", type=Path, help="a folder; with --sheet a picture")
+    parser.add_argument("--sheet", action="store_true", help="a contact sheet of the crops instead of files")
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--split", choices=tuple(SUBJECTS), default="train")
+    parser.add_argument("--skeleton", choices=tuple(SKELETONS), default="msra21")
+    given = parser.parse_args()
+    hands = SyntheticHands(given.seed, given.split, skeleton=given.skeleton)
+    if given.sheet:
+        contact_sheet(hands, given.target)
+    else:
+        export_frames(hands, given.target, given.frames)
+
+
+if __name__ == "__main__":
+    main()
