@@ -43,6 +43,12 @@ struct Launch {
   bool cooperative = false;  // all blocks run at once, so that they can meet at grid_barrier
 };
 
+// Of the current device.
+struct DeviceLimits {
+  int multiprocessors;
+  size_t shared;  // bytes a block
+};
+
 namespace detail {
 
 // "pool", from __PRETTY_FUNCTION__ of a function whose template argument is the kernel: "... [with auto kKernel =
@@ -64,13 +70,12 @@ __device__ inline void grid_barrier() {
 
 namespace detail {
 
-inline void check(cudaError_t status, const char* pretty_function) {
-  if (status == cudaSuccess) return;
+[[noreturn]] inline void refuse(const std::string& what, cudaError_t status) {
   cudaGetLastError();  // or the next call, which may be anyone's, reports it again
-  std::string message = kernel_name(pretty_function) + ": " + cudaGetErrorString(status);
+  std::string message = what + ": " + cudaGetErrorString(status);
   if (status == cudaErrorNoKernelImageForDevice)
     message += "; rebuild with this GPU's compute capability in CMAKE_CUDA_ARCHITECTURES";
-  throw std::runtime_error("CUDA kernel " + message);
+  throw std::runtime_error(message);
 }
 
 inline constexpr size_t kSharedWithoutOptIn = 48 * 1024;
@@ -97,23 +102,26 @@ cudaError_t start(const Launch& at, void (*kernel)(P...), std::type_identity_t<P
 
 }  // namespace detail
 
-// How many blocks a cooperative grid of this kernel can have on the current device.
-template <auto kKernel>
-int co_resident_blocks(int block, size_t shared) {
-  int device = 0, multiprocessors = 0, each = 0;
-  detail::check(cudaGetDevice(&device), __PRETTY_FUNCTION__);
-  detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), __PRETTY_FUNCTION__);
-  if (shared > detail::kSharedWithoutOptIn)
-    detail::check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-                  __PRETTY_FUNCTION__);
-  detail::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kKernel, block, shared), __PRETTY_FUNCTION__);
-  return multiprocessors * each;
+inline DeviceLimits device_limits() {
+  int device = 0, multiprocessors = 0, shared = 0;
+  cudaError_t status = cudaGetDevice(&device);
+  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (status != cudaSuccess) detail::refuse("CUDA device", status);
+  return {multiprocessors, static_cast<size_t>(shared)};
+}
+
+// Asks for a line of memory to come to the second-level cache.
+__device__ inline void prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 // Starts the kernel; an empty grid is no work. Throws std::runtime_error when CUDA refuses.
 template <auto kKernel, class... Args>
 void launch(const Launch& at, const Args&... args) {
-  if (at.grid.x && at.grid.y && at.grid.z) detail::check(detail::start(at, kKernel, args...), __PRETTY_FUNCTION__);
+  if (!at.grid.x || !at.grid.y || !at.grid.z) return;
+  const cudaError_t status = detail::start(at, kKernel, args...);
+  if (status != cudaSuccess) detail::refuse("CUDA kernel " + detail::kernel_name(__PRETTY_FUNCTION__), status);
 }
 
 #else
@@ -134,10 +142,11 @@ void start(const std::string& name, const Launch& at, void (*kernel)(P...), std:
 
 }  // namespace detail
 
-template <auto kKernel>
-int co_resident_blocks(int, size_t) {
-  return hostsim::settings().multiprocessors;
+inline DeviceLimits device_limits() {
+  return {hostsim::settings().multiprocessors, hostsim::kSharedLimit};
 }
+
+inline void prefetch(const void*) {}
 
 template <auto kKernel, class... Args>
 void launch(const Launch& at, const Args&... args) {

@@ -29,6 +29,12 @@ __device__ inline Pack<T> load_pack(const T* address) {  // 16-byte aligned
   return bit_cast<Pack<T>>(*reinterpret_cast<const uint4*>(address));
 }
 
+// Of memory that nobody changes meanwhile and that is not read again soon.
+template <class T>
+__device__ inline Pack<T> load_pack_once(const T* address) {  // 16-byte aligned
+  return bit_cast<Pack<T>>(__ldcs(reinterpret_cast<const uint4*>(address)));
+}
+
 template <class T>
 __device__ inline void store_pack(T* address, const Pack<T>& pack) {  // 16-byte aligned
   *reinterpret_cast<uint4*>(address) = bit_cast<uint4>(pack);

@@ -175,6 +175,10 @@ template <class T>
 T __ldg(const T* address) {
   return *address;
 }
+template <class T>
+T __ldcs(const T* address) {
+  return *address;
+}
 
 // ---- arithmetic
 inline int __popc(unsigned value) {

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// What a stage of the cascade has to compute for a few samples. Every block works it out for itself, in shared memory:
+// all come to the same plan, and none waits for another.
+#pragma once
+
+#include "core/cascade.h"
+#include "cuda/launch.h"
+
+namespace poseren::cuda {
+
+inline constexpr int kSmallBatch = 8;
+
+// Sets of samples are bits: sample b is bit b.
+struct CascadePlan {
+  Window known[kSmallBatch * JointList::kCapacity];  // [B, M]: of the last stage
+  unsigned region_samples[JointList::kCapacity];     // [M]: those whose region has to be computed
+  unsigned finger_samples[FingerTree::kCapacity];    // [F]
+  bool used[JointList::kCapacity];                   // [M]: whether the region feeds a finger
+  int16_t regions[JointList::kCapacity];             // those with samples
+  int16_t fingers[FingerTree::kCapacity];            // those with samples
+  int num_regions, num_fingers;
+  unsigned moved, used_moved, lost;
+  unsigned needed;  // samples whose pose has to be computed; others keep theirs, or have none (lost)
+};
+
+class CascadePlanner {
+ public:
+  __device__ CascadePlanner(const CascadeRefine& op, CascadePlan& plan) : op_(op), plan_(plan) {
+    for (int m = thread(); m < regions(); m += threads()) plan_.used[m] = false;
+    __syncthreads();
+    if (thread() == 0)
+      for (int slot = 0; slot < op_.tree.slots(); slot++) plan_.used[op_.tree.region[slot]] = true;
+  }
+
+  // Plans stage 1, 2, ...: one after the other, by all threads of the block.
+  __device__ void plan_stage(int64_t stage) {
+    const Before before{stage, stage > 1 ? plan_.needed : 0, stage > 1 ? plan_.lost : 0};
+    __syncthreads();
+    clear();
+    __syncthreads();
+    for (int i = thread(); i < batch() * regions(); i += threads()) look(before, i / regions(), i % regions());
+    __syncthreads();
+    const unsigned needed = plan_.used_moved & ~plan_.lost;
+    for (int m = thread(); m < regions(); m += threads()) plan_.region_samples[m] &= needed;
+    __syncthreads();
+    for (int f = thread(); f < op_.tree.fingers; f += threads()) plan_.finger_samples[f] = samples_of_finger(f);
+    __syncthreads();
+    if (thread() == 0) {
+      plan_.needed = needed;
+      plan_.num_regions = compact(plan_.region_samples, regions(), plan_.regions);
+      plan_.num_fingers = compact(plan_.finger_samples, static_cast<int>(op_.tree.fingers), plan_.fingers);
+    }
+    __syncthreads();
+  }
+
+  // The pose that a stage starts from, [J, 3].
+  __device__ const float* pose_before(int64_t stage, int sample) const {
+    const int64_t size = op_.pool.num_joints * op_.pool.num_axes;
+    const float* poses = stage > 1 ? op_.poses + (stage - 1) * op_.pool.batch * size : op_.pose;
+    return poses + sample * size;
+  }
+
+ private:
+  struct Before {
+    int64_t stage;
+    unsigned needed, lost;  // samples in the stage before
+  };
+
+  __device__ static int thread() { return static_cast<int>(threadIdx.x); }
+  __device__ static int threads() { return static_cast<int>(blockDim.x); }
+  __device__ int batch() const { return static_cast<int>(op_.pool.batch); }
+  __device__ int regions() const { return static_cast<int>(op_.pool.joints.count); }
+
+  __device__ void clear() {
+    for (int m = thread(); m < regions(); m += threads()) plan_.region_samples[m] = 0;
+    if (thread() == 0) plan_.moved = plan_.used_moved = plan_.lost = 0;
+  }
+
+  __device__ void look(const Before& before, int sample, int m) {
+    const unsigned bit = 1u << sample;
+    Window& known = plan_.known[sample * regions() + m];
+    const Window window = window_now(before, sample, m, known);
+    const bool moved = before.stage == 1 || op_.pool.align || !(window == known);
+    known = window;
+    if (moved) atomicOr(&plan_.moved, bit);
+    if (!plan_.used[m]) return;
+    if (is_nowhere(window)) atomicOr(&plan_.lost, bit);
+    if (!moved) return;
+    atomicOr(&plan_.used_moved, bit);
+    atomicOr(&plan_.region_samples[m], bit);
+  }
+
+  // Only poses that the stage before computed are read: the others may still be on their way to memory.
+  __device__ Window window_now(const Before& before, int sample, int m, const Window& known) const {
+    const bool lost = before.lost >> sample & 1, computed = before.needed >> sample & 1;
+    if (lost) return {-1, -1, -1, -1};
+    if (before.stage > 1 && !computed) return known;
+    return window_at(pose_before(before.stage, sample) + joint_offset(op_.pool, 0, m), op_.pool.geometry);
+  }
+
+  __device__ unsigned samples_of_finger(int finger) const {
+    unsigned samples = 0;
+    for (int k = 0; k < op_.tree.members; k++)
+      samples |= plan_.region_samples[op_.tree.region[finger * op_.tree.members + k]];
+    return samples;
+  }
+
+  __device__ static int compact(const unsigned* samples, int count, int16_t* list) {
+    int found = 0;
+    for (int i = 0; i < count; i++)
+      if (samples[i]) list[found++] = static_cast<int16_t>(i);
+    return found;
+  }
+
+  const CascadeRefine& op_;
+  CascadePlan& plan_;
+};
+
+}  // namespace poseren::cuda

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Weight rows times a few vectors: memory's speed is all that counts, so each weight is read once, 16 bytes a lane.
+//
+// A warp takes whole rows; lane l takes every 32nd pack of kPack weights from pack l on, and the lanes are folded by
+// halves. A sum's order depends on the row's length alone: the same bits for one sample and for eight.
+#pragma once
+
+#include "cuda/pack.h"
+#include "cuda/warp.h"
+
+namespace poseren::cuda {
+
+// Where element k of a vector lies in shared memory. A lane reads its kPack elements four at a time; those fours are
+// laid out so that the warp reads 512 bytes in a row, which come without bank conflicts.
+template <int kPack>
+__device__ inline int staged_index(int k) {
+  if constexpr (kPack <= 4) {
+    return k;
+  } else {
+    constexpr int kBlock = kPack * kWarp;
+    const int block = k / kBlock, lane = k % kBlock / kPack, i = k % kPack;
+    return block * kBlock + i / 4 * (4 * kWarp) + lane * 4 + i % 4;
+  }
+}
+
+// Floats that a vector of `depth` elements takes there.
+template <int kPack>
+__host__ __device__ inline int staged_size(int depth) {
+  constexpr int kBlock = kPack * kWarp;
+  return (depth + kBlock - 1) / kBlock * kBlock;
+}
+
+template <int kPack>
+inline constexpr int kPart = kPack < 4 ? kPack : 4;  // elements that a lane reads at a time
+
+// The part of a staged vector that begins at element `first` of it.
+template <int kPack>
+__device__ inline Pack<float> read_part(const float* vector, int first) {
+  const float* from = vector + staged_index<kPack>(first);
+  if constexpr (kPart<kPack> == 4) return load_pack(from);
+  return {*from};
+}
+
+// The next kPack weights of a row.
+template <int kPack, class W>
+__device__ inline Pack<W> read_weights(const W* weights) {
+  if constexpr (kPack == Pack<W>::kSize) return load_pack_once(weights);
+  return {*weights};
+}
+
+// sums[r, s] += one lane's pack of row r times vector s of the staged inputs, from element k on.
+template <int kPack, int kRows, int kSamples, class W>
+__device__ inline void add_packs(const Pack<W> (&weights)[kRows], const float* inputs, int size, int k,
+                                 float (&sums)[kRows * kSamples]) {
+  constexpr int kCount = kPart<kPack>;
+#pragma unroll
+  for (int part = 0; part < kPack; part += kCount) {
+    float w[kRows][kCount];
+#pragma unroll
+    for (int r = 0; r < kRows; r++)
+#pragma unroll
+      for (int i = 0; i < kCount; i++) w[r][i] = to_float(weights[r].value[part + i]);
+#pragma unroll
+    for (int s = 0; s < kSamples; s++) {
+      const Pack<float> x = read_part<kPack>(inputs + s * size, k + part);
+#pragma unroll
+      for (int r = 0; r < kRows; r++)
+#pragma unroll
+        for (int i = 0; i < kCount; i++) sums[r * kSamples + s] = fmaf(w[r][i], x.value[i], sums[r * kSamples + s]);
+    }
+  }
+}
+
+// The lane's share of rows [kRows, depth] times kSamples staged inputs.
+template <int kPack, int kRows, int kSamples, class W>
+__device__ inline void add_products(const W* const (&rows)[kRows], int depth, const float* inputs,
+                                    float (&sums)[kRows * kSamples]) {
+  const int size = staged_size<kPack>(depth);
+#pragma unroll(kRows == 2 ? 4 : 1)  // as many loads under way as registers allow
+  for (int k = static_cast<int>(threadIdx.x % kWarp) * kPack; k < depth; k += kWarp * kPack) {
+    Pack<W> weights[kRows];
+#pragma unroll
+    for (int r = 0; r < kRows; r++) weights[r] = read_weights<kPack>(rows[r] + k);
+    add_packs<kPack, kRows, kSamples>(weights, inputs, size, k, sums);
+  }
+}
+
+// Rows first..last (half open) of weights [.., depth] times `samples` <= kSamples staged inputs, shared among the
+// block's warps; write(row, sample, sum) is called by one lane.
+template <int kPack, int kSamples, class W, class Write>
+__device__ void dot_rows(const W* weights, int depth, int64_t first, int64_t last, const float* inputs, int samples,
+                         const Write& write) {
+  constexpr int kRows = kSamples <= 4 ? 2 : 4;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
+  for (int64_t row = first + warp * kRows; row < last; row += warps * kRows) {
+    const W* rows[kRows];  // beyond the last row: that again, its sums unused
+#pragma unroll
+    for (int r = 0; r < kRows; r++) rows[r] = weights + (row + r < last ? row + r : last - 1) * int64_t{depth};
+    float sums[kRows * kSamples] = {};
+    add_products<kPack, kRows, kSamples>(rows, depth, inputs, sums);
+    const float sum = fold_each<kRows * kSamples>(sums);
+    constexpr int kLanesEach = kWarp / (kRows * kSamples);
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, s = lane / kLanesEach % kSamples;
+    const int64_t r = row + lane / kLanesEach / kSamples;
+    if (lane % kLanesEach == 0 && r < last && s < samples) write(r, s, sum);
+  }
+}
+
+}  // namespace poseren::cuda
