@@ -22,7 +22,7 @@ class EstimatorGraph(nn.Module):
     """Crop, both networks and T stages, without Python's decisions in between: what exporters trace.
 
     Args:
-        model: the estimator; its weights are shared, not copied.
+        model: the estimator; its weights are shared, not copied, and it is put into evaluation mode.
         stages: T, how often to refine.
         operators: "compiled" calls this package's ops; "standard" the same maths in PyTorch's own, with windows as
             gathers, for runtimes that know nothing of us.
@@ -51,6 +51,7 @@ class EstimatorGraph(nn.Module):
         self.invalid: float | Literal["background"] = invalid
         self.depth_unit = depth_unit
         self.head = model.head if operators == "compiled" else GatheringHead(model.head)
+        self.eval()
 
     def forward(self, depth: Tensor, center: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
         """Joints of the hand in each frame.

@@ -55,7 +55,7 @@ def export_onnx(
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if opset < MIN_OPSET:
         raise ValueError(f"opset is {opset}; expected {MIN_OPSET} or later")
-    graph = EstimatorGraph(model, stages=stages, invalid=invalid, depth_unit=depth_unit).eval()
+    graph = EstimatorGraph(model, stages=stages, invalid=invalid, depth_unit=depth_unit)
     device = model.mean_pose.device
     # Two frames of 5x6 pixels: sizes that coincide with no other, so that no axis is taken for a constant.
     example = (

@@ -56,7 +56,7 @@ def export_package(
         raise ValueError(f"path is {path}; expected a name that ends in .pt2")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    graph = EstimatorGraph(model, stages=stages, operators="compiled", invalid=invalid, depth_unit=depth_unit).eval()
+    graph = EstimatorGraph(model, stages=stages, operators="compiled", invalid=invalid, depth_unit=depth_unit)
     device = model.mean_pose.device
     example = (
         torch.full((2, 5, 6), 500, dtype=depth_dtype, device=device),
