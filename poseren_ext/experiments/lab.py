@@ -18,7 +18,7 @@ from poseren_ext.evaluation import Evaluation, evaluate
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, load, save
 from poseren_ext.skeleton import SKELETONS, Skeleton
 from poseren_ext.training import TrainConfig
-from poseren_ext.training.stream import TrainStream
+from poseren_ext.training.stream import SyntheticStream
 
 Progress = Callable[[str, int, int], None]
 """Told what is trained, the step and the number of steps."""
@@ -128,9 +128,9 @@ class Lab:
         self.folder = folder / f"{scale.name}-{skeleton}-seed{seed}"
 
     @cached_property
-    def _stream(self) -> TrainStream:
+    def _stream(self) -> SyntheticStream:
         scale = self.scale
-        return TrainStream(
+        return SyntheticStream(
             TrainConfig(
                 seed=self.seed, skeleton=self.skeleton.name, batch=scale.batch, chunk=scale.chunk, reuse=scale.reuse
             )
