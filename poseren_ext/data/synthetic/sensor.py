@@ -28,8 +28,8 @@ class Sensor:
         background: shares of frames with nothing, a wall, and clutter behind the hand.
     """
 
-    noise: tuple[float, float] = (0.3, 2.0)
-    step: tuple[float, float] = (0.2, 3.0)
+    noise: tuple[float, float] = (0.05, 2.0)
+    step: tuple[float, float] = (0.1, 3.0)
     ragged: tuple[float, float] = (0.0, 0.5)
     dropout: tuple[float, float] = (0.0, 0.8)
     holes: float = 0.25
