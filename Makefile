@@ -26,9 +26,9 @@ $(VENV)/.build: $(VENV)/.torch requirements/build.txt
 	$(PIP) install -r requirements/build.txt
 	@touch $@
 
-# Editable: changes of Python files need no second install; hostsim is built for the tests.
+# Editable: changes of Python files need no second install.
 $(VENV)/.package: $(VENV)/.build $(NATIVE)
-	$(PIP) install --no-build-isolation --editable . --config-settings=cmake.define.POSEREN_HOSTSIM=ON
+	$(PIP) install --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.package requirements/test.txt

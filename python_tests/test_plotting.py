@@ -157,8 +157,11 @@ def test_a_system_has_one_colour_everywhere():
 
 
 def test_no_global_state():
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    before = pyplot.get_fignums() if pyplot else []
     plot_iterations({"a": [1, 2]})
-    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert (pyplot.get_fignums() if pyplot else []) == before
 
 
 def test_save(tmp_path):

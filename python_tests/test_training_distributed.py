@@ -69,7 +69,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, together: Path) -> No
     assert [(row["phase"], row["step"]) for row in two] == [(row["phase"], row["step"]) for row in one]
     assert len(two) == 16  # one writer
     losses = [[float(row["loss"]) for row in log] for log in (one, two)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)  # logged with six digits; the sums are taken in other orders
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)  # other orders of sums, grown by Muon
     assert len(set(losses[0])) > 12  # a curve
     weights, others = (load_file(folder / "model.safetensors") for folder in (tmp_path, together))
     for name, weight in weights.items():
