@@ -30,6 +30,8 @@ TINY = {
     "init_steps": 8,
     "refine_steps": 8,
     "stages": 2,
+    "optimizer": "sgd",  # rounding stays small: Muon and Adam make it grow
+    "learning_rate": 0.05,
     "chunk": 16,
     "reuse": 2,
     "warmup": 2,
@@ -69,7 +71,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, together: Path) -> No
     assert [(row["phase"], row["step"]) for row in two] == [(row["phase"], row["step"]) for row in one]
     assert len(two) == 16  # one writer
     losses = [[float(row["loss"]) for row in log] for log in (one, two)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)  # other orders of sums, grown by Muon
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)  # other orders of sums
     assert len(set(losses[0])) > 12  # a curve
     weights, others = (load_file(folder / "model.safetensors") for folder in (tmp_path, together))
     for name, weight in weights.items():
