@@ -2,6 +2,8 @@
 // poseren_ext._C: importing it loads the ops library, which registers torch.ops.poseren; beyond that, build facts.
 #include <pybind11/pybind11.h>
 
+#include "cpu/isa.h"
+
 namespace py = pybind11;
 
 PYBIND11_MODULE(_C, m) {
@@ -10,6 +12,7 @@ PYBIND11_MODULE(_C, m) {
     py::dict info;
     info["version"] = POSEREN_VERSION;
     info["torch"] = POSEREN_TORCH_VERSION;
+    info["cpu_isa"] = poseren::cpu::isa_name();
     info["cuda_architectures"] = POSEREN_CUDA_ARCHITECTURES;
     return info;
   });

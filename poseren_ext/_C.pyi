@@ -2,4 +2,8 @@
 """Importing this module registers ``torch.ops.poseren``."""
 
 def build_info() -> dict[str, str]:
-    """How the native code was built: version, torch, cuda_architectures."""
+    """How the native code was built: version, torch, cuda_architectures; and cpu_isa, which of its vector kernels run.
+
+    Raises:
+        RuntimeError: POSEREN_ISA names an instruction set that this machine has not got.
+    """

@@ -7,8 +7,9 @@
 namespace poseren::cpu {
 
 void run(const DepthCrop& body, Queue) {
-  parallel_ranges(body.depth.batch * body.geometry.size, 32, [&](int64_t first, int64_t last) {
-    on_best_isa([&]<class Isa>(Isa) { depth_crop_rows<Isa>(body, first, last); });
+  on_best_isa([&]<class Isa>(Isa) {
+    parallel_ranges(body.depth.batch * body.geometry.size, 32,
+                    [&](int64_t first, int64_t last) { depth_crop_rows<Isa>(body, first, last); });
   });
 }
 

@@ -7,8 +7,9 @@
 namespace poseren::cpu {
 
 void run(const HandCenter& body, Queue) {
-  parallel_ranges(body.depth.batch, 1, [&](int64_t first, int64_t last) {
-    on_best_isa([&]<class Isa>(Isa) { hand_center_samples<Isa>(body, first, last); });
+  on_best_isa([&]<class Isa>(Isa) {
+    parallel_ranges(body.depth.batch, 1,
+                    [&](int64_t first, int64_t last) { hand_center_samples<Isa>(body, first, last); });
   });
 }
 

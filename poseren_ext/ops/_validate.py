@@ -104,8 +104,8 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
     return (cube[:, None] if batched and cube.dim() == 1 else cube).expand(batch, 3)
 
 
-def number(value: object, name: str, meaning: str) -> float:
-    """The value as a float.
+def number(value: object, name: str, meaning: str, *, finite: bool = True) -> float:
+    """The value as a float; infinite only where ``finite`` is not asked for.
 
     Raises:
         TypeError: not a number.
@@ -113,8 +113,8 @@ def number(value: object, name: str, meaning: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is a {type(value).__name__}; expected a number: {meaning}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; expected a finite number: {meaning}")
+    if math.isnan(value) or (finite and math.isinf(value)):
+        raise ValueError(f"{name} is {value}; expected a {'finite ' * finite}number: {meaning}")
     return float(value)
 
 

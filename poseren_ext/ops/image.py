@@ -70,7 +70,8 @@ def hand_center(
     """
     frames, batched = _depth_frames(depth)
     B, H, W = frames.shape
-    near, far = number(near, "near", "mm"), number(far, "far", "mm")
+    near = number(near, "near", "nearest valid depth in mm", finite=False)
+    far = number(far, "far", "farthest valid depth in mm", finite=False)
     if near > far:
         raise ValueError(f"near is {near} and far {far}; expected near <= far, in mm")
     iterations = whole(iterations, "iterations", "refinements inside the cube", least=0)
@@ -79,13 +80,11 @@ def hand_center(
         mask = match_batch(mask, "mask", (H, W), B, batched)
     check_devices(depth, "depth", mask=mask, cube=cube, camera=camera)
     cameras = cubes = None
-    if iterations > 0:
-        if camera is None:
-            raise ValueError(
-                f"iterations is {iterations} but camera is None; expected the frames' camera to refine with"
-            )
+    if camera is not None:
         cameras = camera_rows(camera, B, batched, depth.device)
         cubes = cube_rows(cube, B, batched, depth.device)
+    elif iterations > 0:
+        raise ValueError(f"iterations is {iterations} but camera is None; give the frames' camera to refine with")
     unit = positive(depth_unit, "depth_unit", "mm per stored unit")
     center, count = _native.ops.hand_center(frames, mask, cameras, cubes, near, far, unit, iterations)
     return (center, count) if batched else (center[0], count[0])

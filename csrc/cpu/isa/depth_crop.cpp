@@ -97,8 +97,8 @@ class UprightCropper : RowCropper<T> {
   }
 
   void depths(int64_t row, float* depth) {
-    const CropView& view = source.view;
-    const Cell y = cell_at(place_v(view, 0, this->offset_y(row)), static_cast<double>(source.height));
+    const Cell y = cell_of_row(row);
+    prefetch(cell_of_row(row + kAhead).index);
     const float* upper = frame_row(y.index);
     const float* lower = frame_row(y.index + 1);
     for (int64_t i = 0; i < count; i++) depth[i] = mix(upper[i], lower[i], y.fraction);
@@ -107,6 +107,21 @@ class UprightCropper : RowCropper<T> {
  private:
   using RowCropper<T>::source, RowCropper<T>::x, RowCropper<T>::offset_x, RowCropper<T>::count;
   static constexpr int64_t kNone = -3;
+  static constexpr int64_t kAhead = 2;  // output rows
+
+  Cell cell_of_row(int64_t row) const {
+    return cell_at(place_v(source.view, 0, this->offset_y(row)), static_cast<double>(source.height));
+  }
+
+  // The pieces of rows that a crop reads are too short for the hardware to foresee the next ones.
+  void prefetch(int64_t row) const {
+    if (row < 0 || row + 1 >= source.height || inside_.first == inside_.last) return;
+    const T* upper = source.frame + row * source.row_stride;
+    for (int64_t at = x.index[inside_.first]; at <= x.index[inside_.last - 1] + 1; at += 64 / sizeof(T)) {
+      __builtin_prefetch(upper + at);
+      __builtin_prefetch(upper + source.row_stride + at);
+    }
+  }
 
   // A row of the frame, interpolated at the block's columns. Of two neighbouring rows one is often still held.
   const float* frame_row(int32_t row) {
