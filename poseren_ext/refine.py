@@ -31,6 +31,7 @@ Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
 CENTER_ITERATIONS = 3
 """How often the centre of mass is taken again inside the cube around the last one."""
+_NEAREST = 1e-3  # mm: any depth but 0
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Estimator:
         *,
         init_pose: Array | Literal["mean"] | None = None,
         init_space: Literal["uvd", "xyz"] = "uvd",
-        center: Array | Sequence[float] | None = None,
+        center: Array | Sequence[float] | Literal["cube"] | None = None,
         return_stages: bool = False,
     ) -> HandPose:
         """The hand's pose in each frame: arguments and errors as in :func:`refine`."""
@@ -132,11 +133,31 @@ class Estimator:
     def _hands(self) -> tuple[str, ...]:
         return ("right", "left") if self.hand == "auto" else (self.hand,)
 
-    def _centers(self, frames: Frames, center: Array | Sequence[float] | None) -> Tensor:
-        if center is not None:
+    def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None) -> Tensor:
+        """Where the cubes are [B, 3]: as given, or found and taken again inside the cube."""
+        if center is None:
+            near, far, mask = self._hand_regions(frames)
+        elif not isinstance(center, str):
             return _given_centers(center, frames)
-        depth = frames.depth
-        mask = torch.zeros(depth.shape, dtype=torch.bool)
+        elif center == "cube":
+            near, far, mask = _NEAREST, np.inf, None
+        else:
+            raise ValueError(f"center is {center!r}; expected None (find the hand), 'cube', or u, v, d [B, 3]")
+        centers, _ = ops.hand_center(
+            frames.depth,
+            near=near,
+            far=far,
+            mask=mask,
+            depth_unit=self.depth_unit,
+            iterations=CENTER_ITERATIONS,
+            cube=self.cube,
+            camera=self.camera,
+        )
+        return centers
+
+    def _hand_regions(self, frames: Frames) -> tuple[float, float, Tensor]:
+        """Nearest and farthest depth in mm of the hands, and their pixels: bool [B, H, W]."""
+        mask = torch.zeros(frames.depth.shape, dtype=torch.bool)
         lost = []
         near, far = np.inf, 0.0
         for i, frame in enumerate(frames.millimetres(self.depth_unit)):
@@ -151,17 +172,7 @@ class Estimator:
                 f"no hand in frames {lost}: no surface of a hand's size was found. Expected depth in mm after "
                 f"depth_unit={self.depth_unit:g}; check the unit and the frame, or pass center=(u, v, d)"
             )
-        centers, _ = ops.hand_center(
-            depth,
-            near=near,
-            far=far,
-            mask=mask.to(depth.device),
-            depth_unit=self.depth_unit,
-            iterations=CENTER_ITERATIONS,
-            cube=self.cube,
-            camera=self.camera,
-        )
-        return centers
+        return near, far, mask.to(frames.depth.device)
 
     def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str) -> Tensor | str | None:
         """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""
@@ -254,7 +265,7 @@ def refine(
     camera: Camera | Sequence[float],
     init_pose: Array | Literal["mean"] | None = None,
     init_space: Literal["uvd", "xyz"] = "uvd",
-    center: Array | Sequence[float] | None = None,
+    center: Array | Sequence[float] | Literal["cube"] | None = None,
     hand: Hand = "right",
     cube: float = 150.0,
     stages: int = 3,
@@ -275,7 +286,8 @@ def refine(
             of any other method.
         init_space: what init_pose is in: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
         center: u, v (pixels), d (mm) of the hand's centre of mass [B, 3]; None finds the nearest surface of a hand's
-            size.
+            size; "cube" takes the centre of all depth, for frames that show the hand alone. Both are taken again inside
+            the cube.
         hand: "right", "left" or "auto".
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine.

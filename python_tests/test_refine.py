@@ -62,6 +62,15 @@ def test_result(model, frames):
     np.testing.assert_allclose(result.center[:, :2], [(150, 110), (200, 140), (120, 90)], atol=2)
 
 
+def test_a_frame_of_the_hand_alone_is_centered_in_its_cube(model, frames):
+    alone = np.where(frames < 1500, frames, 0)
+    found = refine(alone, model, camera=CAMERA, center="cube").center
+    expected = [(150, 110, 500), (200, 140, 620), (120, 90, 450)]
+    np.testing.assert_allclose(found, expected, atol=2)
+    alone[:, :20, :20] = 1500  # something small and far does not move it: the cube leaves it out
+    np.testing.assert_allclose(refine(alone, model, camera=CAMERA, center="cube").center, expected, atol=2)
+
+
 def test_is_the_ops_in_a_row(model, frames):
     depth = torch.from_numpy(frames)
     center = torch.tensor([[150.0, 110, 500], [200, 140, 620], [120, 90, 450]])
@@ -176,6 +185,7 @@ NAN = np.full((3, 21, 3), np.nan, np.float32)
         bad(ValueError, "init_pose has NaN", init_pose=NAN),
         bad(ValueError, "init_pose is 'median'", init_pose="median"),
         bad(ValueError, "init_space is 'xy'", init_pose=POSE, init_space="xy"),
+        bad(ValueError, "center is 'middle'; expected None", center="middle"),
         bad(ValueError, r"center has shape \(2, 3\)", center=np.ones((2, 3))),
         bad(ValueError, r"center of frames \[0\]", center=np.array([[np.nan, 1, 1], [1, 1, 1], [1, 1, 1]])),
         bad(ValueError, "precision", precision="int4"),
