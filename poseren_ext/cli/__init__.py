@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
+from poseren_ext import NEEDS_TORCH
 from poseren_ext.cli.bench import bench_command
 from poseren_ext.cli.data import data_app
 from poseren_ext.cli.demo import demo_command
@@ -48,9 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit; faults of input become one line on stderr (POSEREN_TRACEBACK=1 shows where)."""
     try:
         app(args=None if arguments is None else list(arguments), prog_name="poseren")
-    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get("POSEREN_TRACEBACK"):
             raise
         message = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, ModuleNotFoundError) and message.startswith("No module named"):
+            message = NEEDS_TORCH if error.name == "torch" else f"{message}: pip install it"
         print(f"poseren: error: {message}", file=sys.stderr)
         sys.exit(1)
