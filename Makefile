@@ -12,7 +12,7 @@ NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
 CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format gpu-check clean
+.PHONY: help demo test lint format docs wheel gpu-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,14 @@ $(VENV)/.lint: $(VENV)/.test requirements/lint.txt
 	$(PIP) install -r requirements/lint.txt
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.build requirements/docs.txt
+	$(PIP) install -r requirements/docs.txt
+	@touch $@
+
+$(VENV)/.wheel: $(VENV)/.build requirements/wheel.txt
+	$(PIP) install -r requirements/wheel.txt
+	@touch $@
+
 demo: $(VENV)/.package  ## run the bundled model on unseen synthetic hands and write demo.png
 	$(BIN)/poseren demo $(DEMO_ARGS)
 
@@ -57,8 +65,15 @@ format: $(VENV)/.lint  ## rewrite the sources in the house's style
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
+docs: $(VENV)/.docs  ## the documentation as a site in site/; a warning is an error
+	$(BIN)/mkdocs build --quiet --strict
+
+wheel: $(VENV)/.wheel  ## dist/: source archive and manylinux wheels, each tried in an environment of its own
+	$(BIN)/python tools/build_wheels.py
+	$(BIN)/python tools/test_wheel.py --torch "$(TORCH)" dist/*/*.whl
+
 gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; writes gpu-check.json
 	$(PYTHON) tools/gpu_check.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) build dist demo.png
+	rm -rf $(VENV) build dist site demo.png
