@@ -15,6 +15,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("models on the Hub need huggingface_hub: pip install 'poseren_ext[hub]'") from error
 
+from poseren_ext.data.atomic import write_atomic
 from poseren_ext.models import PoseREN, load, save
 from poseren_ext.models.files import FORMAT, FORMAT_VERSION
 
@@ -96,7 +97,7 @@ class HubPoseREN(PoseREN, ModelHubMixin, library_name="poseren_ext", tags=["hand
         """Writes weights and configuration; called by ``save_pretrained`` and ``push_to_hub``."""
         save(self, save_directory / WEIGHTS)
         about = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": json.loads(self.config.to_json())}
-        (save_directory / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_atomic(save_directory / CONFIG, json.dumps(about, indent=2) + "\n")
 
     def generate_model_card(self, *, description: str = "", repo_id: str = "FOLDER", **data: Any) -> ModelCard:
         """What the model is, as the card beside it says it.

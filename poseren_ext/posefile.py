@@ -14,7 +14,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from poseren_ext.data.atomic import atomic_file
+from poseren_ext.data.atomic import append_whole, atomic_file
 
 Poses = npt.NDArray[np.float64]
 PathLike = str | os.PathLike[str]
@@ -168,7 +168,7 @@ class PoseWriter:
     def __init__(self, path: PathLike, joints: int) -> None:
         self.path, self.joints = Path(path), joints
         self.done = self._recover()
-        self._file = self.path.open("a", encoding="ascii")
+        self._file = self.path.open("ab", buffering=0)  # nothing waits in memory for a disk that is full
 
     def _recover(self) -> int:
         if not self.path.exists():
@@ -193,12 +193,18 @@ class PoseWriter:
 
         Raises:
             ValueError: another shape or number of joints, or a value that is not finite.
+            OSError: the disk is full; the file holds the whole lines of the frames before.
         """
         array = _checked(poses)
         if array.shape[1] != self.joints:
             raise ValueError(f"{array.shape[1]} joints a frame given; {self.path} holds {self.joints}")
-        self._file.write(_text(array))
-        self._file.flush()
+        try:
+            append_whole(self._file, _text(array).encode("ascii"))
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot write {self.path}: {error.strerror}; it holds {self.done} frames: make room, then continue",
+            ) from error
         self.done += len(array)
 
     def close(self) -> None:

@@ -43,7 +43,6 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         FileNotFoundError: the folder does not exist.
     """
-    from poseren_ext.data.atomic import atomic_file
+    from poseren_ext.data.atomic import write_atomic
 
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_atomic(path, text)

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all: every file of ours is written here."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a full disk, a used-up quota and a file that may not grow."""
 
 
 @contextmanager
@@ -20,23 +25,90 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        OSError: the disk is full or not writable.
+        OSError: the disk is full or not writable; the message names `path`.
     """
+    _require_folder(path)
+    with _says_which(path):
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            Path(draft).chmod(0o644)
+            Path(draft).replace(path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_path(path: Path, keep: Path | None = None) -> Iterator[Path]:
+    """The same for writers that open a file themselves: a name to write to, in a folder of its own beside `path`.
+
+    Args:
+        path: the name that the file takes.
+        keep: the name that the file which was there takes, in the same folder; None: it is gone.
+
+    Raises:
+        FileNotFoundError: the folder does not exist, or nothing was written.
+        OSError: the disk is full or not writable; the message names `path`.
+    """
+    _require_folder(path)
+    with _says_which(path):
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            draft = Path(folder) / path.name
+            yield draft
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+            if keep is not None and path.exists():
+                path.replace(keep)
+            draft.replace(path)
+        _sync_folder(path.parent)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes a whole file, text in UTF-8; raises as `atomic_file` does."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def append_whole(file: FileIO, content: bytes) -> None:
+    """Appends all of it or nothing to an unbuffered file.
+
+    Raises:
+        OSError: the disk is full; the file is as it was.
+    """
+    before, rest = os.fstat(file.fileno()).st_size, memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        os.ftruncate(file.fileno(), before)
+        raise
+
+
+def _require_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+
+
+@contextmanager
+def _says_which(path: Path) -> Iterator[None]:
+    """Lets the system's complaints about the draft, or about room, name the file that was to be written."""
     try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
+        yield
+    except OSError as error:
+        about_draft = f".{path.name}." in str(error.filename or "")
+        if not about_draft and error.errno not in NO_ROOM:
+            raise
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}; what was there is untouched") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from poseren_ext.data.atomic import atomic_path
 from poseren_ext.export.graph import INPUTS, OUTPUTS, EstimatorGraph
 from poseren_ext.models import PoseREN
 
@@ -78,11 +78,9 @@ def export_onnx(
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, _metadata(model, stages, depth_unit))
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / path.name
+    with atomic_path(path) as draft:
         onnx.save(proto, draft)
         onnx.checker.check_model(draft, full_check=True)
-        draft.replace(path)
 
 
 def _metadata(model: PoseREN, stages: int, depth_unit: float) -> dict[str, str]:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from poseren_ext.data.atomic import atomic_path
 from poseren_ext.export.graph import EstimatorGraph
 from poseren_ext.models import PoseREN
 
@@ -64,10 +64,8 @@ def export_package(
         torch.full((2, 4), 500.0, device=device),
     )
     batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
-    with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    with torch.no_grad(), atomic_path(path) as draft:
         program = torch.export.export(
             graph, example, dynamic_shapes=({0: batch, 1: height, 2: width}, {0: batch}, {0: batch})
         )
-        draft = Path(folder) / path.name
         torch._inductor.aoti_compile_and_package(program, package_path=str(draft))
-        draft.replace(path)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from poseren_ext.data.atomic import atomic_path
 from poseren_ext.models.config import ModelConfig
 from poseren_ext.models.network import PoseREN
 
@@ -33,6 +34,7 @@ def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: the folder does not exist.
+        OSError: the disk is full or not writable.
         ValueError: a weight is not finite, or too large for float16.
     """
     path = Path(path)
@@ -47,13 +49,20 @@ def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
                 "diverged gives such weights, and float16 holds none beyond 65504"
             )
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": model.config.to_json()}
-    # A folder beside the target, so that the replacement stays within one file system.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / path.name
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, metadata)
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
+    with atomic_path(path) as draft:
+        write_tensors(draft, tensors, metadata)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file; beside others' eyes, so give the name of a draft.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, dict(metadata))
+    except SafetensorError as error:  # it wraps what the system said
+        raise OSError(f"cannot write {path}: {error}; what was there is untouched") from error
 
 
 def load(path: str | os.PathLike[str]) -> PoseREN:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from poseren_ext.data.atomic import write_atomic
 from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.models import PoseREN, load
 from poseren_ext.ops import roi_windows
@@ -151,8 +151,8 @@ def bundle(run: Path, made: str, target: Path = BUNDLED["demo"], *, frames: int 
     model = load(source)
     config = make_config(json.loads((run / "config.json").read_text()))
     measured = measure(model, frames=frames)
-    shutil.copyfile(source, target)
-    target.with_suffix(".md").write_text(card(model, config, measured, size, made))
+    write_atomic(target, source.read_bytes())
+    write_atomic(target.with_suffix(".md"), card(model, config, measured, size, made))
     return measured
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+
+from poseren_ext.data.atomic import atomic_path
+from poseren_ext.models.files import write_tensors
 
 _PREVIOUS = ".previous"
 
@@ -47,22 +48,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     state = json.dumps(checkpoint.state)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, draft, {"state": state, "sha256": _digest(tensors, state)})
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-    except (OSError, SafetensorError) as error:
-        draft.unlink(missing_ok=True)
+        with atomic_path(path, keep=path.with_name(path.name + _PREVIOUS)) as draft:
+            write_tensors(draft, tensors, {"state": state, "sha256": _digest(tensors, state)})
+    except OSError as error:
         raise OSError(f"cannot write checkpoint {path}: {error}; the last good one is untouched") from error
-    if path.exists():
-        path.replace(path.with_name(path.name + _PREVIOUS))
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> Checkpoint:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import time
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from poseren_ext.data.atomic import append_whole, write_atomic
 from poseren_ext.data.batches import CropBatch
 from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -71,7 +73,7 @@ class Trainer:
         else:
             self.model.mean_pose.copy_(self.stream.mean_pose())
         if ranks.main:
-            (folder / "config.json").write_text(config.to_json() + "\n")
+            write_atomic(folder / "config.json", config.to_json() + "\n")
 
     @property
     def _checkpoint_path(self) -> Path:
@@ -202,14 +204,14 @@ class Trainer:
     def _log(self, row: Mapping[str, Any]) -> None:
         if not self.ranks.main:
             return
-        path = self.folder / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, _FIELDS, restval="")
-            if new:
-                writer.writeheader()
-            numbers = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-            writer.writerow({"phase": self.phase, "step": self.step, **numbers})
+        path, text = self.folder / "log.csv", io.StringIO()
+        writer = csv.DictWriter(text, _FIELDS, restval="")
+        if not path.exists():
+            writer.writeheader()
+        numbers = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+        writer.writerow({"phase": self.phase, "step": self.step, **numbers})
+        with path.open("ab", buffering=0) as file:
+            append_whole(file, text.getvalue().encode())
 
     def _checkpoint(self) -> None:
         if not self.ranks.main:

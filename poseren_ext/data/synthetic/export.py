@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 
+from poseren_ext.data.atomic import write_atomic
 from poseren_ext.data.synthetic.frames import Frames, SyntheticHands
 from poseren_ext.posefile import write_poses
 
@@ -41,11 +42,10 @@ def export_frames(hands: SyntheticHands, folder: Path, count: int, first: int = 
         frames = hands.frames(torch.arange(start, min(start + _BATCH, first + count)))
         for depth in frames.depth.round().clamp(max=65535).to(torch.int32).numpy().astype(np.uint16):
             names.append(f"depth/{len(names):06d}.png")
-            if not cv2.imwrite(str(folder / names[-1]), depth):
-                raise OSError(f"cannot write {folder / names[-1]}")
+            write_atomic(folder / names[-1], cv2.imencode(".png", depth)[1].tobytes())
         parts.append(dataclasses.replace(frames, depth=frames.depth[:, :0]))  # the labels; the images are on disk
     write_poses(folder / "labels.txt", torch.cat([part.uvd for part in parts]).numpy())
     write_poses(folder / "centers.txt", torch.cat([part.center for part in parts])[:, None].numpy())
-    (folder / "list.txt").write_text("".join(f"{name}\n" for name in names))
+    write_atomic(folder / "list.txt", "".join(f"{name}\n" for name in names))
     camera = hands.camera
-    (folder / "camera.txt").write_text(f"{camera.fx} {camera.fy} {camera.cx} {camera.cy}\n")
+    write_atomic(folder / "camera.txt", f"{camera.fx} {camera.fy} {camera.cx} {camera.cy}\n")
