@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from poseren_ext.data.synthetic import Frames, SyntheticHands
 from poseren_ext.estimators import FrameBatch, JointEstimator, Refined
@@ -18,6 +18,7 @@ from poseren_ext.evaluation import Evaluation, evaluate
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, load, save
 from poseren_ext.skeleton import SKELETONS, Skeleton
 from poseren_ext.training import TrainConfig
+from poseren_ext.training.muon import Muon
 from poseren_ext.training.stream import SyntheticStream
 
 Progress = Callable[[str, int, int], None]
@@ -60,7 +61,7 @@ SCALES = {
     scale.name: scale
     for scale in (
         Scale("tiny", 80, 80, 32, (8, 16, 24), (32, 64), (64, 64), 512, 8, 128, 1),
-        Scale("small", 1500, 1500, 64, (12, 24, 48), (64, 128), (128, 128), 4096, 6, 1024, 3),
+        Scale("small", 1000, 1000, 32, (8, 16, 32), (48, 96), (96, 128), 2048, 8, 1024, 3),
         Scale("full", 60000, 60000, 128, (16, 32, 64), (2048, 2048), (2048, 2048), 16384, 4, 8192, 3),
     )
 }
@@ -153,13 +154,17 @@ class Lab:
         torch.manual_seed(self.seed)
         model = PoseREN.build(self._config(variant.head(self.skeleton, self.scale.widths, self.scale.channels[2])))
         initialize(model, fully_connected="he")
-        return model.to(self.device)
+        return self._placed(model)
+
+    def _placed(self, model: PoseREN) -> PoseREN:
+        # Channels last: the convolutions run twice as fast on a CPU.
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
         """The variants of these names (keys of `VARIANTS`), all with the same Init-CNN."""
         self.folder.mkdir(parents=True, exist_ok=True)
         found = {name: path for name in names if (path := self._path(name)).exists()}
-        models = {name: load(path).to(self.device) for name, path in found.items()}
+        models = {name: self._placed(load(path)) for name, path in found.items()}
         missing = [name for name in names if name not in models]
         if missing:
             models |= self._train({name: self._build(VARIANTS[name]) for name in missing})
@@ -176,8 +181,7 @@ class Lab:
             model.mean_pose.copy_(start.mean_pose)
             model.start_from_init()
         optimizers = {
-            name: _Optimizer([*m.backbone.parameters(), *m.head.parameters()], self.scale.refine_steps)
-            for name, m in models.items()
+            name: _Optimizer([m.backbone, m.head], self.scale.refine_steps, _REFINE_RATE) for name, m in models.items()
         }
         for step in range(self.scale.refine_steps):
             crop, truth = self._batch(self.scale.init_steps + step)
@@ -197,9 +201,9 @@ class Lab:
         """A model whose Init-CNN and mean pose are trained; its head is of no use."""
         path = self._path("Init-CNN")
         if path.exists():
-            return load(path).to(self.device)
+            return self._placed(load(path))
         model = self._build(VARIANTS["Pose-REN"])
-        optimizer = _Optimizer(list(model.init.parameters()), self.scale.init_steps)
+        optimizer = _Optimizer([model.init], self.scale.init_steps)
         for step in range(self.scale.init_steps):
             crop, truth = self._batch(step)
             optimizer.step(F.smooth_l1_loss(model.train().init(crop), truth, beta=_BETA))
@@ -272,23 +276,44 @@ def _test_frames(skeleton: str, count: int) -> tuple[Frames, ...]:
 
 
 _BETA = 0.03
-_RATE, _WARMUP, _DECAY = 1.2e-3, 0.04, 0.4
+_MUON_RATE, _ADAM_RATE, _WARMUP, _DECAY = 0.02, 1e-3, 0.04, 0.5
+_REFINE_RATE = 0.5  # the backbone starts from Init-CNN's
 
 
 class _Optimizer:
-    """AdamW whose rate rises over the first part of the steps and falls to zero over the last."""
+    """Muon as the compact recipe uses it: the rate rises over the first part of the steps, falls to zero over the last.
 
-    def __init__(self, parameters: list[torch.nn.Parameter], steps: int) -> None:
-        self.parameters, self.steps, self.done = parameters, steps, 0
-        self.adam = torch.optim.AdamW(parameters, _RATE, weight_decay=1e-4)
+    Args:
+        modules: what is trained.
+        steps: of the whole training.
+        rate: multiple of the recipe's learning rates.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], steps: int, rate: float = 1.0) -> None:
+        self.steps, self.done = steps, 0
+        named = [(name, parameter) for module in modules for name, parameter in module.named_parameters()]
+        hidden = [p for name, p in named if not _outer(name)]
+        outer = [p for name, p in named if _outer(name)]
+        self.parameters = hidden + outer
+        self.muon = Muon(
+            [
+                {"params": hidden, "rate": rate * _MUON_RATE},
+                {"params": outer, "rate": rate * _ADAM_RATE, "orthogonal": False},
+            ]
+        )
 
     def step(self, loss: Tensor) -> None:
         """One step down this loss."""
         share = self.done / self.steps
-        for group in self.adam.param_groups:
-            group["lr"] = _RATE * min(1.0, (share + 1 / self.steps) / _WARMUP, (1 - share) / _DECAY)
-        self.adam.zero_grad()
+        for group in self.muon.param_groups:
+            group["lr"] = group["rate"] * min(1.0, (share + 1 / self.steps) / _WARMUP, (1 - share) / _DECAY)
+        self.muon.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.adam.step()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.muon.step()
         self.done += 1
+
+
+def _outer(name: str) -> bool:
+    """Whether a parameter belongs to the first or the last layer, or is a bias: no case for Muon."""
+    return name.endswith("bias") or "conv0" in name or "pose_weight" in name
