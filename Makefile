@@ -70,7 +70,7 @@ docs: $(VENV)/.docs  ## the documentation as a site in site/; a warning is an er
 
 wheel: $(VENV)/.wheel  ## dist/: source archive and manylinux wheels, each tried in an environment of its own
 	$(BIN)/python tools/build_wheels.py
-	$(BIN)/python tools/test_wheel.py --torch "$(TORCH)" dist/*/*.whl
+	$(BIN)/python tools/test_wheel.py --torch "$(TORCH)" dist/*/*-$$($(BIN)/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-*.whl
 
 gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; writes gpu-check.json
 	$(PYTHON) tools/gpu_check.py

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
+VARIANTS = ("sdist", "cpu", "cuda")
 
 # torch brings these; a second copy in the process would have other operators and another allocator.
 FROM_TORCH = ("libtorch*.so", "libc10*.so")
@@ -24,9 +25,12 @@ FROM_TORCH = ("libtorch*.so", "libc10*.so")
 def main() -> None:
     """Build what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("variants", nargs="*", choices=["sdist", "cpu", "cuda"], help="default: all that can be built")
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"of {', '.join(VARIANTS)}; default: all we can")
     parser.add_argument("--plat", default="auto", help="platform tag; auto: the oldest glibc that the symbols allow")
     arguments = parser.parse_args()
+    unknown = sorted(set(arguments.variants) - set(VARIANTS))
+    if unknown:
+        parser.error(f"{', '.join(unknown)}; expected {', '.join(VARIANTS)}")
     nvcc = shutil.which("nvcc")
     variants = arguments.variants or ["sdist", "cpu", *(["cuda"] if nvcc else [])]
     if "cuda" in variants and not nvcc:
