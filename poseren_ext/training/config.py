@@ -35,6 +35,8 @@ class TrainConfig:
         validation_data: the same; "" for synthetic frames of unseen subjects with synthetic data, else none.
         skeleton, hand, cube: what the model gives, and from which crop.
         init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors.
+        start: weights to go on from: a model file, or "demo" for the bundled one; "" for none. The second phase then
+            keeps its own convolutions instead of taking Init-CNN's. Zero `init_steps` leave Init-CNN as it is.
         initial: what the second phase starts from: "init" (the first phase's poses; without Init-CNN steps, those of an
             untrained one), "mean" (the mean pose), or a pose file with a line for each frame of the pack.
         channels: of the convolutions' three levels.
@@ -75,6 +77,7 @@ class TrainConfig:
     cube: float = 150.0
     init_head: Literal["init_cnn", "ren_4x6x6", "ren_9x6x6"] = "init_cnn"
     refine_head: Literal["pose_ren", "without_structure", "guided_4x6x6", "guided_9x6x6"] = "pose_ren"
+    start: str = ""
     initial: str = "init"
     channels: tuple[int, int, int] = (16, 32, 64)
     init_widths: tuple[int, int] = (176, 256)

@@ -22,7 +22,7 @@ from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
-from poseren_ext.training.initial import initial_poses
+from poseren_ext.training.initial import initial_poses, load_start
 from poseren_ext.training.muon import Muon
 from poseren_ext.training.stream import open_stream
 from poseren_ext.training.validate import Validation
@@ -43,8 +43,9 @@ class Trainer:
         ranks: this process among those that train together; each takes its share of every batch, the first one writes.
 
     Raises:
-        FileNotFoundError: nothing to resume.
-        ValueError: the folder's checkpoint is of another configuration, or is corrupt.
+        FileNotFoundError: nothing to resume, or no model to start from.
+        ValueError: the folder's checkpoint is of another configuration, or is corrupt; or the model to start from has
+            other layers.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Trainer:
         self._enter_phase("init", 0)
         if resume:
             self._restore(read_checkpoint(self._checkpoint_path))
+        elif config.start:
+            load_start(self.model, config.start)
         else:
             self.model.mean_pose.copy_(self.stream.mean_pose())
         if ranks.main:
@@ -85,7 +88,8 @@ class Trainer:
             self._run_phase()
             if self.phase == PHASES[-1]:
                 break
-            self.model.start_from_init()
+            if not self.config.start:
+                self.model.start_from_init()
             self._enter_phase("refine", 0)
             self._checkpoint()
         self.model.eval()
