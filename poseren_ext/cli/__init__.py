@@ -13,6 +13,7 @@ from poseren_ext import NEEDS_TORCH
 from poseren_ext.cli.bench import bench_command
 from poseren_ext.cli.data import data_app
 from poseren_ext.cli.demo import demo_command
+from poseren_ext.cli.doctor import doctor_command
 from poseren_ext.cli.evaluate import evaluate_command
 from poseren_ext.cli.experiment import experiment_command
 from poseren_ext.cli.interchange import export_command, import_caffe_command
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command("bench")(bench_command)
 app.command("demo")(demo_command)
+app.command("doctor")(doctor_command)
 app.command("eval")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("experiment")(experiment_command)

@@ -6,9 +6,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _WIDE = 200  # columns when no terminal says how many there are: a redirected table is not cut
 
@@ -17,6 +21,14 @@ def console(*, stderr: bool = False) -> Console:
     """Where tables and progress go; colours only on a terminal."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=False)
+
+
+def progress() -> Progress:
+    """A progress line on a terminal's stderr, gone at the end; nothing where stderr is no terminal."""
+    from rich.progress import Progress
+
+    shown = console(stderr=True)
+    return Progress(console=shown, transient=True, disable=not shown.is_terminal)
 
 
 def table(

@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 
 CAMERA_HELP = "Intrinsics fx,fy,cx,cy in pixels, or nyu, icvl, msra, hands17, sr305."
 UNIT_HELP = "Millimetres per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305."
+UNIT_NAMES = ("--depth-unit", "--unit")
+INPUTS_HELP = "Depth files (.png, .bin, .npy, .npz) and folders of them."
+PATTERN_HELP = "Which files of a folder, e.g. 'depth_1_*'."
+MODEL_HELP = "A safetensors file, or demo: the bundled model."
+CUBE_HELP = "Half edge of the cube around the hand, mm."
 
 
 def predict_command(
-    inputs: Annotated[list[Path], typer.Argument(help="Depth files (.png, .bin, .npy, .npz) and folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(help=INPUTS_HELP)],
     camera: Annotated[str, typer.Option("--camera", help=CAMERA_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Prediction file: a line a frame, 3J numbers u v d.")],
-    model: Annotated[str, typer.Option("--model", help="A safetensors file, or demo: the bundled model.")] = "demo",
-    depth_unit: Annotated[float, typer.Option("--depth-unit", help=UNIT_HELP)] = 1.0,
+    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "demo",
+    depth_unit: Annotated[float, typer.Option(*UNIT_NAMES, help=UNIT_HELP)] = 1.0,
     hand: Annotated[str, typer.Option("--hand", help="right, left or auto.")] = "right",
     stages: Annotated[int, typer.Option("--stages", min=0, help="How often to refine.")] = 3,
-    cube: Annotated[float, typer.Option("--cube", help="Half edge of the cube around the hand, mm.")] = 150.0,
+    cube: Annotated[float, typer.Option("--cube", help=CUBE_HELP)] = 150.0,
     centers: Annotated[
         Path | None, typer.Option("--centers", help="Centres of the hand: a line a frame, u v d. Default: found.")
     ] = None,
@@ -40,7 +45,7 @@ def predict_command(
         typer.Option("--init", help="Initial poses of another method, a prediction file. Default: Init-CNN."),
     ] = None,
     precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8 weights.")] = "float32",
-    pattern: Annotated[str, typer.Option("--pattern", help="Which files of a folder, e.g. 'depth_1_*'.")] = "*",
+    pattern: Annotated[str, typer.Option("--pattern", help=PATTERN_HELP)] = "*",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Frames at a time.")] = 16,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where the output exists already.")] = False,
 ) -> None:
