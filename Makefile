@@ -26,9 +26,9 @@ $(VENV)/.build: $(VENV)/.torch requirements/build.txt
 	$(PIP) install -r requirements/build.txt
 	@touch $@
 
-# Editable: changes of Python files need no second install.
+# Editable: changes of Python files need no second install. hostsim runs the CUDA kernels on the CPU for the tests.
 $(VENV)/.package: $(VENV)/.build $(NATIVE)
-	$(PIP) install --no-build-isolation --editable .
+	$(PIP) install --no-build-isolation --config-settings=cmake.define.POSEREN_HOSTSIM=ON --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.package requirements/test.txt

@@ -6,7 +6,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from poseren_ext import ops
 from poseren_ext.models import HeadConfig, RegionEnsemble, initialize
+from poseren_ext.ops import _native
 from poseren_ext.skeleton import SKELETONS
 
 NYU = SKELETONS["nyu14"]
@@ -41,3 +43,16 @@ def scene(batch: int, config: HeadConfig, seed: int = 0) -> tuple[Tensor, Tensor
     size = config.image_size // 8
     features = torch.randn(batch, config.channels, size, size, generator=generator).relu()
     return features, torch.rand(batch, config.num_joints, 3, generator=generator) * 1.6 - 0.8
+
+
+def alone(features: Tensor, pose: Tensor, head: RegionEnsemble | ops.PackedHead, stages: int, *, like: int) -> Tensor:
+    """The poses of one sample, computed without the others of a batch of ``like`` samples.
+
+    The CUDA kernels sum in one order for up to 8 samples and in another for more: there the sample is repeated.
+    """
+    on_cpu = features.device.type == "cpu" and _native.ops.name == "poseren"
+    repeats = 1 if on_cpu or like <= 8 else 9
+    poses, _ = ops.cascade_refine(
+        features.expand(repeats, *features.shape), pose.expand(repeats, *pose.shape), head, stages=stages
+    )
+    return poses[:, -1]

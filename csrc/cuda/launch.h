@@ -26,8 +26,8 @@
 // bytes as a pointer, one a kernel.
 #ifdef __CUDACC__
 #define SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
-#define DYNAMIC_SHARED(T, name)                                         \
-  extern __shared__ __align__(16) unsigned char dynamic_shared_bytes[]; \
+#define DYNAMIC_SHARED(T, name)                                          \
+  extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[]; \
   T* const name = reinterpret_cast<T*>(dynamic_shared_bytes)
 #else
 #define SHARED(name, ...) auto& name = ::hostsim::static_shared<std::type_identity_t<__VA_ARGS__>, decltype([] {})>()

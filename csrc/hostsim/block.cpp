@@ -11,6 +11,8 @@
 namespace hostsim {
 namespace {
 
+constexpr size_t kDynamicAlignment = 128;  // as cuda/launch.h declares it to nvcc
+
 SharedVariable make_shared_variable(const void* key, size_t size, size_t alignment) {
   alignment = std::max(alignment, size_t{16});
   void* bytes = nullptr;  // not aligned_alloc: that rounds the size up, and hides an overrun of the odd bytes
@@ -24,7 +26,7 @@ SharedVariable make_shared_variable(const void* key, size_t size, size_t alignme
 Block::Block(const Geometry& geometry, uint64_t number)
     : threads(size_t{geometry.block.x} * geometry.block.y * geometry.block.z),
       warps((threads.size() + 31) / 32),
-      dynamic_shared(make_shared_variable(nullptr, geometry.dynamic_shared, 16)) {
+      dynamic_shared(make_shared_variable(nullptr, geometry.dynamic_shared, kDynamicAlignment)) {
   const dim3 &grid = geometry.grid, &block = geometry.block;
   index = {static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
            static_cast<unsigned>(number / grid.x / grid.y)};

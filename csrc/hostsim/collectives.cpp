@@ -87,6 +87,7 @@ uint64_t reduce(const Collective& c) {
       case WarpOp::sync:
       case WarpOp::shuffle:
       case WarpOp::match_any:
+      case WarpOp::together:
         break;
     }
     first = false;
@@ -109,6 +110,14 @@ uint64_t result_for(const Collective& c, unsigned lane, const Thread& thread, ui
     return equal;
   }
   return reduced;
+}
+
+void run_tasks(const Collective& c) {
+  if (c.arrived != 0xffffffffu)
+    fail("warp-wide operation at " + describe(c.site) + ": lanes of the warp have returned, or never were");
+  WarpTask* tasks[32];
+  for (unsigned l = 0; l < 32; l++) tasks[l] = reinterpret_cast<WarpTask*>(c.value[l]);
+  tasks[0]->run(tasks);
 }
 
 Collective& join(Warp& warp, WarpOp op, unsigned mask, const Thread& self, const Site& site) {
@@ -141,6 +150,7 @@ void finish_collectives(unsigned number) {
       k++;
       continue;
     }
+    if (c.op == WarpOp::together) run_tasks(c);
     const uint64_t reduced = reduce(c);
     for (unsigned l = 0; l < 32; l++) {
       if (!(c.arrived >> l & 1)) continue;
@@ -173,6 +183,10 @@ uint64_t warp_collective(WarpOp op, unsigned mask, uint64_t value, unsigned sour
   if (self->state == State::at_warp) wait_as(State::at_warp, site);
   if (op == WarpOp::sync) acquire(word);
   return self->result;
+}
+
+void run_together(WarpTask& task, Site site) {
+  warp_collective(WarpOp::together, 0xffffffffu, reinterpret_cast<uintptr_t>(&task), 0, site);
 }
 
 int lane() {

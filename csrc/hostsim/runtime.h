@@ -21,9 +21,16 @@ using Site = std::source_location;  // file, line and column of a statement in a
 int block_barrier(int vote, Site site);  // returns the sum of the block's votes
 void grid_barrier(Site site);
 
-enum class WarpOp { sync, shuffle, ballot, match_any, add, min, max };
+enum class WarpOp { sync, shuffle, ballot, match_any, add, min, max, together };
 uint64_t warp_collective(WarpOp op, unsigned mask, uint64_t value, unsigned source_lane, Site site);
 int lane();
+
+// For operations that the whole warp does as one: when all 32 lanes have come, one of them calls run(tasks), in lane
+// order.
+struct WarpTask {
+  void (*run)(WarpTask* const* tasks);
+};
+void run_together(WarpTask& task, Site site);
 
 // The block's copy of the variable that `key` stands for. Shared memory is full of 0xff at first: NaN in every float
 // format.

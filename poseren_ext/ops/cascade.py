@@ -98,8 +98,9 @@ def cascade_refine(
     The model depends on a pose only through its windows, so what cannot change is not computed again: a region whose
     window has not moved keeps its first layer's output, a finger none of whose regions moved keeps its second layer's,
     and a sample none of whose windows moved has arrived. The poses are those of the plain loop. Every sum is taken in
-    one order: a sample's poses have the same bits in any batch and for any number of threads. With mode "align" every
-    stage computes everything. Nothing is dropped out, whatever mode the head is in.
+    one order: a sample's poses have the same bits in any batch and for any number of threads (on CUDA: in any batch of
+    up to 8 samples, and in any larger one). With mode "align" every stage computes everything. Nothing is dropped out,
+    whatever mode the head is in.
 
     Not differentiable: a backward pass through it raises RuntimeError. Train with ``poseren_ext.models.PoseREN``.
 

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+// Products of many samples with the weights of several groups, each group for the samples that need it.
+//
+// How many samples a group has stands in device memory: the grid is made for all of them, and blocks beyond the count
+// return. A block multiplies a tile of samples by a tile of weight rows; a sum depends on its own sample and row alone.
+#pragma once
+
+#include "cuda/pack.h"
+#include "cuda/tensor_core.h"
+#include "cuda/warp.h"
+
+namespace poseren::cuda {
+
+struct GemmTile {
+  static constexpr int kSamples = 128, kRows = 128, kDepth = 32;
+  static constexpr int kStride = kDepth + 8;  // elements; the eight spare ones keep banks apart
+  static constexpr int kThreads = 256;
+  static constexpr int kWarpSamples = 64, kWarpRows = 32;  // of a warp's part of the tile
+  static constexpr int kUnit = 8;                          // elements that a thread loads at a time
+  static constexpr int kUnitsOfLine = kDepth / kUnit;
+  static constexpr int kPartSize = kSamples * kStride;  // elements of one part of the samples' or the rows' tile
+  static constexpr int kResultStride = kFragment + 4;   // floats
+
+  template <class W>
+  static constexpr size_t shared_bytes() {
+    return sizeof(BFloat16) * kPartSize * (kParts + kWeightParts<W>);
+  }
+};
+static_assert(GemmTile::kSamples == GemmTile::kRows);
+
+// A block's tile of a problem. Problem says what there is to multiply:
+//   count(group)             how many samples (device memory)
+//   input(group, i, part)    [depth], the i-th sample's values, split into parts, 16-byte aligned
+//   weight(group)            [rows, depth] of W
+//   rows(), depth(), is_packed()   whether every 8 weights of a row lie where one load can fetch them
+//   begin(group), end(group) the group's part of the depth; begins at a multiple of kUnit
+//   store(group, i, row, sum)
+template <class W>
+struct alignas(sizeof(W) == 1 ? 8 : 16) WeightUnit {
+  W value[GemmTile::kUnit];
+};
+
+template <class W, class Problem>
+class Gemm {
+  using T = GemmTile;
+  static constexpr int kWeightPartsHere = kWeightParts<W>;
+  static constexpr int kInputUnits = T::kSamples * T::kUnitsOfLine * kParts / T::kThreads;
+  static constexpr int kWeightUnits = T::kRows * T::kUnitsOfLine / T::kThreads;
+
+ public:
+  __device__ Gemm(const Problem& problem, int group, int sample, int64_t row, BFloat16* shared)
+      : p_(problem),
+        group_(group),
+        sample_(sample),
+        row_(row),
+        inputs_(shared),
+        weights_(shared + kParts * T::kPartSize),
+        count_(problem.count(group)),
+        begin_(problem.begin(group)),
+        end_(problem.end(group)) {}
+
+  __device__ void run() {
+    if (sample_ >= count_) return;
+#pragma unroll
+    for (auto& line : sums_)
+      for (auto& sum : line) wmma::fill_fragment(sum, 0.0f);
+    load(begin_);
+    for (int64_t k = begin_; k < end_; k += T::kDepth) {
+      put();
+      __syncthreads();
+      if (k + T::kDepth < end_) load(k + T::kDepth);  // on their way while this tile is multiplied
+      multiply();
+      __syncthreads();
+    }
+    store();
+  }
+
+ private:
+  static constexpr int kSampleFragments = T::kWarpSamples / kFragment, kRowFragments = T::kWarpRows / kFragment;
+
+  __device__ static int thread() { return static_cast<int>(threadIdx.x); }
+
+  // ---- from memory to registers; what is beyond the samples, rows or depth is 0
+  __device__ void load(int64_t k) {
+#pragma unroll
+    for (int u = 0; u < kInputUnits; u++) {
+      const int unit = u * T::kThreads + thread(), line = unit / T::kUnitsOfLine % T::kSamples;
+      const int part = unit / T::kUnitsOfLine / T::kSamples;
+      const int64_t from = k + unit % T::kUnitsOfLine * T::kUnit;
+      const bool inside = sample_ + line < count_ && from < end_;
+      input_units_[u] = inside ? load_unit(p_.input(group_, sample_ + line, part) + from, from) : Pack<BFloat16>{};
+    }
+#pragma unroll
+    for (int u = 0; u < kWeightUnits; u++) {
+      const int unit = u * T::kThreads + thread(), line = unit / T::kUnitsOfLine;
+      const int64_t from = k + unit % T::kUnitsOfLine * T::kUnit;
+      const bool inside = row_ + line < p_.rows() && from < end_;
+      weight_units_[u] = load_weights(p_.weight(group_) + (row_ + line) * p_.depth() + from, from, inside);
+    }
+  }
+
+  __device__ Pack<BFloat16> load_unit(const BFloat16* address, int64_t from) const {
+    if (from + T::kUnit <= end_) return load_pack(address);
+    Pack<BFloat16> unit{};
+    for (int i = 0; i < T::kUnit; i++)
+      if (from + i < end_) unit.value[i] = address[i];
+    return unit;
+  }
+
+  __device__ WeightUnit<W> load_weights(const W* address, int64_t from, bool inside) const {
+    struct Two {
+      uint4 words[2];
+    };
+    using Words = std::conditional_t<sizeof(W) == 1, uint2, std::conditional_t<sizeof(W) == 2, uint4, Two>>;
+    if (inside && p_.is_packed() && from + T::kUnit <= end_)
+      return bit_cast<WeightUnit<W>>(*reinterpret_cast<const Words*>(address));
+    WeightUnit<W> unit{};
+    for (int i = 0; i < T::kUnit; i++)
+      if (inside && from + i < end_) unit.value[i] = address[i];
+    return unit;
+  }
+
+  // ---- from registers to shared memory, weights split into parts
+  __device__ void put() {
+#pragma unroll
+    for (int u = 0; u < kInputUnits; u++) {
+      const int unit = u * T::kThreads + thread();
+      store_pack(inputs_ + place(unit), input_units_[u]);
+    }
+#pragma unroll
+    for (int u = 0; u < kWeightUnits; u++) {
+      const int unit = u * T::kThreads + thread();
+      Pack<BFloat16> parts[kWeightPartsHere];
+#pragma unroll
+      for (int i = 0; i < T::kUnit; i++) {
+        BFloat16 split_weight[kWeightPartsHere];
+        split(to_float(weight_units_[u].value[i]), split_weight);
+        for (int part = 0; part < kWeightPartsHere; part++) parts[part].value[i] = split_weight[part];
+      }
+      for (int part = 0; part < kWeightPartsHere; part++)
+        store_pack(weights_ + part * T::kPartSize + place(unit), parts[part]);
+    }
+  }
+  // Units run along a line, then over the lines, then over the parts.
+  __device__ static int place(int unit) {
+    return unit / T::kUnitsOfLine * T::kStride + unit % T::kUnitsOfLine * T::kUnit;
+  }
+
+  // ---- from shared memory to the sums
+  __device__ void multiply() {
+    if (row_ + warp_row() >= p_.rows()) return;
+    const BFloat16* const inputs = inputs_ + warp_sample() * T::kStride;
+    const BFloat16* const weights = weights_ + warp_row() * T::kStride;
+#pragma unroll 1
+    for (int k = 0; k < T::kDepth; k += kFragment) {
+      MatrixB b[kWeightPartsHere][kRowFragments];
+#pragma unroll
+      for (int part = 0; part < kWeightPartsHere; part++)
+        for (int j = 0; j < kRowFragments; j++)
+          load_matrix(b[part][j], weights + part * T::kPartSize + j * kFragment * T::kStride + k, T::kStride);
+#pragma unroll
+      for (int i = 0; i < kSampleFragments; i++)
+        if (has_samples(i)) add_products(i, inputs + i * kFragment * T::kStride + k, b);
+    }
+  }
+  // Tensor cores cut sums off where floats round: they sum 16 products, the small ones first, and floats the rest.
+  __device__ void add_products(int i, const BFloat16* input, const MatrixB (&b)[kWeightPartsHere][kRowFragments]) {
+    MatrixC products[kRowFragments];
+    for (auto& line : products) wmma::fill_fragment(line, 0.0f);
+#pragma unroll
+    for (int part = kParts - 1; part >= 0; part--) {
+      MatrixA a;
+      load_matrix(a, input + part * T::kPartSize, T::kStride);
+#pragma unroll
+      for (int weight_part = kWeightPartsHere - 1; weight_part >= 0; weight_part--)
+        for (int j = 0; j < kRowFragments; j++)
+          if (counts(part, weight_part)) wmma::mma_sync(products[j], a, b[weight_part][j], products[j]);
+    }
+#pragma unroll
+    for (int j = 0; j < kRowFragments; j++)
+#pragma unroll
+      for (int e = 0; e < MatrixC::num_elements; e++) sums_[i][j].x[e] += products[j].x[e];
+  }
+
+  // ---- from the sums to the problem, through shared memory: which lane holds which sum only the hardware knows
+  __device__ void store() {
+    float* const result = reinterpret_cast<float*>(inputs_) + thread() / kWarp * kFragment * T::kResultStride;
+#pragma unroll
+    for (int i = 0; i < kSampleFragments; i++)
+#pragma unroll
+      for (int j = 0; j < kRowFragments; j++) {
+        if (!has_samples(i)) continue;
+        wmma::store_matrix_sync(result, sums_[i][j], T::kResultStride, wmma::mem_row_major);
+        __syncwarp();
+        store_fragment(result, sample_ + warp_sample() + i * kFragment, row_ + warp_row() + j * kFragment);
+        __syncwarp();
+      }
+  }
+  __device__ void store_fragment(const float* result, int sample, int64_t row) const {
+    for (int e = thread() % kWarp; e < kFragment * kFragment; e += kWarp) {
+      const int i = e / kFragment, r = e % kFragment;
+      if (sample + i < count_ && row + r < p_.rows())
+        p_.store(group_, sample + i, row + r, result[i * T::kResultStride + r]);
+    }
+  }
+
+  __device__ bool has_samples(int fragment) const {  // the same for the whole warp
+    return sample_ + warp_sample() + fragment * kFragment < count_;
+  }
+  __device__ static int warp_sample() { return thread() / kWarp / (T::kRows / T::kWarpRows) * T::kWarpSamples; }
+  __device__ static int warp_row() { return thread() / kWarp % (T::kRows / T::kWarpRows) * T::kWarpRows; }
+
+  const Problem& p_;
+  int group_, sample_;
+  int64_t row_;
+  BFloat16 *inputs_, *weights_;
+  int count_;
+  int64_t begin_, end_;
+  Pack<BFloat16> input_units_[kInputUnits];
+  WeightUnit<W> weight_units_[kWeightUnits];
+  MatrixC sums_[kSampleFragments][kRowFragments];
+};
+
+// Blocks of neighbouring sample tiles read the same weights at the same time: x counts them.
+template <class W, class Problem>
+__global__ void __launch_bounds__(GemmTile::kThreads, 1) grouped_gemm(const Problem problem) {
+  DYNAMIC_SHARED(BFloat16, shared);
+  const int sample = static_cast<int>(blockIdx.x) * GemmTile::kSamples;
+  Gemm<W, Problem>(problem, static_cast<int>(blockIdx.z), sample, int64_t{blockIdx.y} * GemmTile::kRows, shared).run();
+}
+
+}  // namespace poseren::cuda
