@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import hostsim_device
 import pytest
 import torch
 
@@ -32,7 +33,7 @@ class Device:
 
 DEVICES = (
     Device("cpu", "poseren", "cpu"),
-    Device("hostsim", "poseren_hostsim", "cpu"),
+    Device("hostsim", hostsim_device.NAMESPACE, "cpu"),
     Device("cuda", "poseren", "cuda"),
 )
 
@@ -41,13 +42,17 @@ DEVICES = (
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """The torch device of the test's tensors, with the Python functions switched to the kernels under test."""
     where: Device = request.param
-    missing = {"cpu": _none, "hostsim": _hostsim_missing, "cuda": _cuda_missing}[where.name]()
+    missing = {"cpu": _none, "hostsim": hostsim_device.missing, "cuda": _cuda_missing}[where.name]()
     if missing:
         if where.name == "cuda" and os.environ.get("FAIL_WITHOUT_CUDA") == "1":
             pytest.fail(f"FAIL_WITHOUT_CUDA=1, but {missing}")
         pytest.skip(missing)
     with _native.use_namespace(where.namespace):
         yield where.torch
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(hostsim_device.summary())
 
 
 @pytest.fixture(scope="session")
@@ -67,19 +72,6 @@ def _seed() -> None:
 
 
 def _none() -> str:
-    return ""
-
-
-@cache
-def _hostsim_missing() -> str:
-    """Loads the hostsim build of the ops; says what is missing when there is none."""
-    beside = Path(_native._C.__file__).with_name("libposeren_hostsim.so")
-    library = Path(os.environ.get("POSEREN_HOSTSIM_LIBRARY", beside))
-    if not library.exists():
-        if "POSEREN_HOSTSIM_LIBRARY" in os.environ:
-            pytest.fail(f"POSEREN_HOSTSIM_LIBRARY names {library}, which does not exist")
-        return "hostsim is not built (POSEREN_HOSTSIM=ON builds it)"
-    _native.load_namespace(str(library), "poseren_hostsim")
     return ""
 
 
