@@ -7,9 +7,13 @@ frame), and numpy's ``.npy`` and ``.npz`` with one frame [H, W] or many [N, H, W
 
 from __future__ import annotations
 
+import io
+import lzma
+import math
 import os
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -26,6 +30,13 @@ DepthFrame = npt.NDArray[Any]
 
 SUFFIXES = (".png", ".bin", ".npy", ".npz")
 
+MAX_FILE_BYTES = 2**29
+"""Of a picture file, whose content is read as a whole."""
+MAX_PIXELS = 2**26
+"""Of a frame, checked before it is decoded: 8192 x 8192, 256 MiB in float32. No depth camera comes near."""
+MAX_ARRAY_BYTES = 2**30
+"""Of an array in an .npz, which is unpacked as a whole; an .npy is mapped and may be of any size."""
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
 # What the ops read directly, and what others become without loss (float64: to float32, a nanometre at a metre).
@@ -41,6 +52,22 @@ _STORED_AS = {
     )
 }
 _ARRAY_KEYS = ("depth", "depths", "frames")
+
+
+# What numpy and zipfile raise for files that are not theirs, or are damaged, encrypted, or packed in unknown ways.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,
+)
 
 
 class FrameError(ValueError):
@@ -122,7 +149,8 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
 
     Raises:
         FileNotFoundError: no such file.
-        FrameError: another kind of image (8-bit, colour, JPEG), a damaged file, an array of another shape or type.
+        FrameError: another kind of image (8-bit, colour, JPEG), a damaged file, an array of another shape or type,
+            more than MAX_FILE_BYTES, MAX_PIXELS or MAX_ARRAY_BYTES.
     """
     path = Path(path)
     if not path.is_file():
@@ -132,6 +160,8 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
         return _read_numpy(path, index)
     if index is not None:
         raise FrameError(f"{path}: frame {index} asked for; only .npy and .npz files hold many frames")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise FrameError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES} for one frame")
     content = path.read_bytes()
     if content.startswith(_PNG_SIGNATURE):
         return _read_png(path, content)
@@ -143,17 +173,21 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
 
 
 def _read_png(path: Path, content: bytes) -> DepthFrame:
-    bits, colour = _check_png(path, content)
+    height, width, bits, colour = _check_png(path, content)
     if (bits, colour) not in ((16, 0), (8, 2)):
         kind = _COLOUR_TYPES.get(colour, "unknown")
         raise FrameError(
             f"{path}: a {bits}-bit {kind} PNG; depth needs a 16-bit grey PNG (or NYU's RGB encoding). "
             "Was it saved as a picture to look at? Save the camera's raw depth"
         )
-    # Imported names of cv2 have no types; the array is checked by the header above.
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
     if image is None:
         raise FrameError(f"{path}: a damaged PNG: its pixels cannot be read")
+    if (image.shape, image.dtype) != ((height, width, 3)[: 2 if colour == 0 else 3], np.dtype(f"uint{bits}")):
+        raise FrameError(f"{path}: a PNG with transparency or a palette; depth has neither: save it as plain depth")
     if colour == 0:
         return np.asarray(image, np.uint16)
     if image[..., 2].any():  # blue, green, red
@@ -164,8 +198,11 @@ def _read_png(path: Path, content: bytes) -> DepthFrame:
     return np.asarray(image[..., 1] * np.uint16(256) + image[..., 0], np.uint16)
 
 
-def _check_png(path: Path, content: bytes) -> tuple[int, int]:
-    """Walk the chunks of a PNG, because decoders give back half an image for half a file; bit depth and colour type."""
+def _check_png(path: Path, content: bytes) -> tuple[int, int, int, int]:
+    """Walk the chunks of a PNG, because decoders give back half an image for half a file.
+
+    Height, width, bit depth and colour type, before anything of that size is allocated.
+    """
     place, header = len(_PNG_SIGNATURE), None
     while place + 12 <= len(content):
         length, kind = struct.unpack(">I4s", content[place : place + 8])
@@ -175,9 +212,13 @@ def _check_png(path: Path, content: bytes) -> tuple[int, int]:
         (expected,) = struct.unpack(">I", content[end - 4 : end])
         if zlib.crc32(content[place + 4 : end - 4]) != expected:
             raise FrameError(f"{path}: a damaged PNG: the checksum of its {kind.decode('latin-1')} part is wrong")
-        if kind == b"IHDR" and length == 13:
-            header = (content[place + 16], content[place + 17])
-        if kind == b"IEND" and header is not None:
+        if header is None:  # the first part is what decoders go by
+            if (kind, length) != (b"IHDR", 13):
+                raise FrameError(f"{path}: a damaged PNG: it does not begin with a header")
+            width, height, bits, colour = struct.unpack(">IIBB", content[place + 8 : place + 18])
+            _require_sane(path, height, width)
+            header = (height, width, bits, colour)
+        if kind == b"IEND":
             return header
         place = end
     raise FrameError(f"{path}: a truncated PNG ({len(content)} bytes, its end is missing); copy or record it again")
@@ -187,7 +228,8 @@ def _read_msra(path: Path, content: bytes) -> DepthFrame:
     if len(content) < 24:
         raise FrameError(f"{path}: {len(content)} bytes; an MSRA .bin begins with six 32-bit numbers")
     width, height, left, top, right, bottom = struct.unpack("<6I", content[:24])
-    if not (0 < width <= 16384 and 0 < height <= 16384 and left < right <= width and top < bottom <= height):
+    _require_sane(path, height, width)
+    if not (left < right <= width and top < bottom <= height):
         raise FrameError(
             f"{path}: not an MSRA .bin: a box ({left}, {top})..({right}, {bottom}) in a {width}x{height} image "
             "makes no sense"
@@ -201,6 +243,11 @@ def _read_msra(path: Path, content: bytes) -> DepthFrame:
     depth = np.zeros((height, width), np.float32)
     depth[top:bottom, left:right] = np.frombuffer(content, "<f4", offset=24).reshape(bottom - top, right - left)
     return depth
+
+
+def _require_sane(path: Path, height: int, width: int) -> None:
+    if not 0 < height * width <= MAX_PIXELS:
+        raise FrameError(f"{path}: {width}x{height} pixels claimed; expected 1 to {MAX_PIXELS}: damaged or no depth")
 
 
 def _read_numpy(path: Path, index: int | None) -> DepthFrame:
@@ -221,24 +268,43 @@ def _read_numpy(path: Path, index: int | None) -> DepthFrame:
 def _numpy_array(path: Path) -> npt.NDArray[Any]:
     """The array of frames, read from the disk only as far as it is used (.npy); checked for type and rank."""
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        array = loaded if isinstance(loaded, np.ndarray) else _member(path, loaded)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, FrameError):
-            raise
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        array = _member(path) if zipped else np.load(path, mmap_mode="r", allow_pickle=False)
+    except FrameError:
+        raise
+    except _UNREADABLE as error:
         raise FrameError(f"{path}: not a readable numpy file ({error}); truncated, or saved with pickle?") from None
     if array.dtype.newbyteorder("=") not in _STORED_AS:
         kinds = ", ".join(str(dtype) for dtype in _STORED_AS)
         raise FrameError(f"{path}: an array of {array.dtype}; depth is one of {kinds}")
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise FrameError(f"{path}: an array of shape {list(array.shape)}; expected [H, W] or [N, H, W]")
+    _require_sane(path, *array.shape[-2:])
     return array
 
 
-def _member(path: Path, archive: Any) -> npt.NDArray[Any]:
-    names = list(archive.files)
-    chosen = names if len(names) == 1 else [name for name in names if name in _ARRAY_KEYS]
-    if len(chosen) != 1:
-        held, wanted = ", ".join(names) or "nothing", " or ".join(_ARRAY_KEYS)
-        raise FrameError(f"{path}: holds {held}; expected one array, or one named {wanted}")
-    return np.asarray(archive[chosen[0]])
+def _member(path: Path) -> npt.NDArray[Any]:
+    """The array of an .npz: unpacked once its size is known to be what its header says, and no more than allowed."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        chosen = list(members) if len(members) == 1 else [name for name in members if name in _ARRAY_KEYS]
+        if len(chosen) != 1:
+            held, wanted = ", ".join(members) or "nothing", " or ".join(_ARRAY_KEYS)
+            raise FrameError(f"{path}: holds {held}; expected one array, or one named {wanted}")
+        size = members[chosen[0]].file_size
+        if size > MAX_ARRAY_BYTES:
+            raise FrameError(
+                f"{path}: {chosen[0]} takes {size} bytes unpacked; expected at most {MAX_ARRAY_BYTES}: save more "
+                "frames as .npy, which is read piece by piece"
+            )
+        with archive.open(members[chosen[0]]) as file:
+            content = file.read(size + 1)  # never more, whatever the packed data grow to
+    header = io.BytesIO(content)
+    version = np.lib.format.read_magic(header)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(header)
+    place = header.tell()
+    if dtype.hasobject or len(content) - place != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(content) - place} bytes for an array {list(shape)} of {dtype}")
+    return np.frombuffer(content, dtype, offset=place).reshape(shape, order="F" if fortran else "C")

@@ -20,6 +20,9 @@ Poses = npt.NDArray[np.float64]
 PathLike = str | os.PathLike[str]
 
 
+MAX_FILE_BYTES = 2**29
+"""Of a pose file, which is read as a whole: a million frames of 21 joints take 500 MB."""
+
 _EXPECTED = "a text file of one line a frame, 3 numbers u v d a joint"
 
 
@@ -54,6 +57,8 @@ def read_poses(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {_EXPECTED}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise PoseFileError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES}: split it")
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except UnicodeDecodeError:

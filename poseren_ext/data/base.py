@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from poseren_ext.camera import CAMERAS, Camera, uvd_to_xyz
 from poseren_ext.data.centers import THRESHOLDS, Centers, image_center, resolve_centers
 from poseren_ext.data.sample import Hand, Sample
-from poseren_ext.frames import DepthFrame, read_depth
+from poseren_ext.frames import MAX_FILE_BYTES, DepthFrame, read_depth
 from poseren_ext.skeleton import Skeleton
 
 PathLike = str | os.PathLike[str]
@@ -215,6 +215,8 @@ def read_table(path: Path, columns: int, what: str) -> tuple[list[str], npt.NDAr
     Raises:
         DatasetError: no such text, no lines, a line with other columns or with something that is no finite number.
     """
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise DatasetError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES}")
     try:
         lines = [line.strip() for line in path.read_text(encoding="ascii").splitlines()]
     except UnicodeDecodeError:
@@ -223,6 +225,9 @@ def read_table(path: Path, columns: int, what: str) -> tuple[list[str], npt.NDAr
     if not rows:
         raise DatasetError(f"{path}: empty; expected lines of {what}")
     names = [row[0] for row in rows]
+    for name in names:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise DatasetError(f"{path}: {name!r} leaves the dataset's folder; expected a name within it")
     try:
         values = np.loadtxt((row[1] for row in rows), dtype=np.float64, ndmin=2, comments=None)
     except (ValueError, IndexError):

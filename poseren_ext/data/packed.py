@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,19 @@ from poseren_ext.data.augmentation import Augmentation
 from poseren_ext.data.base import DatasetError, PathLike
 from poseren_ext.data.pack import FORMAT, FORMAT_VERSION, PackInfo, checksum
 from poseren_ext.data.sample import Hand, Sample
-from poseren_ext.data.tiles import SIDE, Kinds, Pixels, untile
+from poseren_ext.data.tiles import KEPT, SIDE, Kinds, Pixels, untile
+from poseren_ext.frames import MAX_PIXELS
 from poseren_ext.skeleton import SKELETONS, Skeleton
 
 REMEDY = "Pack the dataset again (poseren data pack)"
 _DTYPES = {"U8": "<u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+_STORED = {  # types of the arrays
+    **dict.fromkeys(("first", "crc32"), "<i8"),
+    **dict.fromkeys(("window", "far"), "<i4"),
+    **dict.fromkeys(("center", "uvd"), "<f4"),
+    **{"tiles": "<u2", "kinds": "|u1"},
+}
+_FRAMES = ("uint16", "int32", "float16", "float32")
 _INDEX = ("first", "crc32", "window", "far", "center", "uvd", "names", "subjects")
 
 
@@ -141,10 +150,12 @@ class PackedDataset(Dataset[Sample]):
         kinds, tiles = self._parts(index)
         far = int(self._arrays["far"][index])
         width, height = self.info.camera.width, self.info.camera.height
-        if width is None or height is None:
-            raise DatasetError(f"{self.path}: its camera has no size. {REMEDY}")
+        assert width is not None
+        assert height is not None  # known since it was opened
         frame = np.full((height, width), far, np.uint16)
         row, column = (SIDE * int(first) for first in self._arrays["window"][index, :2])
+        if int((kinds == KEPT).sum()) != len(tiles):
+            raise DatasetError(f"{self.path}: frame {index} has {len(tiles)} tiles for other kinds. {REMEDY}")
         inside = untile(kinds, tiles, far)
         frame[row : row + inside.shape[0], column : column + inside.shape[1]] = inside
         if self.info.dtype == "uint16" and self.info.unit == 1.0:
@@ -164,13 +175,50 @@ def _open(path: Path) -> tuple[PackInfo, dict[str, npt.NDArray[Any]]]:
         arrays = _map(path)
         info = PackInfo.from_json(metadata["pack"])
         small = {name: np.array(arrays[name]) for name in _INDEX}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{path}: not a readable pack ({error}): truncated or damaged. {REMEDY}") from error
     if str(checksum(metadata["pack"], small)) != metadata.get("crc32"):
         raise DatasetError(f"{path}: damaged: its labels or its index do not match their checksum. {REMEDY}")
-    return info, {**arrays, **small}
+    arrays |= small
+    try:
+        fault = _inconsistency(info, arrays)
+    except (TypeError, ValueError, OverflowError) as error:  # what was not even of the right type
+        fault = str(error)
+    if fault:
+        raise DatasetError(f"{path}: not a usable pack: {fault}. {REMEDY}")
+    return info, arrays
+
+
+def _inconsistency(info: PackInfo, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """What in a pack contradicts itself, if anything: a checksum tells damage, not who computed it."""
+    height, width = info.camera.height, info.camera.width
+    if info.skeleton not in SKELETONS or info.hand not in ("left", "right") or info.dtype not in _FRAMES:
+        return f"skeleton {info.skeleton!r}, hand {info.hand!r}, dtype {info.dtype!r}"
+    if height is None or width is None or not 0 < height * width <= MAX_PIXELS or height % SIDE or width % SIDE:
+        return f"frames of {width}x{height} pixels; expected multiples of {SIDE}, at most {MAX_PIXELS} together"
+    if not all(0 < value < math.inf for value in (info.cube, info.reach, info.unit)):
+        return f"cube {info.cube}, reach {info.reach}, unit {info.unit}; expected positive numbers"
+    N, J, first, window = info.frames, len(SKELETONS[info.skeleton].joints), arrays["first"], arrays["window"]
+    shapes = {"first": (N + 1, 2), "crc32": (N,), "window": (N, 4), "far": (N,), "center": (N, 3), "uvd": (N, J, 3)}
+    shapes |= {"tiles": (len(arrays["tiles"]), SIDE, SIDE), "kinds": (arrays["kinds"].size,)}
+    for name, shape in shapes.items():
+        if (arrays[name].shape, arrays[name].dtype.str) != (shape, _STORED[name]):
+            return f"{name} is {arrays[name].dtype.str} {list(arrays[name].shape)}, expected {_STORED[name]} {shape}"
+    if (
+        first[0].any()
+        or (np.diff(first, axis=0) < 0).any()
+        or first[-1].tolist() != [shapes["tiles"][0], *shapes["kinds"]]
+    ):
+        return "its frames do not follow one another"
+    begin, size = window[:, :2].astype(np.int64), window[:, 2:].astype(np.int64)
+    if (window < 0).any() or (begin + size > (height // SIDE, width // SIDE)).any():
+        return "a window leaves its frame"
+    if (size.prod(1) != np.diff(first[:, 1])).any() or (arrays["far"] < 0).any() or (arrays["far"] > 65535).any():
+        return "a window, or a far depth, that does not fit its tiles"
+    lines = {name: len(_words(arrays[name])) for name in ("names", "subjects")}
+    return "" if set(lines.values()) == {N} else f"{lines} lines for {N} frames"
 
 
 def _map(path: Path) -> dict[str, npt.NDArray[Any]]:

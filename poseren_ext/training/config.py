@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -124,6 +125,13 @@ class TrainConfig:
         for name in ("batch", "accumulate", "stages", "chunk", "reuse", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; expected a finite number")
+        if self.skeleton not in SKELETONS:
+            raise ValueError(f"skeleton is {self.skeleton!r}; expected one of {', '.join(SKELETONS)}")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay is {self.decay}; expected a fraction of a phase, above 0")
 
     def model(self) -> ModelConfig:
         """The configuration of the model that this run trains."""
@@ -203,14 +211,19 @@ def read_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Trai
     """
     values: dict[str, Any] = {}
     if path is not None:
-        values.update(tomllib.loads(path.read_text()))
+        try:
+            values.update(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; expected a training configuration in TOML") from error
+        except RecursionError as error:
+            raise ValueError(f"{path}: nested too deeply; expected a training configuration in TOML") from error
     for override in overrides:
         name, sign, text = override.partition("=")
         if not sign:
             raise ValueError(f"override {override!r}; expected field=value")
         try:
             values[name.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             values[name.strip()] = text.strip()
     return make_config(values)
 
