@@ -29,9 +29,9 @@ Kind: TypeAlias = Literal["fine", "note", "fault"]
 UNITS = {
     1.0: "millimetres",
     1000.0: "metres",
-    0.125: "eighths of a millimetre (SR300, SR305)",
+    0.125: "eighths of a millimetre: SR300, SR305",
     0.1: "tenths of a millimetre",
-    0.25: "quarters of a millimetre (L515)",
+    0.25: "quarters of a millimetre: L515",
     10.0: "centimetres",
     0.001: "micrometres",
 }

@@ -71,7 +71,7 @@ def test_unreadable_frames_are_findings(run, recording, tmp_path):
     (tmp_path / "d.png").unlink()
     code, out, _ = run(recording / "6.png", "--picture", tmp_path / "d.png")
     assert code == 1
-    assert "picture" not in out
+    assert "; picture:" not in out
 
 
 def test_bad_input(run, recording, tmp_path):
