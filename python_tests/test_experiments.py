@@ -9,7 +9,8 @@ from published_data import PUBLISHED, needs_published_data
 from poseren_ext.camera import CAMERAS, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.cli import main
 from poseren_ext.estimators import FrameBatch
-from poseren_ext.experiments import NAMES, published, synthetic
+from poseren_ext.experiments import NAMES, networks, published
+from poseren_ext.experiments.bench import SyntheticBench
 from poseren_ext.experiments.lab import SCALES, VARIANTS, Scale, same_weights
 from poseren_ext.experiments.noise import NYU_JOINT_ERRORS, NoisyPoses
 from poseren_ext.experiments.report import Report, Table
@@ -24,17 +25,17 @@ MICRO = Scale("micro", 2, 2, 8, (4, 4, 8), (8, 8), (8, 8), 16, 2, 8, 2)
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     """All experiments share one folder of models, as on the command line."""
-    return synthetic.Bench(MICRO, tmp_path_factory.mktemp("models"), lambda what, step, steps: None)
+    return SyntheticBench(MICRO, tmp_path_factory.mktemp("models"), lambda what, step, steps: None)
 
 
 def test_every_experiment_has_a_way_to_run():
-    assert set(synthetic.EXPERIMENTS) == set(NAMES)
+    assert set(networks.EXPERIMENTS) == set(NAMES)
     assert set(published.EXPERIMENTS) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", ["fig9", "table2"])
 def test_variants_are_compared(bench, tmp_path, name):
-    report = synthetic.EXPERIMENTS[name](bench)
+    report = networks.EXPERIMENTS[name](bench)
     systems = {
         "fig9": ("REN-4x6x6", "guided-4x6x6", "REN-9x6x6", "guided-9x6x6"),
         "table2": ("w/o structure", "Pose-REN"),
@@ -55,7 +56,7 @@ def test_variants_are_compared(bench, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["fig10", "fig12"])
 def test_iterations(bench, name):
-    report = synthetic.EXPERIMENTS[name](bench)
+    report = networks.EXPERIMENTS[name](bench)
     for seeds in report.data["error_mm"].values():
         assert [len(curve) for curve in seeds] == [11, 11]
     assert len(report.tables[0].rows) == 11
@@ -63,7 +64,7 @@ def test_iterations(bench, name):
 
 
 def test_simulated_initial_poses(bench):
-    report = synthetic.fig11(bench)
+    report = networks.fig11(bench)
     for name in (*NYU_JOINT_ERRORS, "Init-CNN"):
         assert f"{name}, refined" in report.data["systems"]
     (start, _) = report.data["systems"]["DeepPrior"]
@@ -73,13 +74,13 @@ def test_simulated_initial_poses(bench):
 
 def test_pictures_of_hands(bench, tmp_path):
     for name, stem in (("fig13", "stages"), ("fig14", "qualitative")):
-        report = synthetic.EXPERIMENTS[name](bench)
+        report = networks.EXPERIMENTS[name](bench)
         assert (report.write(tmp_path) / f"{stem}.png").stat().st_size > 50_000
 
 
 def test_models_are_trained_once(bench):
     told = []
-    again = synthetic.Bench(MICRO, bench.folder, lambda what, step, steps: told.append(what))
+    again = SyntheticBench(MICRO, bench.folder, lambda what, step, steps: told.append(what))
     lab = again.labs()[0]
     lab.models(["Pose-REN"])
     assert not told

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poseren_ext.data.synthetic import Frames, SyntheticHands
-from poseren_ext.estimators import FrameBatch, JointEstimator, Refined
-from poseren_ext.evaluation import Evaluation, evaluate
+from poseren_ext.estimators import JointEstimator
+from poseren_ext.experiments.noise import simulated
+from poseren_ext.experiments.testing import SyntheticTest
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, load, save
 from poseren_ext.skeleton import SKELETONS, Skeleton
 from poseren_ext.training import TrainConfig
@@ -23,9 +23,6 @@ from poseren_ext.training.stream import SyntheticStream
 
 Progress = Callable[[str, int, int], None]
 """Told what is trained, the step and the number of steps."""
-
-TEST_SEED = 60_001
-_TEST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ SCALES = {
     scale.name: scale
     for scale in (
         Scale("tiny", 80, 80, 32, (8, 16, 24), (32, 64), (64, 64), 512, 8, 128, 1),
-        Scale("small", 1000, 1000, 32, (8, 16, 32), (48, 96), (96, 128), 2048, 8, 1024, 3),
+        Scale("small", 1000, 600, 32, (8, 16, 32), (48, 96), (96, 128), 2048, 8, 1024, 3),
         Scale("full", 60000, 60000, 128, (16, 32, 64), (2048, 2048), (2048, 2048), 16384, 4, 8192, 3),
     )
 }
@@ -218,61 +215,13 @@ class Lab:
         return crop, batch.pose.to(self.device)
 
     @cached_property
-    def test(self) -> TestHands:
+    def test(self) -> SyntheticTest:
         """The frames that everything is measured on: subjects that no training has seen."""
-        return TestHands(self.skeleton, self.scale.test_frames, self.device)
+        return SyntheticTest(self.skeleton, self.scale.test_frames, self.device)
 
-
-@dataclass(frozen=True)
-class TestHands:
-    """Unseen synthetic hands with their labels; windows around the hands, each a camera of its own."""
-
-    __test__ = False  # not a test case of pytest
-
-    skeleton: Skeleton
-    count: int
-    device: torch.device
-
-    @property
-    def _frames(self) -> tuple[Frames, ...]:
-        return _test_frames(self.skeleton.name, self.count)
-
-    def batches(self) -> Iterator[FrameBatch]:
-        """The frames, `_TEST_BATCH` at a time."""
-        for i, part in enumerate(self._frames):
-            index = torch.arange(len(part.depth)) + i * _TEST_BATCH
-            depth, camera, center = (value.to(self.device) for value in (part.depth, part.camera, part.center))
-            yield FrameBatch(depth, camera, center, index)
-
-    @property
-    def uvd(self) -> Tensor:
-        """Labels [N, J, 3]."""
-        return torch.cat([part.uvd for part in self._frames])
-
-    @property
-    def camera(self) -> Tensor:
-        """Each frame's camera [N, 4]."""
-        return torch.cat([part.camera for part in self._frames])
-
-    def measure(self, name: str, estimator: JointEstimator) -> Evaluation:
-        """Run an estimator on all frames and measure it."""
-        return self._evaluate(name, torch.cat([estimator.estimate(batch).cpu() for batch in self.batches()]))
-
-    def measure_stages(self, name: str, cascade: Refined) -> list[Evaluation]:
-        """The same for the initial pose and every stage: T+1 results."""
-        stages = torch.cat([cascade.estimate_stages(batch).cpu() for batch in self.batches()], 1)
-        return [self._evaluate(name, stage) for stage in stages]
-
-    def _evaluate(self, name: str, uvd: Tensor) -> Evaluation:
-        viewpoint = "middle mcp" in self.skeleton.joints
-        return evaluate(uvd, self.uvd, self.camera, skeleton=self.skeleton, name=name, viewpoint=viewpoint)
-
-
-@lru_cache(maxsize=2)
-def _test_frames(skeleton: str, count: int) -> tuple[Frames, ...]:
-    hands = SyntheticHands(TEST_SEED, "test", skeleton=skeleton)
-    starts = range(0, count, _TEST_BATCH)
-    return tuple(hands.tiles(torch.arange(a, min(a + _TEST_BATCH, count))) for a in starts)
+    def initial(self) -> dict[str, JointEstimator]:
+        """Simulated poses of methods that are not here."""
+        return simulated(self.test.uvd, self.test.camera, self.seed)
 
 
 _BETA = 0.03

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext.camera import uvd_to_xyz, xyz_to_uvd
-from poseren_ext.estimators import FrameBatch
+from poseren_ext.estimators import FrameBatch, JointEstimator
 
 NYU_JOINT_ERRORS: dict[str, tuple[float, ...]] = {
     "DeepPrior": (
@@ -31,6 +31,12 @@ NYU_JOINT_ERRORS: dict[str, tuple[float, ...]] = {
 
 COMMON = 0.5
 """Share of the noise's variance that all joints of a frame have in common: errors of real methods are correlated."""
+
+SIMULATED = (
+    "DeepPrior, Feedback and DeepModel are simulated: the truth plus Gaussian noise whose mean length at each joint is "
+    "the published method's mean error there (NYU); half of its variance is common to a frame's joints. Init-CNN is "
+    "the networks' own."
+)
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,8 @@ class NoisyPoses:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + frame)
         own, common = torch.randn(joints, 3, generator=generator), torch.randn(1, 3, generator=generator)
         return math.sqrt(1 - COMMON) * own + math.sqrt(COMMON) * common
+
+
+def simulated(truth: Tensor, camera: Tensor, seed: int) -> dict[str, JointEstimator]:
+    """The methods of `NYU_JOINT_ERRORS`, simulated on these labels [N, J, 3] of cameras [N, 4]."""
+    return {name: NoisyPoses(truth, camera, errors, seed) for name, errors in NYU_JOINT_ERRORS.items()}

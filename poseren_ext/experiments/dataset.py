@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""The experiments on a real dataset with given weights: nothing is trained, all labelled frames are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from poseren_ext.data.check import READERS
+from poseren_ext.data.msra import MSRA
+from poseren_ext.estimators import FilePredictions, JointEstimator
+from poseren_ext.experiments.noise import NYU_JOINT_ERRORS, SIMULATED, simulated
+from poseren_ext.experiments.testing import DatasetTest, is_mirrored, mirrored_uvd
+from poseren_ext.models import PoseREN, load
+
+PAPERS_DATASET = {"table1": "nyu", "fig5": "nyu", "fig6": "icvl", "fig7": "msra", "fig8": "msra"}
+"""The dataset of the experiments that are of one alone."""
+
+
+@dataclass(frozen=True)
+class DatasetBench:
+    """One split of a dataset as unpacked, and networks from files.
+
+    Attributes:
+        dataset: nyu, icvl, msra or hands17.
+        root: the dataset's folder.
+        weights: safetensors files by the variant's name (`lab.VARIANTS`; "Pose-REN" is the standard model).
+        starts: prediction files of other methods to start from, by the method's name (figure 11).
+        centers: centres of the hands, a line a frame; None takes them from the images.
+        split: which frames; they must be labelled.
+        subject: MSRA's subject that the weights have not seen.
+        device: where to run.
+    """
+
+    dataset: str
+    root: Path
+    weights: Mapping[str, Path]
+    starts: Mapping[str, Path] = field(default_factory=dict)
+    centers: Path | None = None
+    split: str = "test"
+    subject: int = 0
+    device: str = "cpu"
+
+    @cached_property
+    def _networks(self) -> dict[str, PoseREN]:
+        if "Pose-REN" not in self.weights:
+            raise ValueError(
+                f"weights of {', '.join(self.weights) or 'nothing'} given; expected those of Pose-REN, and of the "
+                "variants that it is compared with: --weights FILE, --weights 'w/o structure=FILE'"
+            )
+        networks = {name: load(path).to(self.device) for name, path in self.weights.items()}
+        expected = READERS[self.dataset].skeleton.name
+        for name, model in networks.items():
+            if model.skeleton.name != expected:
+                raise ValueError(
+                    f"{self.weights[name]} gives the joints of {model.skeleton.name}; {self.dataset} has those of "
+                    f"{expected}: give weights that were trained for it"
+                )
+        if len({(model.config.hand, model.config.cube) for model in networks.values()}) > 1:
+            raise ValueError("the weights given are for different hands or cubes; compare models of the same")
+        return networks
+
+    @cached_property
+    def test(self) -> DatasetTest:
+        """The frames."""
+        config = self._networks["Pose-REN"].config
+        options: dict[str, object] = {"centers": self.centers or "image", "hand": config.hand}
+        if READERS[self.dataset] is MSRA:
+            options["subject"] = self.subject
+        frames = READERS[self.dataset](self.root, self.split, **options)  # type: ignore[arg-type]
+        unlabelled = int(torch.from_numpy(frames.uvd).isnan().any(-1).any(-1).sum())
+        if unlabelled:
+            raise ValueError(
+                f"{unlabelled} of the {len(frames)} frames of {self.dataset}'s {self.split} split have no labels to "
+                "measure against; name another with --split"
+            )
+        return DatasetTest(frames, config.cube, torch.device(self.device))
+
+    def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
+        """Those of the names that weights were given for; Pose-REN where that would be none."""
+        found = {name: self._networks[name] for name in names if name in self._networks}
+        return found or {"Pose-REN": self._networks["Pose-REN"]}
+
+    def initial(self) -> dict[str, JointEstimator]:
+        """The given files, or else simulated poses.
+
+        Raises:
+            ValueError: no files, and other joints than NYU's, whose errors alone are published for the simulation.
+        """
+        test = self.test
+        if not self.starts:
+            if test.skeleton.num_joints != len(NYU_JOINT_ERRORS["DeepPrior"]):
+                raise ValueError(f"no other initial poses for {self.dataset}: give some with --start NAME=FILE")
+            return simulated(test.uvd, test.camera, 1)
+        given: dict[str, JointEstimator] = {}
+        for name, path in self.starts.items():
+            file = FilePredictions.read(path, joints=test.skeleton.num_joints, frames=len(test.dataset))
+            flipped = is_mirrored(test.dataset)
+            given[name] = FilePredictions(mirrored_uvd(file.poses, test.dataset)) if flipped else file
+        return given
+
+    def labs(self, skeleton: str = "") -> tuple[DatasetBench]:
+        """This: there is one set of weights, and the dataset says which joints."""
+        return (self,)
+
+    @property
+    def heading(self) -> str:
+        """The dataset and how much of it."""
+        return f"{self.dataset.upper()}, {len(self.test.dataset)} frames"
+
+    @property
+    def initial_note(self) -> str:
+        """Where other methods' poses come from."""
+        if not self.starts:
+            return SIMULATED
+        return "Initial poses: " + ", ".join(f"{name} from {path.name}" for name, path in self.starts.items()) + "."
+
+    def source(self, skeleton: str = "") -> str:
+        """What the results are of, in words."""
+        frames = self.test.dataset
+        official = frames.official_frames.get(self.split, ())
+        whole = ""
+        if official and len(frames) not in official:
+            distributed = " or ".join(f"{count}" for count in official)
+            whole = f", NOT the whole: {distributed} frames were distributed, so published numbers are of other frames"
+        who = f", subject P{self.subject}" if READERS[self.dataset] is MSRA else ""
+        mirrored = f", mirrored to show {frames.hand} hands" if is_mirrored(frames) else ""
+        files = ", ".join(f"{name} = {path.name}" for name, path in self.weights.items())
+        centers = self.centers.name if self.centers else "the images"
+        return (
+            f"recorded frames: {self.dataset.upper()}, {self.split} split{who}, {len(frames)} frames{whole}{mirrored}; "
+            f"centres from {centers}; weights given: {files}"
+        )
