@@ -47,6 +47,10 @@ class FrameBatch:
         """Normalised poses [B, J, 3] as u, v, d."""
         return ops.denormalize_pose(pose, self.center, self.camera, cube=self.cube)
 
+    def normalized(self, uvd: Tensor) -> Tensor:
+        """Joints u, v, d [B, J, 3] as normalised poses: the inverse of `to_uvd`."""
+        return ops.normalize_pose(uvd, self.center, self.camera, cube=self.cube)
+
 
 class JointEstimator(Protocol):
     """A method that finds joints. Anything with this one method can be evaluated and refined."""
@@ -141,7 +145,7 @@ class Refined:
 
     def estimate_stages(self, frames: FrameBatch) -> Tensor:
         """The initial joints and those of every stage, u, v, d [T+1, B, J, 3]."""
-        pose = ops.normalize_pose(self.initial.estimate(frames), frames.center, frames.camera, cube=frames.cube)
+        pose = frames.normalized(self.initial.estimate(frames))
         with torch.inference_mode():
             features = self.model.backbone(frames.crop(self.model.config.image_size))
             poses = self.model.refine_features(features, pose, self.stages)

@@ -10,7 +10,6 @@ from statistics import mean, stdev
 import torch
 from torch import Tensor
 
-from poseren_ext import ops
 from poseren_ext.estimators import FrameBatch, InitPose, MeanPose, Refined
 from poseren_ext.evaluation import Evaluation
 from poseren_ext.experiments.bench import Bench, Models
@@ -207,7 +206,7 @@ def table2(bench: Bench) -> Report:
 
 
 def _normalized(batch: FrameBatch, uvd: Tensor) -> Tensor:
-    return ops.normalize_pose(uvd.to(batch.depth.device), batch.center, batch.camera, cube=batch.cube).cpu()
+    return batch.normalized(uvd.to(batch.depth.device)).cpu()
 
 
 def fig13(bench: Bench) -> Report:
