@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from poseren_ext.training import TrainConfig, Trainer, make_config
+from poseren_ext.training import TrainConfig, Trainer, make_config, read_config
 from poseren_ext.training.checkpoint import (
     Checkpoint,
     CorruptCheckpointError,
@@ -171,5 +171,5 @@ def test_log_and_configuration_are_written(whole: Path) -> None:
     assert rows[0] == "phase,step,loss,learning_rate,samples_per_second,validation_mm"
     assert [row.split(",")[:2] for row in rows[1:]] == [[p, str(s)] for p in ("init", "refine") for s in (2, 4, 6)]
     assert len(rows[-1].split(",")[-1].split()) == 4  # initial pose and three stages
-    assert make_config(json.loads((whole / "config.json").read_text())) == make_config(TINY)
+    assert read_config(whole / "config.toml") == make_config(TINY)
     assert isinstance(make_config(TINY), TrainConfig)

@@ -18,6 +18,7 @@ from poseren_ext.cli.evaluate import evaluate_command
 from poseren_ext.cli.experiment import experiment_command
 from poseren_ext.cli.interchange import export_command, import_caffe_command
 from poseren_ext.cli.predict import predict_command
+from poseren_ext.cli.train import train_command
 
 app = typer.Typer(
     name="poseren",
@@ -33,6 +34,7 @@ app.command("demo")(demo_command)
 app.command("doctor")(doctor_command)
 app.command("eval")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("train")(train_command)
 app.command("experiment")(experiment_command)
 app.command("import-caffe")(import_caffe_command)
 app.command("export")(export_command)

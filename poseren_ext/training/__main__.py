@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""`python -m poseren_ext.training FOLDER [field=value ...]`."""
+"""`python -m poseren_ext.training FOLDER [field=value ...]`: what torchrun starts; else see `poseren train`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from poseren_ext.training import Trainer, read_config
-from poseren_ext.training.distributed import torchrun_ranks
+from poseren_ext.training.config import read_config
+from poseren_ext.training.launch import launch
 
 
 def main() -> None:
@@ -22,9 +22,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     config = read_config(arguments.config, arguments.overrides)
-    with torchrun_ranks() as ranks:
-        device = f"cuda:{ranks.local}" if arguments.device == "cuda" else arguments.device
-        Trainer(config, arguments.folder, resume=arguments.resume, ranks=ranks, device=device).run()
+    with launch(config, arguments.folder, resume=arguments.resume, device=arguments.device) as trainer:
+        trainer.run()
 
 
 if __name__ == "__main__":

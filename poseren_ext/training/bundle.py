@@ -16,7 +16,7 @@ from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.models import PoseREN, load
 from poseren_ext.ops import roi_windows
 from poseren_ext.skeleton import SKELETONS
-from poseren_ext.training.config import RECIPES, TrainConfig, make_config
+from poseren_ext.training.config import RECIPES, TrainConfig, read_config
 from poseren_ext.training.stream import render_store
 from poseren_ext.training.validate import label_store, stage_errors, stage_poses
 from poseren_ext.weights import BUNDLED
@@ -149,7 +149,7 @@ def bundle(run: Path, made: str, target: Path = BUNDLED["demo"], *, frames: int 
     if size > _LARGEST_FILE:
         raise ValueError(f"{source} has {size} bytes; a bundled model may have {_LARGEST_FILE}: store it as float16")
     model = load(source)
-    config = make_config(json.loads((run / "config.json").read_text()))
+    config = read_config(run / "config.toml")
     measured = measure(model, frames=frames)
     write_atomic(target, source.read_bytes())
     write_atomic(target.with_suffix(".md"), card(model, config, measured, size, made))

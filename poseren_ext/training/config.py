@@ -66,6 +66,7 @@ class TrainConfig:
         chunk, reuse: synthetic frames rendered at a time, and how often each is shown (augmented anew).
         difficulty: of the synthetic training frames, 0 to 1.
         log_every, validate_every, checkpoint_every: steps.
+        tensorboard: whether to write for TensorBoard too, in the run's folder.
         validation_frames: unseen subjects' frames that validation measures on.
     """
 
@@ -115,6 +116,7 @@ class TrainConfig:
     validate_every: int = 500
     checkpoint_every: int = 250
     validation_frames: int = 1024
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -144,6 +146,10 @@ class TrainConfig:
     def to_json(self) -> str:
         """All fields as one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
+
+    def to_toml(self) -> str:
+        """All fields as `read_config` reads them; strings, numbers and lists are written alike in JSON and TOML."""
+        return "".join(f"{name} = {json.dumps(value)}\n" for name, value in dataclasses.asdict(self).items())
 
 
 _PAPER = TrainConfig(

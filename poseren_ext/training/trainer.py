@@ -3,47 +3,52 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from poseren_ext.data.atomic import append_whole, write_atomic
+from poseren_ext.data.atomic import write_atomic
 from poseren_ext.data.batches import CropBatch
 from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
 from poseren_ext.training.initial import initial_poses, load_start
+from poseren_ext.training.journal import Journal
 from poseren_ext.training.muon import Muon
 from poseren_ext.training.stream import open_stream
 from poseren_ext.training.validate import Validation
 
 PHASES = ("init", "refine")
-_FIELDS = ("phase", "step", "loss", "learning_rate", "samples_per_second", "validation_mm")
 _GRADIENT_NORM = 1.0
-_MAY_CHANGE = ("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every")
+_MAY_CHANGE = ("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard")
+
+Watch: TypeAlias = Callable[[Phase, int, int, Mapping[str, Any]], None]
+"""Told after every step: the phase, the step, how many there are, and the numbers of the log known by then."""
 
 
 class Trainer:
-    """One training run in one folder: config.json, log.csv, checkpoint.safetensors, model.safetensors.
+    """One training run in one folder: config.toml, log.csv, checkpoint.safetensors, model.safetensors.
 
     Args:
         config: the run.
         folder: where it is kept; made if need be.
         resume: go on from the folder's checkpoint; on the CPU, with the same number of threads, to the same bits.
         ranks: this process among those that train together; each takes its share of every batch, the first one writes.
+        device: where the model, and the data if need be, are held.
+        watch: told how it goes.
 
     Raises:
+        FileExistsError: the folder holds a run, and it is not to be resumed.
         FileNotFoundError: nothing to resume, or no model to start from.
+        ImportError: TensorBoard is wanted and not installed.
         ValueError: the folder's checkpoint is of another configuration, or is corrupt; or the model to start from has
             other layers.
     """
@@ -56,27 +61,31 @@ class Trainer:
         resume: bool = False,
         ranks: Ranks = ALONE,
         device: torch.device | str = "cpu",
+        watch: Watch | None = None,
     ) -> None:
         self.config, self.folder, self.ranks, self.device = config, folder, ranks, torch.device(device)
-        self._share = ranks.share(config.batch)
+        self._share, self._watch = ranks.share(config.batch), watch
+        if not resume and self._checkpoint_path.exists():
+            raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
+        checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.model = PoseREN.build(config.model())
         initialize(self.model, fully_connected=config.fully_connected)
         # Channels last: the convolutions run twice as fast on a CPU.
         self.model = self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.validation = Validation(config, self.device) if ranks.main and config.validate_every else None
-        self.phase: Phase = "init"
-        self.step = 0
+        self.saved: tuple[Phase, int] | None = None  # phase and step of the last checkpoint
         self._enter_phase("init", 0)
-        if resume:
-            self._restore(read_checkpoint(self._checkpoint_path))
+        if checkpoint:
+            self._restore(checkpoint)
         elif config.start:
             load_start(self.model, config.start)
         else:
             self.model.mean_pose.copy_(self.stream.mean_pose())
+        self._journal = self._open_journal() if ranks.main else None
+        self.validation = Validation(config, self.device) if ranks.main and config.validate_every else None
         if ranks.main:
-            write_atomic(folder / "config.json", config.to_json() + "\n")
+            write_atomic(folder / "config.toml", config.to_toml())
 
     @property
     def _checkpoint_path(self) -> Path:
@@ -98,6 +107,7 @@ class Trainer:
         return self.model
 
     def _enter_phase(self, phase: Phase, step: int) -> None:
+        self.phase: Phase
         self.phase, self.step = phase, step
         self.optimizer = self._make_optimizer()
         self.stream = open_stream(self.config, phase, self.device)
@@ -107,11 +117,22 @@ class Trainer:
     def _phase_steps(self) -> int:
         return self.config.init_steps if self.phase == "init" else self.config.refine_steps
 
-    def _run_phase(self) -> None:
-        config, steps = self.config, self._phase_steps()
+    def _offset(self) -> int:
         # Both phases read one endless stream, so that the second sees frames that the first has not.
-        offset = 0 if self.phase == "init" else config.init_steps
+        return 0 if self.phase == "init" else self.config.init_steps
+
+    def _open_journal(self) -> Journal:
+        done: dict[str, int] = {}
+        if self.saved is not None:
+            done = {"init": self.config.init_steps} if self.phase == "refine" else {}
+            done[self.phase] = self.step
+        offsets = {"init": 0, "refine": self.config.init_steps}
+        return Journal(self.folder, done, offsets, tensorboard=self.config.tensorboard)
+
+    def _run_phase(self) -> None:
+        config, steps, offset = self.config, self._phase_steps(), self._offset()
         running, since, counted = 0.0, time.perf_counter(), 0
+        row: dict[str, Any] = {}
         while self.step < steps:
             # Dropout's, so that resuming repeats it; the processes drop different values.
             torch.manual_seed(config.seed * 1_000_003 + offset + self.step + (self.ranks.rank << 40))
@@ -125,11 +146,14 @@ class Trainer:
             if last or self.step % config.log_every == 0:
                 speed = counted * config.batch / (time.perf_counter() - since)
                 mean = self.ranks.mean(running / counted)
-                row: dict[str, Any] = {"loss": mean, "learning_rate": rate, "samples_per_second": speed}
+                row = {"loss": mean, "learning_rate": rate, "samples_per_second": speed}
                 if self.validation and (last or self.step % config.validate_every == 0):
-                    row["validation_mm"] = " ".join(f"{error:.3f}" for error in self._validate(self.validation))
-                self._log(row)
+                    row["validation_mm"] = self._validate(self.validation)
+                if self._journal:
+                    self._journal.write(self.phase, self.step, row)
                 running, since, counted = 0.0, time.perf_counter(), 0
+            if self._watch:
+                self._watch(self.phase, self.step, steps, row)
             if last or self.step % config.checkpoint_every == 0:
                 self._checkpoint()
 
@@ -205,18 +229,6 @@ class Trainer:
         mean = self.phase == "refine" and self.config.initial == "mean"
         return validation(self.model, stages=0 if self.phase == "init" else 3, mean_initial=mean)
 
-    def _log(self, row: Mapping[str, Any]) -> None:
-        if not self.ranks.main:
-            return
-        path, text = self.folder / "log.csv", io.StringIO()
-        writer = csv.DictWriter(text, _FIELDS, restval="")
-        if not path.exists():
-            writer.writeheader()
-        numbers = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-        writer.writerow({"phase": self.phase, "step": self.step, **numbers})
-        with path.open("ab", buffering=0) as file:
-            append_whole(file, text.getvalue().encode())
-
     def _checkpoint(self) -> None:
         if not self.ranks.main:
             return
@@ -225,6 +237,7 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
         state = {"config": self.config.to_json(), "phase": self.phase, "step": self.step}
         write_checkpoint(self._checkpoint_path, Checkpoint(tensors, state))
+        self.saved = self.phase, self.step
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         before, now = json.loads(checkpoint.state["config"]), json.loads(self.config.to_json())
@@ -232,11 +245,12 @@ class Trainer:
         if changed:
             raise ValueError(
                 f"{self._checkpoint_path} was written with another {', '.join(changed)}; resume with the configuration "
-                "in config.json, or train in another folder"
+                "in config.toml, or train in another folder"
             )
         tensors = checkpoint.tensors
         self.model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
         self._enter_phase(checkpoint.state["phase"], checkpoint.state["step"])
+        self.saved = self.phase, self.step
         slots: dict[int, dict[str, torch.Tensor]] = {}
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for name, tensor in tensors.items():

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""`poseren train`: from a configuration to a model, restartable at any time."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from poseren_ext.training import TrainConfig
+    from poseren_ext.training.trainer import Watch
+
+_RECIPES = ("compact", "paper", "released")
+_OWN_CONFIG = "config.toml"
+
+
+def train_command(
+    config: Annotated[str, typer.Argument(help=f"A TOML file of fields, or a recipe: {', '.join(_RECIPES)}.")],
+    fields: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Override the file's fields.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run's folder. Default: runs/ and the name; of a run's own file, that run's."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train Init-CNN, then Pose-REN on the poses that it predicts; nothing but a configuration is needed.
+
+    The folder gets config.toml (all fields), log.csv, checkpoint.safetensors (and the one before), and at the end
+    model.safetensors. Interrupted or killed, a run goes on with --resume to the same bits (on a CPU with as many
+    threads). The fields are those of poseren_ext.training.TrainConfig, values as in TOML. Several GPUs:
+    torchrun -m poseren_ext.training.
+
+    [bold]Examples[/bold]
+
+    poseren train compact
+
+    poseren train compact start=demo seed=2 init_steps=0 refine_steps=2000 --out runs/better
+
+    poseren train paper data=nyu-train.pack skeleton=nyu14 validation_data=nyu-test.pack tensorboard=true --device cuda
+
+    poseren train runs/better/config.toml --resume refine_steps=3000
+    """
+    from poseren_ext.cli._console import console
+    from poseren_ext.training.launch import launch
+
+    read = _read(config, fields or [])
+    folder = out or _folder(config)
+    command = ["poseren", "train", str(folder / _OWN_CONFIG), "--resume", *(["--device", device] * (device != "cpu"))]
+    trainer = None
+    try:
+        with _progress() as watch, launch(read, folder, resume=resume, device=device, watch=watch) as trainer:
+            trainer.run()
+    except KeyboardInterrupt:
+        at = trainer.saved if trainer else None
+        text = f"go on from {at[0]} step {at[1]} with: {shlex.join(command)}" if at else "there is no checkpoint yet"
+        console(stderr=True).print(f"poseren: interrupted; {text}", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    if trainer.ranks.main:
+        console().print(f"{folder / 'model.safetensors'}", markup=False, soft_wrap=True)
+
+
+def _read(config: str, fields: list[str]) -> TrainConfig:
+    from poseren_ext.training import read_config
+
+    if config in _RECIPES:
+        return read_config(overrides=[f"recipe={config}", *fields])
+    path = Path(config)
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration {config}; expected a TOML file or one of {', '.join(_RECIPES)}")
+    return read_config(path, fields)
+
+
+def _folder(config: str) -> Path:
+    path = Path(config)
+    return path.parent if path.name == _OWN_CONFIG else Path("runs") / path.stem
+
+
+@contextmanager
+def _progress() -> Iterator[Watch]:
+    """A line on a terminal's stderr for each phase; without a terminal one for each validation."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from poseren_ext.cli._console import console
+
+    shown = console(stderr=True)
+    columns = (
+        TextColumn("{task.description:6}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=shown, disable=not shown.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+        errors: dict[str, str] = {}
+
+        def watch(phase: str, step: int, steps: int, row: Mapping[str, Any]) -> None:
+            measured = row.get("validation_mm")
+            if measured:
+                errors[phase] = " > ".join(f"{error:.2f}" for error in measured) + " mm"
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(phase, total=steps, completed=step - 1, numbers="")
+            numbers = [f"loss {row['loss']:.4f}", f"{row['samples_per_second']:.0f}/s"] if row else []
+            progress.update(tasks[phase], completed=step, numbers="  ".join([*numbers, errors.get(phase, "")]))
+            if measured and progress.disable:
+                print(f"{phase} {step}/{steps}  {'  '.join(numbers)}  {errors[phase]}", file=sys.stderr, flush=True)
+
+        yield watch
