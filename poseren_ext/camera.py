@@ -116,6 +116,8 @@ def intrinsics(
     if isinstance(camera, Tensor):
         if not camera.is_floating_point():
             raise TypeError(f"camera tensor has dtype {camera.dtype}; expected a floating-point [4] or [B, 4]")
+        if camera.layout != torch.strided:
+            raise TypeError(f"camera tensor has layout {camera.layout}; expected a dense tensor: .to_dense() converts")
         if camera.dim() not in (1, 2) or camera.shape[-1] != 4:
             raise ValueError(f"camera tensor has shape {tuple(camera.shape)}; expected [4] or [B, 4] = fx, fy, cx, cy")
         return camera.to(device=device, dtype=dtype)

@@ -30,10 +30,10 @@ DepthFrame = npt.NDArray[Any]
 
 SUFFIXES = (".png", ".bin", ".npy", ".npz")
 
-MAX_FILE_BYTES = 2**29
+MAX_FILE_BYTES = 2**28
 """Of a picture file, whose content is read as a whole."""
-MAX_PIXELS = 2**26
-"""Of a frame, checked before it is decoded: 8192 x 8192, 256 MiB in float32. No depth camera comes near."""
+MAX_PIXELS = 2**24
+"""Of a frame, checked before it is decoded: 4096 x 4096, 64 MiB in float32. No depth camera comes near."""
 MAX_ARRAY_BYTES = 2**30
 """Of an array in an .npz, which is unpacked as a whole; an .npy is mapped and may be of any size."""
 
@@ -262,7 +262,8 @@ def _read_numpy(path: Path, index: int | None) -> DepthFrame:
         array = array[index]
     elif index is not None:
         raise FrameError(f"{path}: frame {index} asked for; it holds one frame")
-    return np.array(array, dtype=_STORED_AS[array.dtype.newbyteorder("=")], order="C")  # a copy: the map is read-only
+    with np.errstate(over="ignore"):  # float64 beyond float32 is infinite: no depth
+        return np.array(array, dtype=_STORED_AS[array.dtype.newbyteorder("=")], order="C")  # a copy, to be written to
 
 
 def _numpy_array(path: Path) -> npt.NDArray[Any]:

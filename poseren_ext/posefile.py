@@ -93,6 +93,8 @@ def _selected(path: Path, poses: Poses, select: slice | None) -> Poses:
 def _parse(path: Path, lines: Sequence[str], joints: int) -> Poses:
     """All lines at once, which is fast; line by line when something is wrong, to say where."""
     try:
+        if any("_" in line for line in lines):  # 1_0 is a number to Python alone
+            raise ValueError
         poses = np.array([line.split() for line in lines], dtype=np.float64)
     except ValueError:
         poses = np.empty((0, 0))
@@ -113,7 +115,7 @@ def _check_line(path: Path, number: int, line: str, joints: int) -> None:
         )
     for column, word in enumerate(words, start=1):
         try:
-            value = float(word)
+            value = float(word.replace("_", "?"))
         except ValueError:
             raise PoseFileError(f"{path}, line {number}, value {column}: {word!r} is not a number") from None
         if not np.isfinite(value):

@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 from poseren_ext.camera import CAMERAS, Camera, uvd_to_xyz
 from poseren_ext.data.centers import THRESHOLDS, Centers, image_center, resolve_centers
 from poseren_ext.data.sample import Hand, Sample
-from poseren_ext.frames import MAX_FILE_BYTES, DepthFrame, read_depth
+from poseren_ext.frames import DepthFrame, read_depth
+from poseren_ext.posefile import MAX_FILE_BYTES
 from poseren_ext.skeleton import Skeleton
 
 PathLike = str | os.PathLike[str]
@@ -243,7 +244,7 @@ def read_table(path: Path, columns: int, what: str) -> tuple[list[str], npt.NDAr
 
 def _is_finite(word: str) -> bool:
     try:
-        return bool(np.isfinite(float(word)))
+        return "_" not in word and bool(np.isfinite(float(word)))  # 1_0 is a number to Python alone
     except ValueError:
         return False
 

@@ -201,7 +201,11 @@ class ModelConfig:
             TypeError: a field of another type.
             ValueError: no JSON object, an unknown or a missing field, or values that make no model.
         """
-        values = _fields(ModelConfig, json.loads(text))
+        try:
+            content = json.loads(text)
+        except RecursionError:
+            raise ValueError("ModelConfig is JSON nested too deeply; expected one object") from None
+        values = _fields(ModelConfig, content)
         for name in ("init", "refine"):
             values[name] = HeadConfig(**_fields(HeadConfig, values[name]))
         return cls(**values)

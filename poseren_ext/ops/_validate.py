@@ -16,6 +16,9 @@ from torch import Tensor
 
 from poseren_ext.camera import CameraLike, intrinsics
 
+LARGEST = torch.finfo(torch.float32).max
+"""Of numbers: arithmetic is in float32."""
+
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of features, poses and other coordinates."""
 
@@ -31,7 +34,18 @@ def check_tensor(value: object, name: str, shape: str, dtypes: Sequence[torch.dt
         raise TypeError(f"{name} is a {type(value).__name__}; {expected} as a torch tensor (torch.as_tensor converts)")
     if value.dtype not in dtypes:
         raise TypeError(f"{name} has dtype {value.dtype}; {expected}: convert it with .to({dtypes[0]})")
+    check_layout(value, name)
     return value
+
+
+def check_layout(tensor: Tensor, name: str) -> None:
+    """Refuses sparse tensors.
+
+    Raises:
+        TypeError: it is one.
+    """
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} has layout {tensor.layout}; expected a dense tensor: convert it with .to_dense()")
 
 
 def add_batch(tensor: Tensor, name: str, shape: str, rank: int) -> tuple[Tensor, bool]:
@@ -96,6 +110,7 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
         return torch.full((batch, 3), positive(cube, "cube", "half edge in mm"), dtype=torch.float32, device=device)
     if cube.is_complex() or cube.dtype == torch.bool:
         raise TypeError(f"cube has dtype {cube.dtype}; expected half edges in mm as real numbers")
+    check_layout(cube, "cube")
     shape = tuple(cube.shape)
     if shape not in (((), (batch,), (batch, 3)) if batched else ((), (3,))):
         wanted = f"a scalar, [{batch}] or [{batch}, 3]" if batched else "a scalar or [3]"
@@ -105,17 +120,23 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
 
 
 def number(value: object, name: str, meaning: str, *, finite: bool = True) -> float:
-    """The value as a float; infinite only where ``finite`` is not asked for.
+    """The value as a float that float32 holds; infinite only where ``finite`` is not asked for.
 
     Raises:
         TypeError: not a number.
-        ValueError: NaN or infinite.
+        ValueError: NaN, infinite, or beyond float32.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is a {type(value).__name__}; expected a number: {meaning}")
-    if math.isnan(value) or (finite and math.isinf(value)):
+    try:
+        result = float(value)
+    except OverflowError:  # a whole number beyond any float
+        result = 2 * LARGEST
+    if math.isnan(result) or (finite and math.isinf(result)):
         raise ValueError(f"{name} is {value}; expected a {'finite ' * finite}number: {meaning}")
-    return float(value)
+    if LARGEST < abs(result) < math.inf:
+        raise ValueError(f"{name} is {str(value)[:20]}; expected a number of at most {LARGEST:.2g}: {meaning}")
+    return result
 
 
 def positive(value: object, name: str, meaning: str) -> float:

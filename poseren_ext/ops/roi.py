@@ -125,6 +125,8 @@ def guided_joints(joints: Sequence[int], pose: Tensor) -> list[int]:
         TypeError: an index that is not a whole number.
         ValueError: an index outside J, none, or more than 128.
     """
+    if isinstance(joints, str) or not hasattr(joints, "__len__") or not hasattr(joints, "__getitem__"):
+        raise TypeError(f"joints is a {type(joints).__name__}; expected indices of the pose's joints, as a sequence")
     if not 1 <= len(joints) <= MOST_JOINTS:
         raise ValueError(f"joints names {len(joints)} guided joints; expected 1 to {MOST_JOINTS}")
     last = pose.shape[1] - 1

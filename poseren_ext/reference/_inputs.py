@@ -82,4 +82,4 @@ def positive(value: float, name: str) -> float:
     """
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} is {value}; expected a positive finite number")
-    return value
+    return float(value)

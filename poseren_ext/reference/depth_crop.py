@@ -91,7 +91,7 @@ def depth_crop(
     v = torch.where(usable[:, None, None], v, -2).clamp(-2, H + 1)
     z, half = center[:, 2, None, None], edges[:, 2, None, None]
     background = torch.where(usable[:, None, None], z + half, 0)
-    policy = background if invalid == "background" else invalid
+    policy = background if invalid == "background" else None if invalid is None else float(invalid)
     unit = positive(depth_unit, "depth_unit")
 
     def tap(column: Tensor, row: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def hand_center(
     if iterations < 0 or (iterations > 0 and camera is None):
         raise ValueError(f"iterations is {iterations}; expected 0 or more, and a camera to refine with")
     scaled = depth.float() * positive(depth_unit, "depth_unit")  # [B, H, W] mm
-    valid = (scaled >= near) & (scaled <= far) & torch.isfinite(scaled)
+    valid = (scaled >= float(near)) & (scaled <= float(far)) & torch.isfinite(scaled)
     if mask is not None:
         if mask.dtype != torch.bool:
             raise TypeError(f"mask has dtype {mask.dtype}; expected bool")
@@ -82,7 +82,7 @@ def _mean(depth: Tensor, valid: Tensor, depth_unit: float) -> tuple[Tensor, Tens
     wide = depth.to(torch.float64 if depth.is_floating_point() else torch.int64)
     total = torch.where(valid, wide, 0).sum((1, 2))
     u, v, d = (values.double() / count for values in (columns, rows, total))  # 0 / 0 = NaN: no valid pixel
-    return torch.stack([u, v, d * depth_unit], 1).float(), count
+    return torch.stack([u, v, d * float(depth_unit)], 1).float(), count
 
 
 def _in_cube(scaled: Tensor, center: Tensor, focal: Tensor, cube: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""Ops on hostile arguments: refused by name, or equal to the reference; the native ops too fail without a crash."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from fuzz.__main__ import OPS
+from fuzz.op_cases import run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trust_record import record
+
+from poseren_ext import ops
+from poseren_ext.ops import _native
+
+EXAMPLES = {"poseren": 120, "poseren_hostsim": 25}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", OPS)
+def test_any_arguments(name: str, device: str) -> None:
+    if device != "cpu":
+        pytest.skip("the cases are CPU tensors; the contract tests CUDA")
+    count = [0, 0]
+
+    @settings(deadline=None, max_examples=EXAMPLES[_native.ops.name], suppress_health_check=list(HealthCheck))
+    @given(random=st.randoms(use_true_random=False))
+    def holds(random: Random) -> None:
+        count[0] += 1
+        count[1] += run(name, random)
+
+    holds()
+    record("ops", name, device=_native.ops.name, tried=count[0], accepted=count[1])
+
+
+def test_huge_and_foreign_arguments_are_named() -> None:
+    depth, center = torch.full((8, 8), 500.0), torch.tensor([4.0, 4.0, 500.0])
+    with pytest.raises(ValueError, match=r"cube is 1e\+300; expected a number of at most 3\.4e\+38"):
+        ops.depth_crop(depth, center, (100, 100, 4, 4), cube=1e300)
+    with pytest.raises(ValueError, match=r"depth_unit is \d{20}; expected a number of at most"):
+        ops.depth_crop(depth, center, (100, 100, 4, 4), depth_unit=2**2000)
+    with pytest.raises(TypeError, match=r"depth has layout torch\.sparse_coo; expected a dense tensor"):
+        ops.depth_crop(depth.to_sparse(), center, (100, 100, 4, 4))
+    with pytest.raises(TypeError, match="cube has layout"):
+        ops.depth_crop(depth, center, (100, 100, 4, 4), cube=torch.full((3,), 50.0).to_sparse())
+    with pytest.raises(TypeError, match="camera tensor has layout"):
+        ops.depth_crop(depth, center, torch.full((4,), 50.0).to_sparse())
+    with pytest.raises(TypeError, match="joints is a int; expected indices"):
+        ops.roi_windows(torch.zeros(2, 3), 1)  # type: ignore[arg-type]
+
+
+def test_native_ops_called_past_their_functions_do_not_crash() -> None:
+    """In a process of its own, so that a crash is a failed test and not the end of all."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-m", "fuzz.native", "250"], cwd=here, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    tried, accepted = map(int, done.stdout.split()[-2:])
+    assert 0 < accepted < tried
+    record("ops", "native ops, past Python's checks", device="poseren", tried=tried, accepted=accepted)
