@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Gradients of pose_roi_pool. A thread owns whole planes of the features' gradient, or whole samples of the pose's, and
 // goes through what falls on them in one order: the same bits for any number of threads.
+#include "cpu/isa/window_rows.h"
 #include "cpu/parallel.h"
 #include "cpu/pool_region.h"
 #include "cpu/pose_roi_pool.h"
@@ -24,26 +25,9 @@ struct PlaneSum {
   }
 };
 
-template <int64_t kBins, class T>
-void add_crop(const RegionPool& p, const Window& w, const T* grad, PlaneSum<T>& plane) {  // grad: [P, P]
-  const int64_t bins = kBins ? kBins : p.bins;
-  const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, bins);
-  const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, bins);
-  Accumulator<T>* corner = plane.sum.data() + w.y0 * p.width + w.x0;
-  for (int64_t y = 0; y < rows; y++) {
-    Accumulator<T>* sum = corner + y * p.width;
-    const T* row = grad + y * bins;
-    if (kBins && columns == kBins)
-      for (int64_t x = 0; x < kBins; x++) sum[x] += load(row + x);
-    else
-      for (int64_t x = 0; x < columns; x++) sum[x] += load(row + x);
-  }
-}
-
 template <class T>
 void add_max(const RegionPool& p, const MapStrides& s, const T* features, const Window& w, const T* grad,
              PlaneSum<T>& plane) {  // features: [H, W], grad: [P, P]
-  if (is_crop(w, p.bins)) return with_known_size(p.bins, [&](auto bins) { add_crop<bins()>(p, w, grad, plane); });
   for (int64_t by = 0; by < p.bins; by++) {
     const CellRange rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
     for (int64_t bx = 0; bx < p.bins; bx++, grad++) {
@@ -85,7 +69,10 @@ template <class T>
 struct SampleRegions {
   int64_t sample = -1;
   std::vector<Window> windows;     // [M]
-  std::vector<AlignTaps<T>> taps;  // [M]
+  std::vector<AlignTaps<T>> taps;  // [M], of align
+  bool crops = false;              // all windows are crops: their rows are all there is to know
+  std::vector<WindowRow> rows;
+  std::vector<int64_t> begin;  // [H + 1]
 
   template <class Position>
   void look(const RegionPool& p, const Position* pose, int64_t at) {
@@ -93,9 +80,28 @@ struct SampleRegions {
     sample = at;
     windows.resize(p.joints.count);
     taps.resize(p.align ? p.joints.count : 0);
+    crops = !p.align;
     for (int64_t m = 0; m < p.joints.count; m++) {
       windows[m] = region_window(p, pose, sample, m);
-      if (p.align && !is_nowhere(windows[m])) taps[m].place(p, pose + joint_offset(p, sample, m));
+      if (is_nowhere(windows[m])) continue;
+      crops &= is_crop(windows[m], p.bins);
+      if (p.align) taps[m].place(p, pose + joint_offset(p, sample, m));
+    }
+    if (crops) list_rows(p);
+  }
+
+  void list_rows(const RegionPool& p) {
+    rows.clear();
+    begin.assign(1, 0);
+    for (int64_t y = 0; y < p.height; y++) {
+      for (int64_t m = 0; m < p.joints.count; m++) {
+        const Window& w = windows[m];
+        const int64_t columns = std::min<int64_t>(p.bins, p.width - w.x0);
+        if (is_nowhere(w) || y < w.y0 || y > w.y1 || columns <= 0) continue;
+        const int64_t offset = m * p.channels * p.bins * p.bins + (y - w.y0) * p.bins;
+        rows.push_back({offset, w.x0, static_cast<int32_t>(columns)});
+      }
+      begin.push_back(static_cast<int64_t>(rows.size()));
     }
   }
 };
@@ -103,26 +109,29 @@ struct SampleRegions {
 template <class T, class Position>
 void feature_grad(const PoseRoiPoolFeatureGrad& op) {
   const RegionPool& p = op.pool;
-  const T* features = static_cast<const T*>(op.features);
-  const T* grad = static_cast<const T*>(op.grad);
-  T* feature_grad = static_cast<T*>(op.feature_grad);
+  const int64_t bins = p.bins * p.bins, region = p.channels * bins;
+  void (*sum_rows)(const WindowRows&, const T*, Accumulator<T>*) = nullptr;
+  on_best_isa([&]<class Isa>(Isa) { sum_rows = sum_window_rows<Isa, T>; });
   parallel_ranges(p.batch * p.channels, kPlanesPerThread, [&](int64_t begin, int64_t end) {
     SampleRegions<T> regions;
     PlaneSum<T> plane;
     for (int64_t i = begin; i < end; i++) {
       const int64_t sample = i / p.channels, c = i % p.channels;
+      const T* features = static_cast<const T*>(op.features) + sample * op.strides.sample + c * op.strides.channel;
+      const T* grad = static_cast<const T*>(op.grad) + sample * p.joints.count * region + c * bins;
       regions.look(p, static_cast<const Position*>(op.pose), sample);
       plane.clear(p);
-      for (int64_t m = 0; m < p.joints.count; m++) {
+      if (regions.crops)
+        sum_rows({regions.rows.data(), regions.begin.data(), p.height, p.width}, grad, plane.sum.data());
+      for (int64_t m = 0; m < p.joints.count && !regions.crops; m++) {
         if (is_nowhere(regions.windows[m])) continue;
-        const T* region = grad + ((sample * p.joints.count + m) * p.channels + c) * p.bins * p.bins;
         if (p.align)
-          add_align(p, regions.taps[m], region, plane);
+          add_align(p, regions.taps[m], grad + m * region, plane);
         else
-          add_max(p, op.strides, features + sample * op.strides.sample + c * op.strides.channel, regions.windows[m],
-                  region, plane);
+          add_max(p, op.strides, features, regions.windows[m], grad + m * region, plane);
       }
-      plane.write(p, op.grad_strides, feature_grad + sample * op.grad_strides.sample + c * op.grad_strides.channel);
+      plane.write(p, op.grad_strides,
+                  static_cast<T*>(op.feature_grad) + sample * op.grad_strides.sample + c * op.grad_strides.channel);
     }
   });
 }
@@ -131,25 +140,36 @@ struct Slope {
   double x, y;  // per cell that the samples move
 };
 
+// Bin row `by` of a plane as a line: how the sum over its samples rises as they move down.
+template <class T>
+void rise_rows(const RegionPool& p, const MapStrides& s, const T* plane, const AlignTaps<T>& taps, int64_t by,
+               std::vector<Accumulator<T>>& rise) {
+  for (int64_t column = taps.x.low; column < taps.x.high; column++) rise[column] = 0;
+  for (int64_t i = by * p.samples; i < (by + 1) * p.samples; i++) {
+    const auto& tap = taps.y.taps[i];
+    if (!tap.moves) continue;
+    const T* low = plane + tap.low * s.row;
+    const T* high = plane + tap.high * s.row;
+    for (int64_t column = taps.x.low; column < taps.x.high; column++)
+      rise[column] += load(high + column * s.column) - load(low + column * s.column);
+  }
+}
+
 // How a weighted sum of a region's bins, weights grad [C, P, P], changes when the region moves.
 template <class T>
-Slope region_slope(const RegionPool& p, const MapStrides& s, const T* map, const AlignTaps<T>& taps, const T* grad) {
-  const auto at = [&](const T* row, int64_t column) { return static_cast<double>(load(row + column * s.column)); };
+Slope region_slope(const RegionPool& p, const MapStrides& s, const T* map, AlignTaps<T>& taps, const T* grad) {
+  std::vector<Accumulator<T>> rise(p.width);
   Slope slope{0, 0};
-  for (int64_t c = 0; c < p.channels; c++, map += s.channel, grad += p.bins * p.bins) {
-    for (int64_t iy = 0; iy < p.bins * p.samples; iy++) {
-      const auto& ty = taps.y.taps[iy];
-      if (!ty.inside) continue;
-      const T* low = map + ty.low * s.row;
-      const T* high = map + ty.high * s.row;
-      for (int64_t ix = 0; ix < p.bins * p.samples; ix++) {
-        const auto& tx = taps.x.taps[ix];
-        if (!tx.inside) continue;
-        const double left = at(high, tx.low) - at(low, tx.low), right = at(high, tx.high) - at(low, tx.high);
-        const double top = at(low, tx.high) - at(low, tx.low), bottom = at(high, tx.high) - at(high, tx.low);
-        const double g = load(grad + (iy / p.samples) * p.bins + ix / p.samples);
-        if (tx.moves) slope.x += g * ((1 - ty.weight) * top + ty.weight * bottom);
-        if (ty.moves) slope.y += g * ((1 - tx.weight) * left + tx.weight * right);
+  for (int64_t c = 0; c < p.channels; c++, map += s.channel) {
+    for (int64_t by = 0; by < p.bins; by++, grad += p.bins) {
+      taps.blend_rows(p, s, map, by);
+      rise_rows(p, s, map, taps, by, rise);
+      for (int64_t i = 0; i < p.bins * p.samples; i++) {
+        const auto& tap = taps.x.taps[i];
+        if (!tap.inside) continue;
+        const double g = load(grad + i / p.samples);
+        if (tap.moves) slope.x += g * (taps.line[tap.high] - taps.line[tap.low]);
+        slope.y += g * ((1 - tap.weight) * rise[tap.low] + tap.weight * rise[tap.high]);
       }
     }
   }
