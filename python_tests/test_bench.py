@@ -152,14 +152,14 @@ def test_fitted_model_goes_through_the_trajectories():
 def test_needed_work_counts_weights_once_and_products_for_each_sample(material):
     config = material.model.head.config
     first, second = config.widths
-    region, finger = first * 64 * 49, second * 3 * first
+    region, member = first * 64 * 49, second * first
     last = 42 * 5 * second
     moved = torch.zeros(2, 2, 11, dtype=torch.bool)
     moved[0] = True
     moved[1, 0, 2] = True  # the thumb's tip of the first sample
     work = needed_work(moved, config)
-    assert work.weights == 11 * region + 5 * finger + last + region + finger + last
-    assert work.products == 2 * (11 * region + 5 * finger + last) + region + finger + last
+    assert work.weights == 11 * region + 15 * member + last + region + member + last
+    assert work.products == 2 * (11 * region + 15 * member + last) + region + member + last
     assert work.milliseconds(read=2, product=0, size=4) == 8 * work.weights
 
 

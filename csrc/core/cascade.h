@@ -2,8 +2,8 @@
 // The cascade's parameters: P_t = R(P_{t-1}, F) with one model R for every stage (paper, algorithm 1).
 //
 // R depends on the pose only through its windows. Hence the exact shortcut: a region whose window did not move keeps
-// its first layer's output, a finger none of whose regions moved keeps its second layer's, and a sample none of whose
-// windows moved is at a fixed point.
+// its first layer's output and what that gives to the sums of its fingers' second layers (CUDA: a finger none of whose
+// regions moved keeps its second layer's output), and a sample none of whose windows moved is at a fixed point.
 #pragma once
 
 #include <cstdint>

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 // The cascade on the CPU. Every stage finds the windows that moved, pools those regions and streams each layer's
-// weights once past the samples that need them. A thread takes the next block of weight rows when it is done with one.
+// weights once past the samples that need them.
 #include "cpu/cascade.h"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 #include <vector>
 
 #include "cpu/isa/dense.h"
 #include "cpu/parallel.h"
 #include "cpu/pool_region.h"
+#include "cpu/shared_units.h"
 
 namespace poseren::cpu {
 namespace {
@@ -31,49 +31,57 @@ int64_t padded(int64_t floats) {
 struct Layout {
   int64_t samples;     // at once
   int64_t region;      // floats of a pooled region [C, P, P]
-  int64_t looked;      // of a sample's first-layer outputs, side by side as the fingers take them: [F, K, W1]
+  int64_t looked;      // of a sample's first-layer outputs [M, W1]
+  int64_t shares;      // of what each region gives to the sums of each of its fingers [F, K, W2]
   int64_t understood;  // of a sample's second-layer outputs [F, W2]
 
   explicit Layout(const CascadeRefine& op)
       : samples(std::min(op.pool.batch, kSamplesAtOnce)),
         region(padded(op.region.depth)),
-        looked(padded(op.tree.slots() * op.region.rows)),
+        looked(padded(op.region.groups * op.region.rows)),
+        shares(padded(op.tree.slots() * op.finger.rows)),
         understood(padded(op.joint.depth)) {}
 
   int64_t floats(const CascadeRefine& op) const {
-    return samples * (op.pool.joints.count * region + looked + understood) + kFloatsOfCacheLine;
+    return samples * (op.pool.joints.count * region + looked + shares + understood) + kFloatsOfCacheLine;
   }
 };
 
-// The samples that one group of a layer has to be computed for.
+// What has to be computed of a layer: for each part of a group the samples whose products with it are not known; for
+// each group those whose outputs change. The inputs of a finger come in one part a region, those of other layers in
+// one.
 struct Demand {
-  std::vector<const float*> input;
-  std::vector<float*> output;
+  struct Part {
+    std::vector<const float*> input;
+    std::vector<float*> sums;  // [rows] each
+  };
+  struct Output {
+    const float* sums;  // [parts, rows]
+    float* values;      // [rows]
+  };
+  int64_t parts;                             // of a group
+  std::vector<Part> part;                    // [groups, parts]
+  std::vector<std::vector<Output>> outputs;  // [groups]
 
-  void reserve(int64_t samples) {
-    input.reserve(samples);
-    output.reserve(samples);
+  Demand(int64_t groups, int64_t parts, int64_t samples) : parts(parts), part(groups * parts), outputs(groups) {
+    for (Part& some : part) {
+      some.input.reserve(samples);
+      some.sums.reserve(samples);
+    }
+    for (auto& some : outputs) some.reserve(samples);
   }
   void clear() {
-    input.clear();
-    output.clear();
+    for (Part& some : part) {
+      some.input.clear();
+      some.sums.clear();
+    }
+    for (auto& some : outputs) some.clear();
   }
-  void add(const float* in, float* out) {
-    input.push_back(in);
-    output.push_back(out);
+  void multiply(int64_t index, const float* input, float* sums) {
+    part[index].input.push_back(input);
+    part[index].sums.push_back(sums);
   }
 };
-
-// body(unit) for every unit in [0, count), by whichever thread is free.
-template <class Body>
-void share_units(int64_t count, const Body& body) {
-  std::atomic<int64_t> next{0};
-  uint32_t threads = 1;
-  torch_get_num_threads(&threads);
-  parallel_ranges(std::min<int64_t>(threads, count), 1, [&](int64_t, int64_t) {
-    for (int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(unit);
-  });
-}
 
 class Cascade {
  public:
@@ -81,19 +89,18 @@ class Cascade {
       : op_(op),
         layout_(op),
         windows_(layout_.samples * op.pool.joints.count),
-        slots_(op.pool.joints.count),
-        regions_(op.region.groups),
-        fingers_(op.finger.groups),
-        joints_(1) {
+        is_used_(op.pool.joints.count),
+        regions_(op.region.groups, 1, layout_.samples),
+        fingers_(op.finger.groups, op.tree.members, layout_.samples),
+        joints_(1, 1, layout_.samples) {
     on_best_isa([&]<class Isa>(Isa) { dense_rows_ = dense_rows<Isa>; });
-    for (int64_t slot = 0; slot < op.tree.slots(); slot++) slots_[op.tree.region[slot]].push_back(slot);
+    for (int64_t slot = 0; slot < op.tree.slots(); slot++) is_used_[op.tree.region[slot]] = true;
     const uintptr_t line = kFloatsOfCacheLine * sizeof(float);
     pooled_ = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(op.scratch) + line - 1) / line * line);
     looked_ = pooled_ + layout_.samples * op.pool.joints.count * layout_.region;
-    understood_ = looked_ + layout_.samples * layout_.looked;
+    shares_ = looked_ + layout_.samples * layout_.looked;
+    understood_ = shares_ + layout_.samples * layout_.shares;
     moved_.reserve(layout_.samples * op.pool.joints.count);
-    for (auto* layer : {&regions_, &fingers_, &joints_})
-      for (Demand& demand : *layer) demand.reserve(layout_.samples);
   }
 
   // The samples from `first` on, `count` of them.
@@ -105,9 +112,9 @@ class Cascade {
       start_stage(stage);
       for (int64_t sample = 0; sample < count; sample++) plan_sample(sample);
       pool_moved();
-      run_layer(op_.region, regions_, true, true);
-      run_layer(op_.finger, fingers_, true, false);
-      run_layer(op_.joint, joints_, false, false);
+      run_layer(op_.region, regions_, true);
+      run_layer(op_.finger, fingers_, true);
+      run_layer(op_.joint, joints_, false);
     }
   }
 
@@ -124,8 +131,7 @@ class Cascade {
   void start_stage(int64_t stage) {
     stage_ = stage;
     moved_.clear();
-    for (auto* layer : {&regions_, &fingers_, &joints_})
-      for (Demand& demand : *layer) demand.clear();
+    for (Demand* layer : {&regions_, &fingers_, &joints_}) layer->clear();
   }
 
   // Notes what has to be computed for a sample; where that is nothing, its new pose is already known.
@@ -140,7 +146,7 @@ class Cascade {
       moved[m] = stage_ == 1 || p.align || !(w == known[m]);
       known[m] = w;
       any |= moved[m];
-      if (slots_[m].empty()) continue;
+      if (!is_used_[m]) continue;
       any_used |= moved[m];
       lost |= is_nowhere(w);
     }
@@ -157,17 +163,26 @@ class Cascade {
     float* looked = looked_ + sample * layout_.looked;
     float* understood = understood_ + sample * layout_.understood;
     for (int64_t m = 0; m < op_.pool.joints.count; m++) {
-      if (!moved[m] || slots_[m].empty()) continue;
-      regions_[m].add(pooled(moved_.size()), looked + slots_[m][0] * op_.region.rows);
+      if (!moved[m] || !is_used_[m]) continue;
+      float* seen = looked + m * op_.region.rows;
+      regions_.multiply(m, pooled(moved_.size()), seen);
+      regions_.outputs[m].push_back({seen, seen});
       moved_.push_back({sample, m});
     }
-    const FingerTree& tree = op_.tree;
-    for (int64_t f = 0; f < tree.fingers; f++) {
-      const int16_t* members = tree.region + f * tree.members;
-      if (std::any_of(members, members + tree.members, [&](int64_t m) { return moved[m]; }))
-        fingers_[f].add(looked + f * op_.finger.depth, understood + f * op_.finger.rows);
+    for (int64_t f = 0; f < op_.tree.fingers; f++) {
+      const int64_t first = f * op_.tree.members;
+      float* shares = shares_ + sample * layout_.shares + first * op_.finger.rows;
+      bool any = false;
+      for (int64_t k = 0; k < op_.tree.members; k++) {
+        const int64_t m = op_.tree.region[first + k];
+        if (!moved[m]) continue;
+        fingers_.multiply(first + k, looked + m * op_.region.rows, shares + k * op_.finger.rows);
+        any = true;
+      }
+      if (any) fingers_.outputs[f].push_back({shares, understood + f * op_.finger.rows});
     }
-    joints_[0].add(understood, pose(stage_, sample));
+    joints_.multiply(0, understood, pose(stage_, sample));
+    joints_.outputs[0].push_back({pose(stage_, sample), pose(stage_, sample)});
   }
 
   float* pooled(int64_t i) const { return pooled_ + i * layout_.region; }
@@ -189,56 +204,64 @@ class Cascade {
     });
   }
 
-  // Computes what is demanded of a layer's groups; `to_all_slots`: its outputs go to every finger that takes them.
-  void run_layer(const HeadLayer& layer, const std::vector<Demand>& demands, bool relu, bool to_all_slots) {
+  // Computes what is demanded of a layer.
+  void run_layer(const HeadLayer& layer, const Demand& demand, bool relu) {
     active_.clear();
-    for (size_t g = 0; g < demands.size(); g++)
-      if (!demands[g].input.empty()) active_.push_back(static_cast<int64_t>(g));
-    const int64_t weight_size = visit_weights(
-        op_.weight_dtype, [](auto type) { return static_cast<int64_t>(sizeof(typename decltype(type)::type)); });
-    const int64_t row_bytes = std::max<int64_t>(layer.depth * weight_size, 1);
+    for (int64_t g = 0; g < layer.groups; g++)
+      if (!demand.outputs[g].empty()) active_.push_back(g);
+    const int64_t row_bytes = std::max<int64_t>(layer.depth * weight_size(), 1);
     const int64_t rows = std::max<int64_t>(kUnitBytes / row_bytes / kRowsOfUnit, 1) * kRowsOfUnit;
     const int64_t groups = static_cast<int64_t>(active_.size()), blocks = (layer.rows + rows - 1) / rows;
     // One group after the other: its inputs stay in the cache.
-    share_units(groups * blocks, [&](int64_t unit) {
+    units_.run(groups * blocks, [&](int64_t unit) {
       const int64_t group = active_[unit / blocks], first = unit % blocks * rows;
       const int64_t last = std::min(first + rows, layer.rows);
-      const Demand& demand = demands[group];
-      dense_rows_(group_of(layer, group, weight_size, demand, relu), first, last);
-      if (to_all_slots) copy_to_slots(group, demand, first, last);
+      for (int64_t k = 0; k < demand.parts; k++) multiply(layer, demand, group, k, first, last);
+      for (const Demand::Output& output : demand.outputs[group])
+        finish(layer, group, demand.parts, output, first, last, relu);
     });
   }
 
-  Dense group_of(const HeadLayer& layer, int64_t group, int64_t weight_size, const Demand& demand, bool relu) const {
-    const char* weight = static_cast<const char*>(layer.weight) + group * layer.rows * layer.depth * weight_size;
-    const float* scale = layer.scale ? layer.scale + group * layer.rows : nullptr;
-    return {weight,
-            scale,
-            layer.bias + group * layer.rows,
-            op_.weight_dtype,
-            layer.depth,
-            static_cast<int64_t>(demand.input.size()),
-            demand.input.data(),
-            demand.output.data(),
-            relu};
+  int64_t weight_size() const {
+    return visit_weights(op_.weight_dtype,
+                         [](auto type) { return static_cast<int64_t>(sizeof(typename decltype(type)::type)); });
   }
 
-  void copy_to_slots(int64_t m, const Demand& demand, int64_t first, int64_t last) const {
-    for (float* output : demand.output)
-      for (size_t i = 1; i < slots_[m].size(); i++)
-        std::copy(output + first, output + last, output + (slots_[m][i] - slots_[m][0]) * op_.region.rows + first);
+  // Rows first..last of a group, a part of their depth.
+  void multiply(const HeadLayer& layer, const Demand& demand, int64_t group, int64_t part, int64_t first,
+                int64_t last) const {
+    const auto& [input, sums] = demand.part[group * demand.parts + part];
+    if (input.empty()) return;
+    const int64_t depth = layer.depth / demand.parts;
+    const int64_t offset = group * layer.rows * layer.depth + part * depth;
+    dense_rows_({static_cast<const char*>(layer.weight) + offset * weight_size(), layer.depth, op_.weight_dtype, depth,
+                 static_cast<int64_t>(input.size()), input.data(), sums.data()},
+                first, last);
+  }
+
+  static void finish(const HeadLayer& layer, int64_t group, int64_t parts, const Demand::Output& output, int64_t first,
+                     int64_t last, bool relu) {
+    const float* scale = layer.scale ? layer.scale + group * layer.rows : nullptr;
+    const float* bias = layer.bias + group * layer.rows;
+    for (int64_t row = first; row < last; row++) {
+      float sum = output.sums[row];
+      for (int64_t k = 1; k < parts; k++) sum += output.sums[k * layer.rows + row];
+      sum = (scale ? sum * scale[row] : sum) + bias[row];
+      output.values[row] = relu && sum < 0 ? 0.0f : sum;  // NaN stays
+    }
   }
 
   const CascadeRefine& op_;
   const Layout layout_;
   void (*dense_rows_)(const Dense&, int64_t, int64_t) = nullptr;
   int64_t first_ = 0, stage_ = 0;
-  std::vector<Window> windows_;              // [samples, M]: of the stage before
-  std::vector<std::vector<int64_t>> slots_;  // [M]: the region's places in [F, K]
+  std::vector<Window> windows_;  // [samples, M]: of the stage before
+  std::vector<bool> is_used_;    // [M]: by a finger
   std::vector<MovedRegion> moved_;
-  std::vector<Demand> regions_, fingers_, joints_;
+  Demand regions_, fingers_, joints_;
   std::vector<int64_t> active_;
-  float *pooled_, *looked_, *understood_;
+  SharedUnits units_;
+  float *pooled_, *looked_, *shares_, *understood_;
 };
 
 }  // namespace

@@ -96,11 +96,11 @@ def cascade_refine(
     """``P_t = R(P_{t-1}, F)`` for t = 1..T: one model for every stage, on features computed once.
 
     The model depends on a pose only through its windows, so what cannot change is not computed again: a region whose
-    window has not moved keeps its first layer's output, a finger none of whose regions moved keeps its second layer's,
-    and a sample none of whose windows moved has arrived. The poses are those of the plain loop. Every sum is taken in
-    one order: a sample's poses have the same bits in any batch and for any number of threads (on CUDA: in any batch of
-    up to 8 samples, and in any larger one). With mode "align" every stage computes everything. Nothing is dropped out,
-    whatever mode the head is in.
+    window has not moved keeps its first layer's output and its share of its fingers' second layers (on CUDA a finger
+    none of whose regions moved keeps its second layer's), and a sample none of whose windows moved has arrived. The
+    poses are those of the plain loop. Every sum is taken in one order: a sample's poses have the same bits in any batch
+    and for any number of threads (on CUDA: in any batch of up to 8 samples, and in any larger one). With mode "align"
+    every stage computes everything. Nothing is dropped out, whatever mode the head is in.
 
     Not differentiable: a backward pass through it raises RuntimeError. Train with ``poseren_ext.models.PoseREN``.
 

@@ -26,13 +26,13 @@ struct NextRows {
 
 // The tiles of a block share the next four rows among them.
 template <class W>
-NextRows next_rows(const W* const (&weight)[kRows], int64_t depth, int64_t tile, int64_t tiles) {
+NextRows next_rows(const W* const (&weight)[kRows], int64_t row_stride, int64_t tile, int64_t tiles) {
   const int share = tiles >= kRows ? 1 : tiles > 1 ? kRows / 2 : kRows;
   NextRows next{};
   if (tile * share >= kRows) return next;
   next.count = share;
   for (int i = 0; i < share; i++)
-    next.row[i] = reinterpret_cast<const char*>(weight[tile * share + i]) + kRows * depth * sizeof(W);
+    next.row[i] = reinterpret_cast<const char*>(weight[tile * share + i]) + kRows * row_stride * sizeof(W);
   return next;
 }
 
@@ -82,24 +82,18 @@ void dot_tiles(int64_t samples, const W* const (&weight)[kRows], const float* co
 // Samples `start` to `stop` (half open): few enough to stay in the cache.
 template <class W>
 void dense_block(const Dense& layer, int64_t first, int64_t last, int64_t start, int64_t stop) {
-  const auto finish = [&](float sum, int64_t row) __attribute__((always_inline)) {
-    if (layer.scale) sum *= layer.scale[row];
-    sum += layer.bias[row];
-    return layer.relu && sum < 0 ? 0.0f : sum;  // NaN stays
-  };
   const int64_t tiles = (stop - start + kTile - 1) / kTile;
   for (int64_t row = first; row < last; row += kRows) {
     const W* weight[kRows];  // beyond the last row: that again, its sums unused
     for (int64_t r = 0; r < kRows; r++)
-      weight[r] = static_cast<const W*>(layer.weight) + (row + r < last ? row + r : last - 1) * layer.depth;
+      weight[r] = static_cast<const W*>(layer.weight) + (row + r < last ? row + r : last - 1) * layer.row_stride;
     for (int64_t tile = 0; tile < tiles; tile++) {
       const int64_t sample = start + tile * kTile, samples = stop - sample < kTile ? stop - sample : kTile;
-      const NextRows next = start == 0 ? next_rows(weight, layer.depth, tile, tiles) : NextRows{};
+      const NextRows next = start == 0 ? next_rows(weight, layer.row_stride, tile, tiles) : NextRows{};
       float sums[kTile][kRows];
       dot_tiles<kTile>(samples, weight, layer.input + sample, layer.depth, next, sums);
       for (int64_t n = 0; n < samples; n++)
-        for (int64_t r = 0; r < kRows && row + r < last; r++)
-          layer.output[sample + n][row + r] = finish(sums[n][r], row + r);
+        for (int64_t r = 0; r < kRows && row + r < last; r++) layer.output[sample + n][row + r] = sums[n][r];
     }
   }
 }

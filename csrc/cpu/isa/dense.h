@@ -8,18 +8,16 @@
 
 namespace poseren::cpu {
 
-// One group of a layer for some samples: output[s][r] = scale[r] * sum over k of weight[r][k] * input[s][k] + bias[r].
+// Products of weight rows with some samples: output[s][r] = sum over k of weight[r][k] * input[s][k].
 // Each sum is taken in one order that depends on the depth alone: a sample's outputs have the same bits in any company.
 struct Dense {
   const void* weight;  // [rows, depth], float32, bfloat16 or int8
-  const float* scale;  // [rows], or null: 1
-  const float* bias;   // [rows]
+  int64_t row_stride;  // weights
   DType dtype;
   int64_t depth;
   int64_t samples;
   const float* const* input;  // [samples] rows of [depth]
   float* const* output;       // [samples] rows of [rows]
-  bool relu;
 };
 
 // The outputs `first` to `last` (half open) of every sample.

@@ -114,12 +114,15 @@ def floors(material: Material, moved: dict[str, Tensor], batch: int, probes: Mil
 
 
 def needed_work(moved: Tensor, config: HeadConfig) -> Work:
-    """Of a batch whose windows move so, bool [T, B, M]: a stage reads a group's weights once, if anyone needs them."""
+    """Of a batch whose windows move so, bool [T, B, M]: a stage reads weights once, if anyone needs them.
+
+    A finger's layer is a sum over its regions, of which those that have not moved are known.
+    """
     first, second = config.widths
-    fingers = torch.stack([moved[..., list(finger)].any(-1) for finger in config.tree], -1)  # [T, B, F]
+    members = torch.stack([moved[..., list(finger)] for finger in config.tree], -2).flatten(-2)  # [T, B, F*K]
     layers = (
         (moved, first * config.channels * config.cells**2),
-        (fingers, second * len(config.tree[0]) * first),
+        (members, second * first),
         (moved.any(-1, keepdim=True), 3 * config.num_joints * len(config.tree) * second),
     )
     read = sum(int(needed.any(1).sum()) * weights for needed, weights in layers)

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+
+#include "cpu/parallel.h"
+
+namespace poseren::cpu {
+
+// Units of work for all threads. Each goes through a range of its own, so that what it fetched ahead is its next unit;
+// whoever is done helps the others.
+class SharedUnits {
+ public:
+  SharedUnits() : threads_(count_threads()), next_(std::make_unique<Next[]>(threads_)) {}
+
+  // body(unit) for every unit in [0, count).
+  template <class Body>
+  void run(int64_t count, const Body& body) {
+    for (int64_t thread = 0; thread < threads_; thread++) next_[thread].unit = bound(thread, count);
+    parallel_ranges(threads_, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t thread = begin; thread < end; thread++)
+        for (int64_t i = 0; i < threads_; i++) finish((thread + i) % threads_, count, body);
+    });
+  }
+
+ private:
+  struct alignas(64) Next {
+    std::atomic<int64_t> unit;
+  };
+
+  static int64_t count_threads() {
+    uint32_t threads = 1;
+    torch_get_num_threads(&threads);
+    return std::max<int64_t>(threads, 1);
+  }
+  int64_t bound(int64_t thread, int64_t count) const { return count * thread / threads_; }
+
+  template <class Body>
+  void finish(int64_t owner, int64_t count, const Body& body) {
+    const int64_t end = bound(owner + 1, count);
+    for (int64_t unit; (unit = next_[owner].unit.fetch_add(1, std::memory_order_relaxed)) < end;) body(unit);
+  }
+
+  int64_t threads_;
+  std::unique_ptr<Next[]> next_;
+};
+
+}  // namespace poseren::cpu
