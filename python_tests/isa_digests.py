@@ -12,7 +12,9 @@ import torch
 from depth_cases import CAMERA, random_transforms, rough_frames
 from torch import Tensor
 
-from poseren_ext import ops
+from poseren_ext import SKELETONS, HeadConfig, ops, reference
+from poseren_ext.bench.subjects.refine import widened
+from poseren_ext.models import RegionEnsemble, initialize
 from poseren_ext.ops import _native
 from poseren_ext.ops.image import CROPS, DEPTHS
 
@@ -39,7 +41,22 @@ def depth_crop() -> list[Tensor]:
     return results
 
 
-OPS: tuple[Callable[[], list[Tensor]], ...] = (hand_center, depth_crop)
+def pose_roi_pool() -> list[Tensor]:
+    """Regions and gradients of maps of one register's width and of wider ones, with joints beyond the edge."""
+    results: list[Tensor] = []
+    joints = [0, 2, 3]
+    for dtype, width, mode in product((torch.float32, torch.bfloat16, torch.float16), (12, 30), ("max", "align")):
+        generator = torch.Generator().manual_seed(width)
+        features = torch.randn(3, 5, 12, width, generator=generator).to(dtype).requires_grad_()
+        pose = (1.3 * torch.randn(3, 4, 3, generator=generator)).requires_grad_(mode == "align")
+        regions = ops.pose_roi_pool(features, pose, joints, mode=mode)
+        grad = torch.randn(regions.shape, generator=generator).to(dtype)
+        inputs = [features, pose] if mode == "align" else [features]
+        results += [regions.detach(), *torch.autograd.grad(regions, inputs, grad)]
+    return results
+
+
+OPS: tuple[Callable[[], list[Tensor]], ...] = (hand_center, depth_crop, pose_roi_pool)
 
 
 def digest(tensors: list[Tensor]) -> str:
@@ -51,5 +68,21 @@ def digest(tensors: list[Tensor]) -> str:
     return sha.hexdigest()
 
 
+def cascade_errors() -> dict[str, float]:
+    """How far the cascade is from the reference with the same weights: its sums may be rounded otherwise."""
+    torch.manual_seed(0)
+    head = RegionEnsemble(HeadConfig.pose_ren(SKELETONS["nyu14"], widths=(37, 52), channels=5))  # no register is full
+    initialize(head, fully_connected="he")
+    features, pose = torch.rand(9, 5, 12, 12), 0.5 * torch.randn(9, 14, 3)
+    errors = {}
+    for dtype in ("float32", "bfloat16", "int8"):
+        packed = ops.pack_head(head, dtype)
+        poses, _ = ops.cascade_refine(features, pose, packed, stages=1)
+        wanted, _ = reference.cascade_refine(features, pose, widened(packed), stages=1)
+        errors[dtype] = float((poses - wanted).detach().abs().max())
+    return errors
+
+
 if __name__ == "__main__":
-    print(json.dumps({"isa": _native.build_info()["cpu_isa"], **{op.__name__: digest(op()) for op in OPS}}))
+    digests = {op.__name__: digest(op()) for op in OPS}
+    print(json.dumps({"isa": _native.build_info()["cpu_isa"], "cascade_errors": cascade_errors(), **digests}))

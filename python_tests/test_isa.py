@@ -31,6 +31,8 @@ def test_gives_the_bits_of_the_baseline(isa: str) -> None:
     assert other.returncode == 0, other.stderr
     expected, digests = json.loads(baseline.stdout), json.loads(other.stdout)
     assert (expected.pop("isa"), digests.pop("isa")) == ("baseline", isa)
+    for errors in (expected.pop("cascade_errors"), digests.pop("cascade_errors")):
+        assert all(0 < error < 1e-5 for error in errors.values()), errors
     assert digests == expected
 
 
