@@ -226,13 +226,21 @@ class Estimator:
     ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         """For each frame the hand whose final joints agree better with the surface."""
         (uvd_a, run_a, hands_a), (uvd_b, run_b, hands_b) = results
-        second = self._disagreement(depth, uvd_b[-1]) < self._disagreement(depth, uvd_a[-1])  # [B]
+        second = self.surface_gap(depth, uvd_b[-1]) < self.surface_gap(depth, uvd_a[-1])  # [B]
         uvd = torch.where(second[None, :, None, None], uvd_b, uvd_a)
         hands = tuple(b if chosen else a for a, b, chosen in zip(hands_a, hands_b, second.tolist(), strict=True))
         return uvd, torch.where(second, run_b, run_a), hands
 
-    def _disagreement(self, depth: Tensor, uvd: Tensor) -> Tensor:
-        """Mean distance in mm [B] of joints from where a surface allows them: 0 to 40 mm behind it."""
+    def surface_gap(self, depth: Tensor, uvd: Tensor) -> Tensor:
+        """How far joints are from where a surface allows them, which is 0 to 40 mm behind it.
+
+        Args:
+            depth: frames as stored [B, H, W].
+            uvd: their joints [B, J, 3].
+
+        Returns:
+            The joints' mean distance in mm [B].
+        """
         height, width = depth.shape[1:]
         column = uvd[..., 0].round().clamp(0, width - 1).long()
         row = uvd[..., 1].round().clamp(0, height - 1).long()

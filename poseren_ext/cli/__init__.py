@@ -17,6 +17,7 @@ from poseren_ext.cli.doctor import doctor_command
 from poseren_ext.cli.evaluate import evaluate_command
 from poseren_ext.cli.experiment import experiment_command
 from poseren_ext.cli.interchange import export_command, import_caffe_command
+from poseren_ext.cli.live import live_command
 from poseren_ext.cli.predict import predict_command
 from poseren_ext.cli.train import train_command
 
@@ -33,6 +34,7 @@ app.command("bench")(bench_command)
 app.command("demo")(demo_command)
 app.command("doctor")(doctor_command)
 app.command("eval")(evaluate_command)
+app.command("live")(live_command)
 app.command("predict")(predict_command)
 app.command("train")(train_command)
 app.command("experiment")(experiment_command)

@@ -25,6 +25,7 @@ UNIT_NAMES = ("--depth-unit", "--unit")
 INPUTS_HELP = "Depth files (.png, .bin, .npy, .npz) and folders of them."
 PATTERN_HELP = "Which files of a folder, e.g. 'depth_1_*'."
 MODEL_HELP = "A safetensors file, or demo: the bundled model."
+HAND_HELP = "right, left or auto."
 CUBE_HELP = "Half edge of the cube around the hand, mm."
 
 
@@ -34,7 +35,7 @@ def predict_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Prediction file: a line a frame, 3J numbers u v d.")],
     model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "demo",
     depth_unit: Annotated[float, typer.Option(*UNIT_NAMES, help=UNIT_HELP)] = 1.0,
-    hand: Annotated[str, typer.Option("--hand", help="right, left or auto.")] = "right",
+    hand: Annotated[str, typer.Option("--hand", help=HAND_HELP)] = "right",
     stages: Annotated[int, typer.Option("--stages", min=0, help="How often to refine.")] = 3,
     cube: Annotated[float, typer.Option("--cube", help=CUBE_HELP)] = 150.0,
     centers: Annotated[

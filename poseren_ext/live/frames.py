@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Frames of a stream, and which of them are none: what cameras deliver when they are covered, reset or overrun."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from poseren_ext.frame_checks import read_frames
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class StreamFrame:
+    """One frame as the camera gave it.
+
+    Attributes:
+        depth: [H, W] as stored; whatever else a broken camera may give.
+        number: the camera's own count; a gap means dropped frames.
+        arrived: when the program had it, seconds of `time.perf_counter`.
+        name: of a recorded frame: where it is.
+        fault: of a frame that could not be read: why.
+    """
+
+    depth: Any
+    number: int
+    arrived: float = field(default_factory=time.perf_counter)
+    name: str = ""
+    fault: str = ""
+
+
+class UnusableFrameError(ValueError):
+    """A frame that cannot be used.
+
+    Attributes:
+        reason: what kind of fault: few words, the same for all of a kind.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
+
+
+class FrameGate:
+    """Lets frames of one size through, once each, when they hold depth.
+
+    Attributes:
+        size: rows and columns of the stream: those of its first frame with depth.
+        dropped: frames that the camera counted and never gave.
+    """
+
+    def __init__(self) -> None:
+        self.size: tuple[int, int] | None = None
+        self.dropped = 0
+        self._number: int | None = None
+        self._last: npt.NDArray[Any] | None = None
+
+    def check(self, frame: StreamFrame) -> Tensor:
+        """The frame as a tensor [H, W] on the CPU.
+
+        Raises:
+            UnusableFrameError: it is repeated, of another size, has no depth, or is no depth frame at all.
+        """
+        before, self._number = self._number, frame.number
+        if before is not None and frame.number > before + 1:
+            self.dropped += frame.number - before - 1
+        if frame.number == before:
+            raise UnusableFrameError("repeated", f"number {frame.number} came again")
+        if frame.fault:
+            raise UnusableFrameError("unreadable", frame.fault)
+        try:
+            tensor = read_frames([frame.depth], _CPU).depth[0]
+        except (TypeError, ValueError) as error:
+            raise UnusableFrameError("not a depth frame", str(error)) from None
+        depth: npt.NDArray[Any] = tensor.numpy()
+        if not _has_depth(depth):
+            raise UnusableFrameError("no depth", "all pixels are 0, negative, NaN or infinite")
+        if self.size is not None and depth.shape != self.size:
+            (height, width), (rows, columns) = depth.shape, self.size
+            raise UnusableFrameError("resized", f"{width}x{height} pixels, the stream had {columns}x{rows}")
+        if self._last is not None and np.array_equal(depth, self._last):
+            raise UnusableFrameError("repeated", "the same pixels came again")
+        self.size = (depth.shape[0], depth.shape[1])
+        self._last = depth.copy()  # a camera may reuse its memory
+        return tensor
+
+
+def _has_depth(depth: npt.NDArray[Any]) -> bool:
+    seen = depth > 0 if depth.dtype.kind in "iu" else (depth > 0) & np.isfinite(depth)
+    return bool(seen.any())

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""What a live session leaves behind: frames as files, and a line for every frame."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from poseren_ext.camera import Camera
+from poseren_ext.data.atomic import atomic_file
+from poseren_ext.live.estimator import LiveResult
+from poseren_ext.live.sources import SETTINGS
+
+POSES = "poses.jsonl"
+
+
+def result_line(result: LiveResult, **more: Any) -> str:
+    """A result as one line of JSON: number, outcome, reason, and the pose where there is one (uvd, xyz in mm, hand)."""
+    line: dict[str, Any] = {"frame": result.frame.number, "outcome": result.outcome, **more}
+    if result.reason:
+        line["reason"] = result.reason
+    if result.pose is not None:
+        line |= {
+            "hand": result.pose.hand[0],
+            "uvd": _rounded(result.pose.uvd),
+            "xyz": _rounded(result.pose.joints),
+            "latency_ms": round(1e3 * result.latency, 2),
+        }
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _rounded(joints: Any) -> list[list[float]]:
+    return [[round(value, 2) for value in joint] for joint in torch.as_tensor(joints).tolist()]
+
+
+class Recorder:
+    """Writes a session to a folder that `poseren predict`, `doctor`, `live --source folder` and `view` read.
+
+    `000000.png` and on: the frames that were worked on, as stored, each whole or not there (`.npy` where they are not
+    16-bit). `poses.jsonl`: a line for every frame of the stream, whole lines only once more has followed.
+    `recording.json`: camera and unit.
+
+    Args:
+        folder: where to; made if need be.
+        camera: intrinsics of the frames.
+        depth_unit: mm per stored unit.
+
+    Raises:
+        FileExistsError: the folder holds a recording.
+        OSError: it cannot be written to.
+    """
+
+    def __init__(self, folder: Path, camera: Camera, depth_unit: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty; record into a new folder")
+        self.folder = folder
+        self.frames = 0
+        settings = {"camera": asdict(camera), "depth_unit": depth_unit}
+        with atomic_file(folder / SETTINGS) as file:
+            file.write((json.dumps(settings, indent=1) + "\n").encode())
+        self._lines = (folder / POSES).open("a", encoding="utf-8")
+
+    def write(self, result: LiveResult) -> None:
+        """Add a frame and its line.
+
+        Raises:
+            OSError: the disk is full, or the folder is gone.
+        """
+        more = {}
+        if result.outcome != "skipped":
+            more = {"file": self._write_frame(np.asarray(result.frame.depth))}
+        self._lines.write(result_line(result, **more) + "\n")
+        self._lines.flush()
+
+    def _write_frame(self, depth: Any) -> str:
+        if depth.dtype == np.uint16:
+            name = f"{self.frames:06d}.png"
+            # The fastest compression: a live loop waits for it.
+            content = cv2.imencode(".png", depth, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+            with atomic_file(self.folder / name) as file:
+                file.write(content)
+        else:
+            name = f"{self.frames:06d}.npy"
+            with atomic_file(self.folder / name) as file:
+                np.save(file, depth)
+        self.frames += 1
+        return name
+
+    def close(self) -> None:
+        """Close the folder; a second call does nothing."""
+        self._lines.close()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

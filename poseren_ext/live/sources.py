@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""Where frames come from: a camera or a recording, behind one small protocol."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from poseren_ext.camera import Camera
+from poseren_ext.frames import FrameError, FrameFile, find_frames
+from poseren_ext.live.frames import StreamFrame
+
+SOURCES = ("realsense", "kinect", "folder", "npz")
+SETTINGS = "recording.json"
+"""Beside recorded frames: their camera and unit."""
+
+
+class SourceLost(OSError):  # noqa: N818  the camera is what is lost
+    """A camera that cannot be opened, or that gives no frame any more."""
+
+
+class Source(Protocol):
+    """A stream of depth frames.
+
+    Attributes:
+        camera: intrinsics of the frames where the source knows them.
+        depth_unit: mm per stored unit where the source knows it.
+    """
+
+    camera: Camera | None
+    depth_unit: float | None
+
+    def read(self) -> StreamFrame | None:
+        """The next frame; None at the end of a recording.
+
+        Raises:
+            SourceLost: the camera is gone.
+        """
+
+    def close(self) -> None:
+        """Let the camera go; a second call does nothing."""
+
+
+class RecordingSource:
+    """Recorded frames: folders of them, images, stacks in .npy and .npz.
+
+    What `poseren live --record` wrote knows its camera and unit.
+
+    Args:
+        paths: files and folders.
+        rate: frames per second to keep to; None gives frames as fast as they are taken.
+        loop: begin again at the end.
+
+    Raises:
+        FileNotFoundError: no such file or folder, or a folder without frames.
+        FrameError: a numpy file without frames.
+        ValueError: a rate that is not positive, or a damaged recording.json.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], *, rate: float | None = None, loop: bool = False) -> None:
+        if rate is not None and not rate > 0:
+            raise ValueError(f"rate is {rate}; expected a positive number of frames per second")
+        self.files = find_frames(paths)
+        self.camera, self.depth_unit = _recorded_settings(Path(paths[0]))
+        self._rate, self._loop = rate, loop
+        self._next, self._began = 0, 0.0
+
+    def read(self) -> StreamFrame | None:
+        """The next frame; see :class:`Source`."""
+        number = self._next
+        if number >= len(self.files) and not self._loop:
+            return None
+        self._next += 1
+        file: FrameFile = self.files[number % len(self.files)]
+        depth, fault = None, ""
+        try:
+            depth = file.read()
+        except (FrameError, OSError) as error:  # the next one may be whole
+            fault = str(error)
+        if self._rate is not None:
+            self._began = self._began or time.perf_counter() - number / self._rate
+            time.sleep(max(0.0, self._began + number / self._rate - time.perf_counter()))
+        return StreamFrame(depth, number, name=str(file), fault=fault)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _recorded_settings(path: Path) -> tuple[Camera | None, float | None]:
+    file = path / SETTINGS
+    if not file.is_file():
+        return None, None
+    try:
+        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return Camera(**settings["camera"]), float(settings["depth_unit"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{file}: not the settings of a recording ({error}); remove it and give --camera") from None
+
+
+def open_source(
+    kind: str, paths: Sequence[Path | str] = (), *, rate: float | None = None, loop: bool = False, device: int = 0
+) -> Source:
+    """A source by its name.
+
+    Args:
+        kind: "realsense" (pyrealsense2), "kinect" (OpenCV's OpenNI2 devices), "folder" or "npz" (recordings).
+        paths: of recordings.
+        rate: of recordings; see :class:`RecordingSource`.
+        loop: begin a recording again at its end.
+        device: which of several cameras.
+
+    Raises:
+        ValueError: an unknown kind, or a recording without a path.
+        ModuleNotFoundError: the camera's library is not installed.
+        SourceLost: no such camera.
+        FileNotFoundError: no such recording.
+    """
+    if kind not in SOURCES:
+        raise ValueError(f"source is {kind!r}; expected one of {', '.join(SOURCES)}")
+    if kind in ("folder", "npz"):
+        if not paths:
+            raise ValueError(f"source {kind} needs a path: where the recorded frames are")
+        return RecordingSource(paths, rate=rate, loop=loop)
+    if paths:
+        raise ValueError(f"source {kind} is a camera; paths ({paths[0]}) go with --source folder or npz")
+    from poseren_ext.live.cameras import OpenNISource, RealSenseSource
+
+    return RealSenseSource(device) if kind == "realsense" else OpenNISource(device)
