@@ -43,5 +43,5 @@ def test_nothing_to_export_is_an_error(tmp_path: Path) -> None:
 
 
 def test_contact_sheet_is_a_picture(tmp_path: Path) -> None:
-    contact_sheet(SyntheticHands(4), tmp_path / "sheet.png", rows=2, columns=3)
+    contact_sheet(SyntheticHands(4), tmp_path / "sheet.png", 5)
     assert cv2.imread(str(tmp_path / "sheet.png")).std() > 10

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from poseren_ext.data.augmentation import Augmentation
 from poseren_ext.models.config import HeadConfig, ModelConfig
 from poseren_ext.skeleton import SKELETONS
 
@@ -152,6 +153,9 @@ class TrainConfig:
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in dataclasses.asdict(self).items())
 
 
+_MOVED = Augmentation.recipe("paper")
+_MOVED_INIT, _MOVED_REFINE = (Augmentation.recipe("released", init=init) for init in (True, False))
+
 _PAPER = TrainConfig(
     recipe="paper",
     init_widths=(2048, 2048),
@@ -169,8 +173,10 @@ _PAPER = TrainConfig(
     schedule="step",
     warmup=0,
     refine_rate=1.0,
-    translation=10.0,
-    refine_translation=10.0,
+    rotation=_MOVED.rotation,
+    translation=_MOVED.translation,
+    refine_translation=_MOVED.translation,
+    scale=_MOVED.scale,
     depth_shift=0.0,
 )
 RECIPES: dict[Recipe, TrainConfig] = {
@@ -183,8 +189,10 @@ RECIPES: dict[Recipe, TrainConfig] = {
         refine_steps=160000,
         loss_beta=0.01,
         bias_rate=2.0,
-        rotation=15.0,
-        refine_translation=0.0,  # their Pose-REN sees none
+        rotation=_MOVED_REFINE.rotation,
+        translation=_MOVED_INIT.translation,
+        refine_translation=_MOVED_REFINE.translation,
+        scale=_MOVED_REFINE.scale,
     ),
 }
 

@@ -15,16 +15,28 @@ from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.plotting import draw_crop, draw_skeleton, save
 from poseren_ext.skeleton import SKELETONS
 
+_COLUMNS = 8
 
-def contact_sheet(hands: SyntheticHands, path: Path, rows: int = 6, columns: int = 10) -> None:
-    """A picture of the first frames' crops, every other one with its joints."""
+
+def contact_sheet(hands: SyntheticHands, path: Path, count: int) -> None:
+    """A picture of the first frames' crops, every other one with its joints.
+
+    Raises:
+        ValueError: fewer than one frame.
+    """
     from matplotlib.figure import Figure
 
-    tiles = hands.tiles(torch.arange(rows * columns))
+    if count < 1:
+        raise ValueError(f"count is {count}; expected at least one frame")
+    rows = -(-count // _COLUMNS)
+    tiles = hands.tiles(torch.arange(count))
     crops = depth_crop(tiles.depth, tiles.center, tiles.camera, cube=hands.cube)[:, 0]
     poses = normalize_pose(tiles.uvd, tiles.center, tiles.camera, cube=hands.cube)
-    figure = Figure(figsize=(1.3 * columns, 1.3 * rows), layout="constrained")
-    for k, axes in enumerate(figure.subplots(rows, columns).flat):
+    figure = Figure(figsize=(1.3 * _COLUMNS, 1.3 * rows), layout="constrained")
+    for k, axes in enumerate(figure.subplots(rows, _COLUMNS).flat):
+        if k >= count:
+            axes.axis("off")
+            continue
         draw_crop(axes, crops[k].numpy())
         if k % 2:
             draw_skeleton(axes, poses[k].numpy(), SKELETONS[hands.skeleton], size=0.4)
@@ -36,14 +48,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m poseren_ext.data.synthetic", description=__doc__)
     parser.add_argument("target", type=Path, help="a folder; with --sheet a picture")
     parser.add_argument("--sheet", action="store_true", help="a contact sheet of the crops instead of files")
-    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--split", choices=tuple(SUBJECTS), default="train")
     parser.add_argument("--skeleton", choices=tuple(SKELETONS), default="msra21")
     given = parser.parse_args()
     hands = SyntheticHands(given.seed, given.split, skeleton=given.skeleton)
     if given.sheet:
-        contact_sheet(hands, given.target)
+        contact_sheet(hands, given.target, given.frames)
     else:
         export_frames(hands, given.target, given.frames)
 
