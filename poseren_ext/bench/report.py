@@ -31,8 +31,8 @@ def cells(row: Row) -> list[str]:
 
 
 def peer_lines(row: Row) -> list[str]:
-    """Every peer of a row: its time and ratio, or why it could not run; then the targets."""
-    lines = []
+    """Work a second, where a row counts it; every peer's time and ratio, or why it could not run; the targets."""
+    lines = [f"{1000 * row.batch / row.ours_ms:.0f} {row.params['unit']}/s"] if "unit" in row.params else []
     for name, ms in row.peers.items():
         lines.append(f"{name}: {row.unavailable[name] if ms is None else f'{_ms(ms)} ms, {row.ratio[name]:.1f}x'}")
     for target in row.targets:
