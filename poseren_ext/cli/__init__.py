@@ -19,6 +19,7 @@ from poseren_ext.cli.experiment import experiment_command
 from poseren_ext.cli.interchange import export_command, import_caffe_command
 from poseren_ext.cli.live import live_command
 from poseren_ext.cli.predict import predict_command
+from poseren_ext.cli.render import render_command
 from poseren_ext.cli.train import train_command
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command("eval")(evaluate_command)
 app.command("live")(live_command)
 app.command("predict")(predict_command)
 app.command("train")(train_command)
+app.command("render")(render_command)
 app.command("experiment")(experiment_command)
 app.command("import-caffe")(import_caffe_command)
 app.command("export")(export_command)

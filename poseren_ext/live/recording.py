@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from poseren_ext.camera import Camera
-from poseren_ext.data.atomic import atomic_file
+from poseren_ext.data.atomic import append_whole, atomic_file, write_atomic
 from poseren_ext.live.estimator import LiveResult
 from poseren_ext.live.sources import SETTINGS
 
@@ -44,7 +44,7 @@ class Recorder:
     """Writes a session to a folder that `poseren predict`, `doctor`, `live --source folder` and `view` read.
 
     `000000.png` and on: the frames that were worked on, as stored, each whole or not there (`.npy` where they are not
-    16-bit). `poses.jsonl`: a line for every frame of the stream, whole lines only once more has followed.
+    16-bit). `poses.jsonl`: a line for every frame of the stream, whole lines only, even when the disk is full.
     `recording.json`: camera and unit.
 
     Args:
@@ -64,9 +64,8 @@ class Recorder:
         self.folder = folder
         self.frames = 0
         settings = {"camera": asdict(camera), "depth_unit": depth_unit}
-        with atomic_file(folder / SETTINGS) as file:
-            file.write((json.dumps(settings, indent=1) + "\n").encode())
-        self._lines = (folder / POSES).open("a", encoding="utf-8")
+        write_atomic(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
+        self._lines = (folder / POSES).open("ab", buffering=0)
 
     def write(self, result: LiveResult) -> None:
         """Add a frame and its line.
@@ -77,16 +76,14 @@ class Recorder:
         more = {}
         if result.outcome != "skipped":
             more = {"file": self._write_frame(np.asarray(result.frame.depth))}
-        self._lines.write(result_line(result, **more) + "\n")
-        self._lines.flush()
+        append_whole(self._lines, (result_line(result, **more) + "\n").encode())
 
     def _write_frame(self, depth: Any) -> str:
         if depth.dtype == np.uint16:
             name = f"{self.frames:06d}.png"
             # The fastest compression: a live loop waits for it.
             content = cv2.imencode(".png", depth, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
-            with atomic_file(self.folder / name) as file:
-                file.write(content)
+            write_atomic(self.folder / name, content)
         else:
             name = f"{self.frames:06d}.npy"
             with atomic_file(self.folder / name) as file:
