@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""A training step against PyTorch with augmentation on the host."""
+"""Training's data path and step, apart and together, against PyTorch with augmentation on the host."""
 
 import pytest
 
+PEERS = ("augmentation by OpenCV", "PyTorch", "PyTorch, augmentation by OpenCV")
 
-@pytest.mark.parametrize("contender", ["ours/float32", "peer/PyTorch, augmentation by OpenCV"])
-def bench_training_step(race, contender):
-    race("train", contender)
+
+@pytest.mark.parametrize("number", range(3), ids=["data", "step", "data and step"])
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "peer"])
+def bench_training(race, number, ours):
+    race("train", "ours/float32" if ours else f"peer/{PEERS[number]}", number)
