@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 import json
+import re
 import subprocess
 import sys
 
@@ -59,6 +60,21 @@ def test_tables_and_files(run, files):
     assert "| thumb root 1 |" in markdown
     assert f"{result['close']['mean_3d']:.3f}" in markdown
     assert (files / "r.png").stat().st_size > 10000
+
+
+def test_a_narrow_terminal_cuts_no_number(run, files, monkeypatch):
+    """Tables are split where they are too wide, and every part says which system its numbers are of."""
+    names = [f"system-{letter}" for letter in "abcdefg"]
+    pred = [text for name in names for text in ("--pred", f"{name}={files / 'pred' / 'far.txt'}")]
+    _, wide, _ = run(*pred)
+    monkeypatch.setattr("poseren_ext.cli._console._WIDE", 60)
+    code, narrow, _ = run(*pred)
+    assert code == 0
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "…" not in narrow
+    cells = [sorted(text for text in re.findall(r"\d+\.\d{2,3}", out)) for out in (wide, narrow)]
+    assert cells[0] == cells[1]
+    assert narrow.count("thumb root 1") > 1
 
 
 def test_json_to_stdout_is_json_alone(run, files):

@@ -135,6 +135,7 @@ def test_bad_input(run, tmp_path):
         assert (code, out) == (1, "")
         assert "leave --data out" in err
     assert "final poses" in run("fig10", "--data", tmp_path)[2]
+    assert "expected" in run("fig14", "--data", tmp_path)[2]
 
 
 def test_msra_files_of_ones_own(run, tmp_path):
@@ -172,3 +173,27 @@ def test_other_experiments_on_published_predictions(run, name):
     code, out, err = run(name, "--data", PUBLISHED)
     assert (code, err) == (0, "")
     assert ("6.791" if name == "fig6" else "11.811") in out
+
+
+@needs_published_data
+def test_published_predictions_on_the_recorded_frame(run, tmp_path):
+    for name, stem in (("fig13", "stages"), ("fig14", "qualitative")):
+        code, out, err = run(name, "--data", PUBLISHED)
+        assert (code, err) == (0, "")
+        assert "depth_1_0000001.png" in out
+        assert (tmp_path / "results" / name / f"{stem}.png").stat().st_size > 10_000
+    result = json.loads((tmp_path / "results" / "fig13" / "result.json").read_text())
+    assert result["error_mm"]["Pose-REN"] == [pytest.approx(6.41, abs=0.005)]
+    code, _, err = run("fig13", "--data", _without_frames(tmp_path))
+    assert code == 1
+    assert "none of the frames that test_list.txt names" in err
+
+
+def _without_frames(tmp_path):
+    """The published files of NYU, but no frame."""
+    (tmp_path / "data").mkdir()
+    folder = tmp_path / "data" / "nyu"
+    folder.mkdir()
+    for path in (PUBLISHED / "nyu").glob("*.txt"):
+        (folder / path.name).symlink_to(path)
+    return folder.parent

@@ -94,9 +94,20 @@ def test_cascade_shows_every_stage_and_its_error():
     image = rendered(figure)
     for color in FINGER_COLORS:
         assert (np.abs(image - matplotlib.colors.to_rgb(color)).max(-1) < 0.02).sum() > 100, color
+    given = texts(plot_cascade(crops, stages, MSRA, errors=np.full((3, 2), 7.25), titles=("x", "y", "z")))
+    assert given.count("7.2 mm") == 6
+    assert {"x", "y", "z"} <= set(given)
     without = plot_cascade(crops, stages, MSRA)
     assert len(without.axes) == 2 * 3
     assert not any("mm" in text for text in texts(without))
+
+
+def test_cascade_refuses_what_does_not_fit():
+    stages, crops = np.zeros((3, 2, 21, 3)), np.stack([ball_crop()] * 2)
+    with pytest.raises(ValueError, match=r"errors have shape \[2, 3\]; expected \[3, 2\]"):
+        plot_cascade(crops, stages, MSRA, errors=np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="2 titles for 3 stages"):
+        plot_cascade(crops, stages, MSRA, titles=("a", "b"))
 
 
 def test_qualitative_grid():

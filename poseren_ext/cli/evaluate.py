@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from poseren_ext.evaluation import Evaluation
     from poseren_ext.skeleton import Skeleton
 
@@ -76,8 +78,11 @@ def evaluate_command(
         print(text)
     else:
         out = console()
-        out.print(_summary(dataset, results, skeleton))
-        out.print(_per_joint(results, skeleton))
+        for part in _tables(_title(dataset, results), *_summary_rows(results), best=len(results) - 1, width=out.width):
+            out.print(part)
+        joint_rows = _joint_rows(results, skeleton)
+        for part in _tables("Mean error of each joint", *joint_rows, best=len(skeleton.joints), width=out.width):
+            out.print(part)
         if json_file is not None:
             write_text(json_file, text + "\n")
     if markdown is not None:
@@ -182,16 +187,23 @@ def _title(dataset: str, results: Sequence[Evaluation]) -> str:
     return f"{dataset.upper()}, {results[0].frames} frames; <= t: frames whose largest joint error is within t"
 
 
-def _summary(dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> object:
+def _tables(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, best: int, width: int
+) -> Iterator[Table]:
+    """A table, in parts that repeat its first column where the terminal is narrower: no number is cut."""
     from poseren_ext.cli._console import table
 
-    return table(_title(dataset, results), *_summary_rows(results), best=len(results) - 1)
-
-
-def _per_joint(results: Sequence[Evaluation], skeleton: Skeleton) -> object:
-    from poseren_ext.cli._console import table
-
-    return table("Mean error of each joint", *_joint_rows(results, skeleton), best=len(skeleton.joints))
+    # A cell has a space on both sides and a line.
+    first, *others = [3 + max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    start = 0
+    while start < len(others):
+        stop = start + 1
+        while stop < len(others) and 1 + first + sum(others[start : stop + 1]) <= width:
+            stop += 1
+        chosen = [0, *range(start + 1, stop + 1)]
+        part = [[row[column] for column in chosen] for row in rows]
+        yield table(title if start == 0 else None, [columns[column] for column in chosen], part, best=best)
+        start = stop
 
 
 def _markdown(dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> str:

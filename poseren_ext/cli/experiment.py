@@ -104,14 +104,15 @@ def _named(given: Sequence[str], option: str, default: str | None = None) -> dic
 
 
 def _on_published(name: str, data: Path) -> Report:
-    from poseren_ext.experiments.published import EXPERIMENTS
+    from poseren_ext.experiments import published, shown
 
-    if name not in EXPERIMENTS:
+    experiments = published.EXPERIMENTS | {"fig13": shown.fig13, "fig14": shown.fig14}
+    if name not in experiments:
         raise ValueError(
-            f"{name} needs frames or a model's stages; published predictions are final poses. Leave --data out to run "
-            "it on synthetic hands, or give --dataset, --root and --weights"
+            f"{name} needs a model's stages; published predictions are final poses. Leave --data out to run it on "
+            "synthetic hands, or give --dataset, --root and --weights"
         )
-    return EXPERIMENTS[name](data)
+    return experiments[name](data)
 
 
 def _on_dataset(

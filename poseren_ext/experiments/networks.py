@@ -14,7 +14,7 @@ from poseren_ext.estimators import FrameBatch, InitPose, MeanPose, Refined
 from poseren_ext.evaluation import Evaluation
 from poseren_ext.experiments.bench import Bench, Models
 from poseren_ext.experiments.report import Report, Table
-from poseren_ext.experiments.testing import measure, measure_stages
+from poseren_ext.experiments.testing import frame_errors, measure, measure_stages
 from poseren_ext.plotting import plot_cascade, plot_comparison, plot_iterations, plot_qualitative, plot_viewpoints
 
 STAGES = 3
@@ -214,16 +214,14 @@ def fig13(bench: Bench) -> Report:
     lab = bench.labs()[0]
     model = lab.models(["Pose-REN"])["Pose-REN"]
     batch, truth = lab.test.some(6)
-    poses = torch.stack(
-        [_normalized(batch, stage) for stage in Refined(InitPose(model), model, STAGES).estimate_stages(batch)]
-    )
-    labels = _normalized(batch, truth)
+    stages = Refined(InitPose(model), model, STAGES).estimate_stages(batch).cpu()
+    poses = torch.stack([_normalized(batch, stage) for stage in stages])
+    errors = torch.stack([frame_errors(stage, truth, batch.camera.cpu()) for stage in stages])
     report = Report("fig13", "Figure 13: the stages of the cascade", bench.source())
     report.figures["stages"] = plot_cascade(
-        batch.crop(96).cpu(), poses, lab.test.skeleton, truth=labels, cube=batch.cube
+        batch.crop(96).cpu(), poses, lab.test.skeleton, truth=_normalized(batch, truth), errors=errors
     )
-    errors = batch.cube * (poses - labels).norm(dim=-1).mean(-1)
-    report.data["normalized_error_mm"] = errors.tolist()
+    report.data["error_mm"] = errors.tolist()
     return report
 
 

@@ -13,7 +13,7 @@ from poseren_ext.evaluation import Evaluation, evaluate
 from poseren_ext.experiments.paper import TABLE_1, TABLE_2
 from poseren_ext.experiments.report import Report, Table
 from poseren_ext.plotting import plot_comparison, plot_viewpoints
-from poseren_ext.posefile import read_poses, require_uvd
+from poseren_ext.posefile import Poses, read_poses, require_uvd
 from poseren_ext.skeleton import SKELETONS, Skeleton
 
 SKELETON_OF = {"nyu": "nyu14", "icvl": "icvl16", "msra": "msra21"}
@@ -50,6 +50,17 @@ def evaluate_folder(data: Path, dataset: str, *, systems: Sequence[str] | None =
     return sorted(results, key=lambda one: -one.mean_3d)
 
 
+def read_predictions(data: Path, dataset: str, system: str) -> Poses:
+    """One system's published predictions, u, v, d [N, J, 3].
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    return read_poses(
+        data / dataset / "predictions" / f"{system}.txt", joints=SKELETONS[SKELETON_OF[dataset]].num_joints
+    )
+
+
 def _source(dataset: str, results: Sequence[Evaluation]) -> str:
     return f"published predictions of {len(results)} systems on {dataset.upper()} ({results[0].frames} frames)"
 
@@ -83,9 +94,9 @@ def table1(data: Path) -> Report:
                 *("-" if paper_2d is None else f"{paper_2d:.2f}", f"{ours.mean_2d:.4f}" if ours else "no file"),
             ]
         )
-    columns = ["system", "3D, paper (mm)", "3D, here (mm)", "2D, paper (px)", "2D, here (px)"]
+    columns = ["system", "3D, paper", "3D, here", "2D, paper", "2D, here"]
     report = Report("table1", "Table 1: mean errors on NYU", _source("nyu", list(results.values())))
-    report.tables.append(Table("The paper's numbers, and what its systems' published predictions give", columns, rows))
+    report.tables.append(Table("3D in mm, 2D in pixels: the paper's, and of its published predictions", columns, rows))
     report.data["systems"] = [asdict(one) for one in results.values()]
     missing = [system for system, *_ in TABLE_1 if system not in results]
     if missing:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from poseren_ext.camera import uvd_to_xyz
 from poseren_ext.data.base import DepthDataset
 from poseren_ext.data.collate import SampleBatch, collate
 from poseren_ext.data.synthetic import Frames, SyntheticHands
 from poseren_ext.estimators import FrameBatch, JointEstimator, Refined
-from poseren_ext.evaluation import Evaluation, evaluate
+from poseren_ext.evaluation import Evaluation, evaluate, joint_errors
 from poseren_ext.skeleton import SKELETONS, Skeleton
 
 TEST_SEED = 60_001
@@ -59,6 +60,11 @@ def measure_stages(test: LabelledFrames, name: str, cascade: Refined) -> list[Ev
     """The same for the initial pose and every stage: T+1 results."""
     stages = torch.cat([cascade.estimate_stages(batch).cpu() for batch in test.batches()], 1)
     return [_evaluate(test, name, stage) for stage in stages]
+
+
+def frame_errors(uvd: Tensor, truth: Tensor, camera: Tensor) -> Tensor:
+    """Mean joint error of each frame, mm: float64 [B], for joints and labels u, v, d [B, J, 3]."""
+    return joint_errors(*(uvd_to_xyz(joints.double(), camera) for joints in (uvd, truth))).mean(1)
 
 
 def _evaluate(test: LabelledFrames, name: str, uvd: Tensor) -> Evaluation:

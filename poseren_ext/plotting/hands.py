@@ -112,7 +112,15 @@ def _checked(crops: Any, poses: Any, skeleton: Skeleton, what: str) -> tuple[Arr
 
 
 def plot_cascade(
-    crops: Any, stages: Any, skeleton: Skeleton, *, truth: Any = None, cube: float = 150.0, labels: Sequence[str] = ()
+    crops: Any,
+    stages: Any,
+    skeleton: Skeleton,
+    *,
+    truth: Any = None,
+    errors: Any = None,
+    cube: float = 150.0,
+    labels: Sequence[str] = (),
+    titles: Sequence[str] = (),
 ) -> Figure:
     """The paper's figure 13: a row a frame; columns: initial pose, stage 1 to T, and the truth where there is one.
 
@@ -121,29 +129,40 @@ def plot_cascade(
         stages: normalised poses [T+1, N, J, 3].
         skeleton: their joints.
         truth: normalised labels [N, J, 3]; every pose's mean joint error is then written into its picture.
+        errors: those errors [T+1, N], mm, where the camera's are known; by default measured in the cube's coordinates,
+            which take every joint to be as far away as the centre.
         cube: half edge of the crop's cube, mm: turns normalised errors into millimetres.
         labels: what to write beside each row.
+        titles: what to write above each of the T+1 columns of stages; by default what they are.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: shapes that do not belong together, or another number of titles.
     """
     crops, stages = _checked(crops, stages, skeleton, "stages")
     if stages.ndim != 4:
         raise ValueError(f"stages has shape {list(stages.shape)}; expected [T+1, N, J, 3]")
-    titles = ["initial pose", *(f"stage {t}" for t in range(1, len(stages)))]
+    titles = list(titles) or ["initial pose", *(f"stage {t}" for t in range(1, len(stages)))]
+    if len(titles) != len(stages):
+        raise ValueError(f"{len(titles)} titles for {len(stages)} stages; expected one each")
     columns = list(stages)
-    errors: list[Array | None] = [None] * len(columns)
+    written: list[Array | None] = [None] * len(columns)
     if truth is not None:
         _, truth = _checked(crops, truth, skeleton, "truth")
-        errors = [cube * np.linalg.norm(pose - truth, axis=-1).mean(-1) for pose in columns] + [None]
-        titles, columns = [*titles, "truth"], [*columns, truth]
+        written = [cube * np.linalg.norm(pose - truth, axis=-1).mean(-1) for pose in columns]
+    if errors is not None:
+        errors = as_array(errors)
+        if errors.shape != stages.shape[:2]:
+            raise ValueError(f"errors have shape {list(errors.shape)}; expected {list(stages.shape[:2])}")
+        written = list(errors)
+    if truth is not None:
+        titles, columns, written = [*titles, "truth"], [*columns, truth], [*written, None]
     figure, axes = _grid(len(crops), len(columns))
     for row, crop in enumerate(crops):
         for column, pose in enumerate(columns):
-            error = errors[column]
+            error = written[column]
             _hand(axes[row, column], crop, pose[row], skeleton, None if error is None else f"{error[row]:.1f} mm")
         if row < len(labels):
             axes[row, 0].set_ylabel(labels[row], fontsize=10, color=INK)
