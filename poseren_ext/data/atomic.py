@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,20 +28,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         FileNotFoundError: the folder does not exist.
         OSError: the disk is full or not writable; the message names `path`.
     """
-    _require_folder(path)
-    with _says_which(path):
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).chmod(0o644)
-            Path(draft).replace(path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+    with atomic_path(path) as draft, draft.open("x+b") as file:
+        yield file
 
 
 @contextmanager
@@ -60,6 +49,7 @@ def atomic_path(path: Path, keep: Path | None = None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             draft = Path(folder) / path.name
             yield draft
+            draft.chmod(_mode_of_new_files(Path(folder)))  # some writers let nobody else read
             with draft.open("rb+") as file:
                 os.fsync(file.fileno())
             if keep is not None and path.exists():
@@ -87,6 +77,15 @@ def append_whole(file: FileIO, content: bytes) -> None:
     except OSError:
         os.ftruncate(file.fileno(), before)
         raise
+
+
+def _mode_of_new_files(folder: Path) -> int:
+    """What the umask leaves; to ask for it would change it for a moment, for all threads."""
+    probe = folder / ".mode"
+    probe.touch(exist_ok=False)
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    return mode
 
 
 def _require_folder(path: Path) -> None:
