@@ -12,7 +12,7 @@ from poseren_ext.estimators import FrameBatch
 from poseren_ext.experiments import NAMES, networks, published
 from poseren_ext.experiments.bench import SyntheticBench
 from poseren_ext.experiments.lab import SCALES, VARIANTS, Scale, same_weights
-from poseren_ext.experiments.noise import NYU_JOINT_ERRORS, NoisyPoses
+from poseren_ext.experiments.noise import NYU_INIT_ERROR, NYU_JOINT_ERRORS, NoisyPoses
 from poseren_ext.experiments.report import Report, Table
 from poseren_ext.models import RegionEnsemble
 from poseren_ext.posefile import write_poses
@@ -44,7 +44,7 @@ def test_variants_are_compared(bench, tmp_path, name):
     for seeds in report.data["systems"].values():
         assert len(seeds) == 2
         assert all(math.isfinite(one["mean_3d"]) and one["frames"] == 8 for one in seeds)
-    assert all("seed by seed" in note for note in report.notes)
+    assert any("seed by seed" in note for note in report.notes)
     folder = report.write(tmp_path)
     assert (folder / "comparison.png").stat().st_size > 10_000
     assert json.loads((folder / "result.json").read_text())["systems"] == json.loads(json.dumps(report.data["systems"]))
@@ -70,6 +70,12 @@ def test_simulated_initial_poses(bench):
     (start, _) = report.data["systems"]["DeepPrior"]
     assert start["mean_3d"] == pytest.approx(20.75, rel=0.15)  # eight frames
     assert any("simulated" in note for note in report.notes)
+    assert any(note.startswith("A better start ends better:") for note in report.notes)
+    for start, scaled, init in zip(
+        *(report.data["systems"][name] for name in ("DeepPrior", "DeepPrior, scaled", "Init-CNN")), strict=True
+    ):
+        factor = init["mean_3d"] / NYU_INIT_ERROR
+        assert scaled["mean_3d"] == pytest.approx(factor * start["mean_3d"], rel=1e-3)
 
 
 def test_pictures_of_hands(bench, tmp_path):

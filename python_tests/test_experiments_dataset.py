@@ -119,12 +119,12 @@ def test_a_hand_that_the_model_does_not_know_is_mirrored(tmp_path):
     given = DatasetBench("icvl", tmp_path, {"Pose-REN": path}, starts={"truth": tmp_path / "truth.txt"})
     model = given.models(["Pose-REN"])["Pose-REN"]
     assert "mirrored to show right hands" in given.source()
-    start = measure(given.test, "truth", given.initial()["truth"])
+    start = measure(given.test, "truth", given.initial(15.0)["truth"])
     assert start.frames == 5
     assert start.mean_3d < 2e-3
     assert measure(given.test, "Init-CNN", InitPose(model)).mean_3d > 1
     with pytest.raises(ValueError, match="no other initial poses for icvl"):
-        DatasetBench("icvl", tmp_path, {"Pose-REN": path}).initial()
+        DatasetBench("icvl", tmp_path, {"Pose-REN": path}).initial(15.0)
 
 
 def test_msra_by_subject(tmp_path, run):

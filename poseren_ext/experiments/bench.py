@@ -27,8 +27,8 @@ class Models(Protocol):
         """The networks of these names, as far as they are to be had; never none."""
         ...
 
-    def initial(self) -> dict[str, JointEstimator]:
-        """Other methods' poses to start from, by the method's name."""
+    def initial(self, init_error: float) -> dict[str, JointEstimator]:
+        """Other methods' poses to start from, by name; `init_error` is the Init-CNN's own mean error, mm."""
         ...
 
 

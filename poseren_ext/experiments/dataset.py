@@ -85,8 +85,8 @@ class DatasetBench:
         found = {name: self._networks[name] for name in names if name in self._networks}
         return found or {"Pose-REN": self._networks["Pose-REN"]}
 
-    def initial(self) -> dict[str, JointEstimator]:
-        """The given files, or else simulated poses.
+    def initial(self, init_error: float) -> dict[str, JointEstimator]:
+        """The given files, or else simulated poses; `init_error` as in `simulated`.
 
         Raises:
             ValueError: no files, and other joints than NYU's, whose errors alone are published for the simulation.
@@ -95,7 +95,7 @@ class DatasetBench:
         if not self.starts:
             if test.skeleton.num_joints != len(NYU_JOINT_ERRORS["DeepPrior"]):
                 raise ValueError(f"no other initial poses for {self.dataset}: give some with --start NAME=FILE")
-            return simulated(test.uvd, test.camera, 1)
+            return simulated(test.uvd, test.camera, 1, init_error)
         given: dict[str, JointEstimator] = {}
         for name, path in self.starts.items():
             file = FilePredictions.read(path, joints=test.skeleton.num_joints, frames=len(test.dataset))

@@ -219,9 +219,9 @@ class Lab:
         """The frames that everything is measured on: subjects that no training has seen."""
         return SyntheticTest(self.skeleton, self.scale.test_frames, self.device)
 
-    def initial(self) -> dict[str, JointEstimator]:
-        """Simulated poses of methods that are not here."""
-        return simulated(self.test.uvd, self.test.camera, self.seed)
+    def initial(self, init_error: float) -> dict[str, JointEstimator]:
+        """Simulated poses of methods that are not here; `init_error` as in `simulated`."""
+        return simulated(self.test.uvd, self.test.camera, self.seed, init_error)
 
 
 _BETA = 0.03
