@@ -21,6 +21,7 @@ from poseren_ext.cli.live import live_command
 from poseren_ext.cli.predict import predict_command
 from poseren_ext.cli.render import render_command
 from poseren_ext.cli.train import train_command
+from poseren_ext.cli.view import view_command
 
 app = typer.Typer(
     name="poseren",
@@ -42,6 +43,7 @@ app.command("render")(render_command)
 app.command("experiment")(experiment_command)
 app.command("import-caffe")(import_caffe_command)
 app.command("export")(export_command)
+app.command("view")(view_command)
 
 
 @app.callback()

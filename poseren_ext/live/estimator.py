@@ -99,15 +99,18 @@ class LiveEstimator:
         estimator: model, camera and settings.
         track: start from the last frame's pose; False finds the hand in every frame.
         recheck: see :class:`Tracker`.
+        return_stages: keep the pose of every stage.
 
     Attributes:
         statistics: counts and speed so far.
     """
 
-    def __init__(self, estimator: Estimator, *, track: bool = True, recheck: int = 30) -> None:
+    def __init__(
+        self, estimator: Estimator, *, track: bool = True, recheck: int = 30, return_stages: bool = False
+    ) -> None:
         self.estimator = estimator
         self.statistics = LiveStatistics()
-        self._tracker = Tracker(estimator, recheck=recheck)
+        self._tracker = Tracker(estimator, recheck=recheck, return_stages=return_stages)
         self._track = track
         self._gate = FrameGate()
 

@@ -62,13 +62,15 @@ class Tracker:
         estimator: model, camera and settings. With hand="auto" a detection tries both hands, and tracking keeps to the
             one that was found.
         recheck: frames between two looks for the hand; 0 never looks while tracking.
+        return_stages: keep the pose of every stage.
     """
 
-    def __init__(self, estimator: Estimator, *, recheck: int = 30) -> None:
+    def __init__(self, estimator: Estimator, *, recheck: int = 30, return_stages: bool = False) -> None:
         if recheck < 0:
             raise ValueError(f"recheck is {recheck}; expected a number of frames, 0 for never")
         self.estimator = estimator
         self.recheck = recheck
+        self.return_stages = return_stages
         self._last: HandPose | None = None
         self._bones: deque[float] = deque(maxlen=MEMORY)
         self._since_check = 0
@@ -96,7 +98,7 @@ class Tracker:
             return self._accept(tracked, "tracked")
         self._since_check = 0
         try:
-            detected = self.estimator(depth)
+            detected = self.estimator(depth, return_stages=self.return_stages)
         except ValueError:
             if tracked is None:
                 self.reset()
@@ -124,7 +126,7 @@ class Tracker:
         initial = ops.denormalize_pose(relative, center, estimator.camera, cube=estimator.cube)
         same_hand = copy.copy(estimator)
         same_hand.hand = _hand(last)
-        pose = same_hand(depth, center=center[0], init_pose=initial[0])
+        pose = same_hand(depth, center=center[0], init_pose=initial[0], return_stages=self.return_stages)
         why = self._implausible(frame, pose)
         return (None, why) if why else (pose, "")
 

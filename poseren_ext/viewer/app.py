@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: MIT
+"""The viewer: a viser server, its controls, and the loops that feed it."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
+from functools import lru_cache
+
+import torch
+
+try:
+    import viser
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("the viewer needs viser: pip install 'poseren_ext[viewer]'", name=error.name) from error
+
+from poseren_ext.camera import uvd_to_xyz
+from poseren_ext.frame_checks import check_camera, read_frames
+from poseren_ext.frames import FrameFile
+from poseren_ext.live import LiveResult
+from poseren_ext.refine import Estimator
+from poseren_ext.viewer.scene import View, bones, cloud, joint_colors, stages_xyz, windows_picture
+
+# Metres. Points are so small that the skeleton, which lies inside the hand, is seen between them.
+_JOINT, _BONE = 0.006, 0.003
+_NOTHING = torch.zeros(1, 1)
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, if it can be listened on; with 0 one that can.
+
+    Raises:
+        OSError: it is in use, or the host is none of this machine's.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host} port {port} ({error.strerror}); give another --port, 0 for any"
+        ) from None
+
+
+class Viewer:
+    """A page that shows one frame at a time: points, skeleton, and the windows of a chosen stage.
+
+    Args:
+        estimator: model, camera and settings of the frames.
+        host: address to listen on.
+        port: port to listen on; 0 takes any.
+        frames: how many frames a recording has: gives the page a slider over them.
+
+    Attributes:
+        changed: set whenever the page asks for another frame.
+
+    Raises:
+        OSError: the port is in use.
+    """
+
+    def __init__(self, estimator: Estimator, *, host: str = "127.0.0.1", port: int = 8080, frames: int = 0) -> None:
+        self.estimator = estimator
+        self.changed = threading.Event()
+        self._view: View | None = None
+        self._lock = threading.Lock()
+        self._placed = False
+        port = free_port(host, port)
+        with redirect_stdout(io.StringIO()):  # it prints a table of addresses; stdout is for data
+            self.server = viser.ViserServer(host=host, port=port, label="poseren", verbose=False)
+        self.server.scene.set_up_direction("-y")
+        self.server.gui.configure_theme(control_width="large", show_share_button=False)
+        self.server.gui.main_panel.dock_right()
+        self._controls(frames)
+
+    def _controls(self, frames: int) -> None:
+        gui, stages = self.server.gui, self.estimator.stages
+        self.frame = gui.add_slider("Frame", 0, max(frames - 1, 1), 1, 0, visible=frames > 1)
+        self.play = gui.add_checkbox("Play", False, visible=frames > 1)
+        marks = tuple((stage, f"{stage}" if stage else "initial") for stage in range(stages + 1))
+        self.stage = gui.add_slider("Stage", 0, max(stages, 1), 1, stages, marks=marks, visible=stages > 0)
+        self.ghosts = gui.add_checkbox("Other stages in grey", True, visible=stages > 0)
+        self.hand_only = gui.add_checkbox("Only the hand's cube", False)
+        self.point_size = gui.add_slider("Point size, mm", 0.2, 4.0, 0.1, 0.6)
+        self.note = gui.add_markdown("waiting for a frame")
+        self.windows = gui.add_image(
+            windows_picture(View(_NOTHING, None, ""), self.estimator, 0),
+            label="Windows on the feature grid; thick: moved",
+        )
+        self.frame.on_update(lambda _: self.changed.set())
+        self.play.on_update(lambda _: self.changed.set())
+        self.stage.on_update(lambda _: self._redraw(cloud_too=False))
+        self.ghosts.on_update(lambda _: self._redraw(cloud_too=False))
+        self.hand_only.on_update(lambda _: self._redraw())
+        self.point_size.on_update(lambda _: self._redraw())
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds the page."""
+        return f"http://{self.server.get_host()}:{self.server.get_port()}"
+
+    def go_to(self, frame: int) -> None:
+        """Move the page's slider over the frames."""
+        self.frame.value = frame  # type: ignore[misc]  # viser's property has a setter that mypy does not see
+
+    def show(self, view: View) -> None:
+        """Show another frame."""
+        self._view = view
+        self._redraw()
+
+    def _redraw(self, *, cloud_too: bool = True) -> None:
+        with self._lock:  # controls call from their own threads
+            if self._view is None:
+                return
+            with self.server.atomic():
+                if cloud_too:
+                    self._draw_cloud(self._view)
+                self._draw_skeletons(self._view)
+            self.windows.image = windows_picture(self._view, self.estimator, int(self.stage.value))
+            self.note.content = self._view.note
+
+    def _draw_cloud(self, view: View) -> None:
+        points, colors = cloud(view, self.estimator, hand_only=bool(self.hand_only.value))
+        size = float(self.point_size.value) / 1000
+        self.server.scene.add_point_cloud(
+            "/depth", points, colors, point_size=size, point_shape="square", precision="float32", point_shading="flat"
+        )
+        if view.pose is not None and not self._placed:
+            self._placed = True
+            x, y, z = (
+                float(value) / 1000 for value in uvd_to_xyz(torch.as_tensor(view.pose.center), self.estimator.camera)
+            )
+            # A little to the left of the camera and above it, turning around the hand.
+            self.server.initial_camera.look_at = (x, y, z)
+            self.server.initial_camera.position = (x - 0.14, y - 0.1, z - 0.36)
+            self.server.initial_camera.up = (0.0, -1.0, 0.0)
+
+    def _draw_skeletons(self, view: View) -> None:
+        scene, chosen = self.server.scene, int(self.stage.value)
+        if view.pose is None:
+            for name in ("/hand/bones", "/hand/joints", *(f"/other/{i}" for i in range(self.estimator.stages + 1))):
+                scene.remove_by_name(name)
+            return
+        stages, skeleton = stages_xyz(view.pose, self.estimator), view.pose.skeleton
+        chosen = min(chosen, len(stages) - 1)
+        segments, colors = bones(stages[chosen], skeleton)
+        scene.add_line_segments("/hand/bones", segments, colors, thickness=_BONE)
+        scene.add_point_cloud(
+            "/hand/joints",
+            stages[chosen],
+            joint_colors(skeleton),
+            point_size=_JOINT,
+            point_shape="circle",
+            precision="float32",
+        )
+        for stage, joints in enumerate(stages):
+            segments, colors = bones(joints, skeleton, ghost=True)
+            shown = bool(self.ghosts.value) and stage != chosen
+            scene.add_line_segments(f"/other/{stage}", segments, colors, thickness=_BONE / 4, visible=shown)
+
+    def close(self) -> None:
+        """Stop the server."""
+        with redirect_stdout(io.StringIO()):
+            self.server.stop()
+
+
+def view_recording(
+    viewer: Viewer, files: Sequence[FrameFile], *, rate: float = 15.0, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Show the frame that the page's slider is at, or play, until told to stop.
+
+    Args:
+        viewer: the page, made for as many frames.
+        files: the frames.
+        rate: frames per second when playing.
+        stop: asked several times a second.
+
+    Raises:
+        ValueError: the first frame cannot be this camera's.
+    """
+    estimate = lru_cache(maxsize=64)(lambda index: estimate_file(viewer.estimator, files[index]))
+    shown = -1
+    while not stop():
+        viewer.changed.clear()
+        index = min(int(viewer.frame.value), len(files) - 1)
+        if index != shown:
+            viewer.show(estimate(index))
+            shown = index
+        if viewer.play.value:
+            time.sleep(1 / rate)
+            viewer.go_to((index + 1) % len(files))
+        else:
+            viewer.changed.wait(0.2)
+
+
+def estimate_file(estimator: Estimator, file: FrameFile) -> View:
+    """A recorded frame with its pose, or with the reason why there is none.
+
+    Raises:
+        ValueError: the frame cannot be this camera's.
+    """
+    try:
+        frames = read_frames([file.read()], estimator.device)
+    except (OSError, TypeError, ValueError) as error:
+        return View(_NOTHING, None, f"**{file}**: {error}")
+    check_camera(estimator.camera, frames)
+    try:
+        pose = estimator(frames.depth[0], return_stages=True)
+    except ValueError as error:
+        return View(frames.depth[0].cpu(), None, f"**{file}**: {error}")
+    return View(frames.depth[0].cpu(), pose, f"**{file}**: {pose.hand[0]} hand, {int(pose.stages_run)} stages had work")
+
+
+def view_stream(viewer: Viewer, results: Iterable[LiveResult], *, rate: float = 30.0) -> None:
+    """Show a stream's results as they come, the newest at most so many times a second.
+
+    Raises:
+        SourceLost: the camera is gone.
+    """
+    shown = 0.0
+    for result in results:
+        if time.perf_counter() - shown < 1 / rate or result.outcome == "skipped":
+            continue
+        shown = time.perf_counter()
+        about = f"frame {result.frame.number}: {result.outcome}{', ' + result.reason if result.reason else ''}"
+        depth = read_frames([result.frame.depth], _NOTHING.device).depth[0]
+        viewer.show(View(depth, result.pose, f"{about}, {1e3 * result.latency:.0f} ms"))
