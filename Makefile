@@ -6,13 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_ARGS ?=
+FUZZ_SECONDS ?= 30
+SOAK_SECONDS ?= 600
 PYTEST_ARGS ?=
 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
 CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs wheel gpu-check clean
+.PHONY: help demo test lint format docs wheel gpu-check clean locked fuzz soak lock sbom
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +49,14 @@ $(VENV)/.wheel: $(VENV)/.build requirements/wheel.txt
 	$(PIP) install -r requirements/wheel.txt
 	@touch $@
 
+$(VENV)/.fuzz: $(VENV)/.test requirements/fuzz.txt
+	$(PIP) install -r requirements/fuzz.txt
+	@touch $@
+
+$(VENV)/.supply: $(VENV)/.torch requirements/supply.txt
+	$(PIP) install -r requirements/supply.txt
+	@touch $@
+
 demo: $(VENV)/.package  ## run the bundled model on unseen synthetic hands and write demo.png
 	$(BIN)/poseren demo $(DEMO_ARGS)
 
@@ -71,6 +81,23 @@ docs: $(VENV)/.docs  ## the documentation as a site in site/; a warning is an er
 wheel: $(VENV)/.wheel  ## dist/: source archive and manylinux wheels, each tried in an environment of its own
 	$(BIN)/python tools/build_wheels.py
 	$(BIN)/python tools/test_wheel.py --torch "$(TORCH)" dist/*/*-$$($(BIN)/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-*.whl
+
+fuzz: $(VENV)/.fuzz  ## hostile input to every reader and op, FUZZ_SECONDS each (10 minutes in all)
+	cd python_tests && ../$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
+
+soak: $(VENV)/.test  ## a live session of SOAK_SECONDS with a faulty camera, and 100,000 calls of the ops
+	POSEREN_SOAK_SECONDS=$(SOAK_SECONDS) POSEREN_LEAK_CALLS=100000 $(BIN)/python -m pytest -o timeout=3600 \
+	  python_tests/test_soak_live.py python_tests/test_concurrency.py $(PYTEST_ARGS)
+
+locked: $(VENV)/.torch  ## install what the tests need in the locked versions, every file checked by its hash
+	$(PIP) install --require-hashes --no-deps -r requirements/lock.txt
+
+lock: $(VENV)/.supply  ## rewrite requirements/lock.txt with the versions of today
+	$(BIN)/python tools/lock.py lock
+
+sbom: $(VENV)/.supply  ## dist/sbom.cdx.json: the locked environment as a CycloneDX bill of materials
+	@mkdir -p dist
+	$(BIN)/python tools/lock.py sbom dist/sbom.cdx.json
 
 gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; writes gpu-check.json
 	$(PYTHON) tools/gpu_check.py
