@@ -36,7 +36,7 @@ def draw_success(axes: Axes, results: Sequence[Evaluation], over: Over = "max") 
     tidy(axes, "error threshold (mm)", _OVER_LABEL[over])
     last = max(result.thresholds[-1] for result in results)
     axes.set(xlim=(0, last), ylim=(0, 100))
-    axes.legend(loc="lower right", fontsize=9.5, framealpha=0.9, edgecolor="none", handlelength=3)
+    axes.legend(loc="best", fontsize=9.5, framealpha=0.9, edgecolor="none", handlelength=3)
 
 
 def joint_order(skeleton: Skeleton) -> list[int]:
