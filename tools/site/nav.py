@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A hook of MkDocs: pages that mkdocs.yml does not name join the section of their folder, or the last one.
+"""A hook of MkDocs: pages that mkdocs.yml does not name join the section of their folder, or the guides.
 
 So a page of results, written by a program, needs no second file changed.
 """
@@ -19,7 +19,7 @@ def on_config(config: Any) -> Any:
     for path in sorted(docs.rglob("*.md")):
         page = path.relative_to(docs).as_posix()
         if page not in named:
-            sections.get(path.relative_to(docs).parts[0], list(sections.values())[-1]).append(page)
+            sections.get(path.relative_to(docs).parts[0], sections["guides"]).append(page)
     return config
 
 
