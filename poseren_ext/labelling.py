@@ -18,7 +18,7 @@ from poseren_ext.camera import Camera
 from poseren_ext.frames import FrameFile, find_frames
 from poseren_ext.models import PoseREN
 from poseren_ext.posefile import PoseWriter
-from poseren_ext.refine import Estimator
+from poseren_ext.refine import Estimator, load_model
 
 Batch = dict[str, npt.NDArray[Any]]
 
@@ -105,9 +105,9 @@ class _Labeller:
 
         torch.set_num_threads(threads)
         self.frames: list[FrameFile] = ray.get(frames)
-        self.estimator = Estimator(model, camera=camera, **settings)
         if torch.cuda.is_available():  # Ray shows a worker the GPUs that it reserved, and no other
-            self.estimator = Estimator(self.estimator.model.cuda(), camera=camera, **settings)
+            model = load_model(model).cuda()
+        self.estimator = Estimator(model, camera=camera, **settings)
 
     def __call__(self, ranges: Batch) -> Batch:
         """{"start", "stop"}: [1] -> {"index": [N], "uvd": [N, J, 3], "fault": [N]}, up to the first frame at fault."""

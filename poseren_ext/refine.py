@@ -21,7 +21,7 @@ from poseren_ext.arrays import as_tensor
 from poseren_ext.camera import Camera, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.frame_checks import Frames, check_camera, check_units, read_frames
 from poseren_ext.hand_region import find_hand
-from poseren_ext.models import PoseREN, load
+from poseren_ext.models import PackedPoseREN, PoseREN, load
 from poseren_ext.skeleton import Skeleton
 from poseren_ext.weights import BUNDLED
 
@@ -32,6 +32,10 @@ Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 CENTER_ITERATIONS = 3
 """How often the centre of mass is taken again inside the cube around the last one."""
 _NEAREST = 1e-3  # mm: any depth but 0
+
+
+_MIRROR = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+"""Of a crop, left to right."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class HandPose:
 
 
 class Estimator:
-    """Pose-REN for the frames of one camera: owns the model, its packed weights, and the settings.
+    """Pose-REN for the frames of one camera: owns the weights, packed and held once, and the settings.
 
     Args:
         model: a ``PoseREN``, the path of a safetensors file that ``poseren_ext.save`` wrote, or "demo": the one that
@@ -69,7 +73,8 @@ class Estimator:
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine; 0 gives the initial pose.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
-        precision: of the refining layers' weights: "float32", "bfloat16" or "int8" (one scale a row); sums are float32.
+        precision: of the fully connected layers' weights: "float32", "bfloat16" or "int8" (one scale a row); sums are
+            float32. A model from a file is kept in this form alone.
 
     Raises:
         TypeError: a model, camera or number of another kind.
@@ -97,18 +102,17 @@ class Estimator:
         for name, value in (("cube", cube), ("depth_unit", depth_unit)):
             if not (isinstance(value, numbers.Real) and 0 < value < np.inf):
                 raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
-        self.model = load_model(model).eval()
+        self.model = _packed(model, precision or "float32")
         self.camera = camera if isinstance(camera, Camera) else Camera(*_four(camera))
         self.hand = hand
         self.cube = float(cube)
         self.stages = stages
         self.depth_unit = float(depth_unit)
-        self.head = ops.pack_head(self.model.head, precision or "float32")
 
     @property
     def device(self) -> torch.device:
         """Where the model's weights are, and the work is done."""
-        return self.model.mean_pose.device
+        return self.model.device
 
     @torch.inference_mode()
     def __call__(
@@ -200,26 +204,28 @@ class Estimator:
         """Joints in uvd of all stages [T+1, B, J, 3], stages run [B], and the hand of each frame."""
         model, camera = self.model, self.camera
         # A mirror in the crop's own frame turns one hand into the other; poses are mirrored with it.
-        mirror = torch.tensor([-1.0 if hand != model.config.hand else 1.0, 1.0, 1.0], device=self.device)
-        transform = torch.diag_embed(mirror[:2])[None].expand(len(depth), 2, 2)
+        mirrored = hand != model.config.hand
         crop = ops.depth_crop(
             depth,
             centers,
             camera,
             cube=self.cube,
             size=model.config.image_size,
-            transform=torch.nn.functional.pad(transform, (0, 1)) if mirror[0] < 0 else None,
+            transform=_MIRROR.to(depth.device).expand(len(depth), 2, 3) if mirrored else None,
             depth_unit=self.depth_unit,
         )
         if initial is None:
-            pose = model.init(crop)
+            pose = model.initial(crop)
         elif isinstance(initial, str):
             pose = model.mean_pose.expand(len(depth), -1, 3)
         else:
-            pose = ops.normalize_pose(initial, centers, camera, cube=self.cube) * mirror
-        poses, run = ops.cascade_refine(model.backbone(crop), pose, self.head, stages=self.stages)
-        stages = [ops.denormalize_pose(pose * mirror, centers, camera, cube=self.cube) for pose in poses]
-        return torch.stack(stages), run, (hand,) * len(depth)
+            pose = _mirrored(ops.normalize_pose(initial, centers, camera, cube=self.cube), mirrored)
+        poses, run = model.refine(crop, pose, self.stages)
+        # All stages of a frame at once: [B, (T+1)*J, 3].
+        rows = _mirrored(poses, mirrored).transpose(0, 1).flatten(1, 2)
+        uvd = ops.denormalize_pose(rows, centers, camera, cube=self.cube)
+        uvd = uvd.reshape(len(depth), len(poses), -1, 3).transpose(0, 1)
+        return uvd, run, (hand,) * len(depth)
 
     def _better(
         self, depth: Tensor, results: Sequence[tuple[Tensor, Tensor, tuple[str, ...]]]
@@ -300,7 +306,7 @@ def refine(
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
-        precision: of the refining layers' weights: "float32" (None), "bfloat16" or "int8".
+        precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
         return_stages: keep the pose of every stage.
 
     Returns:
@@ -330,15 +336,32 @@ def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
         return model
     if not isinstance(model, str | os.PathLike):
         raise TypeError(f"model is a {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}")
-    path = Path(BUNDLED.get(str(model), model))
-    if not path.exists():
-        raise FileNotFoundError(f"no model at {str(model)!r}; expected a safetensors file or one of {list(BUNDLED)}")
-    return _load_once(path, path.stat().st_mtime_ns)
+    return load(_model_file(model))
+
+
+def _packed(model: PoseREN | str | os.PathLike[str], precision: Precision) -> PackedPoseREN:
+    """A model as it runs; one from a file once for all estimators of it."""
+    if not isinstance(model, str | os.PathLike):
+        return PackedPoseREN(load_model(model), precision)
+    path = _model_file(model)
+    return _pack_once(path, path.stat().st_mtime_ns, precision)
 
 
 @lru_cache(maxsize=4)
-def _load_once(path: Path, modified: int) -> PoseREN:
-    return load(path).eval()
+def _pack_once(path: Path, modified: int, precision: Precision) -> PackedPoseREN:
+    return PackedPoseREN(load(path), precision)
+
+
+def _model_file(model: str | os.PathLike[str]) -> Path:
+    path = Path(BUNDLED.get(str(model), model))
+    if not path.exists():
+        raise FileNotFoundError(f"no model at {str(model)!r}; expected a safetensors file or one of {list(BUNDLED)}")
+    return path
+
+
+def _mirrored(pose: Tensor, mirrored: bool) -> Tensor:
+    """Normalised poses [..., 3] of the other hand."""
+    return torch.cat([-pose[..., :1], pose[..., 1:]], -1) if mirrored else pose
 
 
 def _four(camera: Sequence[float]) -> tuple[float, float, float, float]:

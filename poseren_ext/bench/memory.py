@@ -55,9 +55,7 @@ def _measure(path: str, dtype: str, threads: int) -> dict[str, int]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak from here on: loading is over
     for frame in frames:
         estimator(frame, center=ops.hand_center(frame, near=NEAR, far=FAR)[0])
-    model = estimator.model
-    rest = [parameter for part in (model.init, model.backbone) for parameter in part.parameters()]
-    return {"peak": _bytes("VmHWM") - before, "weights": estimator.head.nbytes + sum(p.nbytes for p in rest)}
+    return {"peak": _bytes("VmHWM") - before, "weights": estimator.model.nbytes}
 
 
 def _bytes(field: str) -> int:

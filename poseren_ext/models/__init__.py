@@ -4,6 +4,7 @@
 from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
 from poseren_ext.models.files import load, save
 from poseren_ext.models.network import Backbone, InitCNN, PoseREN, RegionEnsemble, initialize
+from poseren_ext.models.packed import PackedPoseREN
 
 __all__ = [
     "STRIDE",
@@ -11,6 +12,7 @@ __all__ = [
     "HeadConfig",
     "InitCNN",
     "ModelConfig",
+    "PackedPoseREN",
     "PoseREN",
     "RegionEnsemble",
     "initialize",

@@ -23,6 +23,7 @@ hand_center = takes_arrays(image.hand_center)
 normalize_pose = takes_arrays(image.normalize_pose)
 pose_roi_pool = takes_arrays(roi.pose_roi_pool)
 roi_windows = takes_arrays(roi.roi_windows)
+run_grid = takes_arrays(cascade.run_grid)
 
 __all__ = [
     "PackedHead",
@@ -34,4 +35,5 @@ __all__ = [
     "pack_head",
     "pose_roi_pool",
     "roi_windows",
+    "run_grid",
 ]

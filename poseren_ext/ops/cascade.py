@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
@@ -130,25 +131,76 @@ def cascade_refine(
     if config.grid:
         raise ValueError(
             "head has grid regions, which look at no pose: there is nothing to refine; expected guided joints. "
-            "Call the head itself once: head(features)"
+            "Run it once: run_grid(features, head)"
         )
     maps, batched = add_batch(features, "features", "[B, C, H, W]", 4)
     rows, pose_batched = add_batch(pose, "pose", "normalised joints [B, J, 3]", 3)
     _check_shapes(maps, rows, head, same_rank=batched == pose_batched)
     check_devices(maps, "features", pose=rows, head=head.region_weight)
+    steps = whole(stages, "stages", "how often to refine", least=0, most=10**6)
+    poses, stages_run = _refine(maps, rows, head, config.joints, config.roi_size, steps)
+    return (poses, stages_run) if batched else (poses[:, 0], stages_run[0])
+
+
+def run_grid(features: Tensor, head: Head | PackedHead) -> Tensor:
+    """The pose that a head of grid regions sees, the Init-CNN's for one; such a head looks at no other pose.
+
+    The same code as a stage of :func:`cascade_refine`, and not differentiable either: windows around joints that are
+    put where the regions are.
+
+    Args:
+        features: [B, C, S/8, S/8] or [C, S/8, S/8] of the backbone.
+        head: a head of grid regions, at most as many as it has joints, or its packed form.
+
+    Returns:
+        Normalised pose float32 [B, J, 3] or [J, 3].
+
+    Raises:
+        TypeError: features are no floating-point tensor, what is no head, a head of another type.
+        ValueError: guided joints, more regions than joints, features that do not fit the head.
+    """
+    check_tensor(features, "features", "[B, C, H, W]")
+    _check_head(head)
+    config = head.config
+    joints = head.pose_weight.shape[0] // 3
+    if not 0 < len(config.grid) <= joints:
+        raise ValueError(
+            f"head has {len(config.grid)} grid regions and gives {joints} joints; expected 1 to {joints} of them. "
+            "A head of guided joints needs a pose: cascade_refine(features, pose, head, stages=1)"
+        )
+    maps, batched = add_batch(features, "features", "[B, C, H, W]", 4)
+    side = round(config.image_size * SPATIAL_SCALE)
+    if tuple(maps.shape[-2:]) != (side, side):
+        raise ValueError(f"features have shape {tuple(features.shape)}; expected maps of {side}x{side} cells")
+    roi_size = max(1, round((config.cells - 1) / SPATIAL_SCALE))  # from the first cell to the last, pixels
+    corner = torch.zeros(joints, 3)
+    corner[: len(config.grid), :2] = torch.tensor(config.grid).flip(1) / SPATIAL_SCALE  # x, y
+    pose = ((2 * corner + (config.cells - 1) / SPATIAL_SCALE) / config.image_size - 1).to(maps.device)
+    rows = pose.expand(len(maps), -1, -1)
+    _check_shapes(maps, rows, head, same_rank=True)
+    check_devices(maps, "features", head=head.region_weight)
+    poses, _ = _refine(maps, rows, head, range(len(config.grid)), roi_size, stages=1)
+    return poses[1] if batched else poses[1, 0]
+
+
+def _refine(
+    maps: Tensor, pose: Tensor, head: Head | PackedHead, joints: Sequence[int], roi_size: int, stages: int
+) -> tuple[Tensor, Tensor]:
+    """The native op on features [B, C, H, W] and a pose [B, J, 3] that are known to fit."""
+    config = head.config
     poses, stages_run = _native.ops.cascade_refine(
         maps.float(),
-        rows.float(),
-        guided_joints(config.joints, rows),
+        pose.float(),
+        guided_joints(joints, pose),
         [region for finger in config.tree for region in finger],
         *_layers(head),
         config.cells,
-        *window_geometry(config.image_size, config.roi_size, SPATIAL_SCALE),
+        *window_geometry(config.image_size, roi_size, SPATIAL_SCALE),
         config.mode == "align",
         SAMPLING_RATIO,
-        whole(stages, "stages", "how often to refine", least=0, most=10**6),
+        stages,
     )
-    return (poses, stages_run) if batched else (poses[:, 0], stages_run[0])
+    return poses, stages_run
 
 
 def _check_head(head: object) -> None:
