@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +272,11 @@ def _numpy_array(path: Path) -> npt.NDArray[Any]:
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
-        array = _member(path) if zipped else np.load(path, mmap_mode="r", allow_pickle=False)
+        array = (
+            _unpacked(path, path.stat().st_mtime_ns, path.stat().st_size)
+            if zipped
+            else np.load(path, mmap_mode="r", allow_pickle=False)
+        )
     except FrameError:
         raise
     except _UNREADABLE as error:
@@ -283,6 +288,12 @@ def _numpy_array(path: Path) -> npt.NDArray[Any]:
         raise FrameError(f"{path}: an array of shape {list(array.shape)}; expected [H, W] or [N, H, W]")
     _require_sane(path, *array.shape[-2:])
     return array
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, modified: int, size: int) -> npt.NDArray[Any]:
+    """The last archive's array, read-only: it is unpacked once, not once for each of its frames."""
+    return _member(path)
 
 
 def _member(path: Path) -> npt.NDArray[Any]:

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: MIT
+import fcntl
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -87,7 +92,7 @@ def test_an_interrupted_run_continues(run, recording, tmp_path, monkeypatch):
 
     monkeypatch.setattr(frames, "read_depth", interrupted)
     code, err = run(recording, "--batch", 2)
-    assert code not in (0, 1, 2)
+    assert code == 130
     assert "interrupted: 4 of 7 frames" in err
     assert len(read_poses(tmp_path / "out.txt")) == 4
     monkeypatch.undo()
@@ -119,16 +124,81 @@ def test_another_run_is_not_continued(run, recording, tmp_path):
         (np.zeros((120, 160), np.uint16), "4.png: .*no depth"),
         (frame(60, 60)[:100], "4.png: 160x100 pixels, the frames before have 160x120"),
         (np.full((120, 160), 3000, np.uint16), "4.png: no hand"),
+        (np.zeros((120, 160, 3), np.uint16), "4.png: a 16-bit RGB"),
+        (b"\xff\xd8\xff\xe0 JFIF", "4.png: a JPEG"),
+        (b"", "4.png: "),
     ],
 )
 def test_a_frame_at_fault_is_named_and_those_before_it_are_kept(run, recording, tmp_path, bad, message):
-    cv2.imwrite(str(recording / "4.png"), bad)
+    if isinstance(bad, bytes):
+        (recording / "4.png").write_bytes(bad)
+    else:
+        cv2.imwrite(str(recording / "4.png"), bad)
     code, err = run(recording, "--batch", 3)
     assert code == 1
     assert err.count("\n") == 1
     assert re.search(message, err), err
     assert "the 4 frames before it are in" in err
     assert len(read_poses(tmp_path / "out.txt")) == 4
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_continues(run, recording, model, tmp_path, how):
+    many = tmp_path / "many.npz"
+    np.savez(many, depth=np.stack([frame(40 + i % 80, 60) for i in range(150)]))
+    assert run(many, out=tmp_path / "whole.txt")[0] == 0
+    out = tmp_path / "out.txt"
+    options = ["--camera", CAMERA, "--model", model, "--out", out, "--batch", 1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from poseren_ext.cli import main; main()", "predict", *map(str, (many, *options))],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not (out.exists() and out.stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -how), err
+    assert "Traceback" not in err
+    done = out.read_bytes().count(b"\n")
+    assert 0 < done < 150
+    code, err = run(many, "--batch", 16)
+    assert code == 0
+    assert re.search(r"\d+ of 150 frames are there; continuing", err)
+    np.testing.assert_allclose(read_poses(out, frames=150), read_poses(tmp_path / "whole.txt"), atol=2e-3)
+
+
+def test_a_recording_that_grew_is_continued(run, recording, tmp_path):
+    assert run(recording)[0] == 0
+    cv2.imwrite(str(recording / "7.png"), frame(60, 60))
+    code, err = run(recording)
+    assert code == 0
+    assert "7 of 8 frames are there; continuing" in err
+    (recording / "3.png").unlink()
+    code, err = run(recording)
+    assert code == 1
+    assert "with another frames" in err
+
+
+def test_a_second_run_at_once_is_refused(run, recording, tmp_path):
+    with (tmp_path / "out.txt").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, err = run(recording)
+        assert (code, err) == (
+            1,
+            f"poseren: error: another run writes to {tmp_path / 'out.txt'}; wait for it, or name another output\n",
+        )
+    assert run(recording)[0] == 0
+
+
+def test_an_archive_is_unpacked_once(run, tmp_path, monkeypatch):
+    from poseren_ext import frames
+
+    np.savez_compressed(tmp_path / "stack.npz", depth=np.stack([frame(60 + i, 60) for i in range(8)]))
+    member, calls = frames._member, []
+    monkeypatch.setattr(frames, "_member", lambda path: calls.append(path) or member(path))
+    assert run(tmp_path / "stack.npz", "--batch", 2)[0] == 0
+    assert len(calls) == 1
 
 
 def test_wrong_usage(run, recording, tmp_path):

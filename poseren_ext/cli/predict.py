@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -94,21 +95,37 @@ def predict_command(
         "center": read_poses(centers, joints=1, frames=len(frames))[:, 0] if centers else None,
         "init_pose": read_poses(init, joints=joints, frames=len(frames)) if init else None,
     }
-    _agree(out, settings, restart)
-    with PoseWriter(out, joints) as writer:
-        _predict(_Run(estimator, frames, given, writer), batch)
+    with _alone(out):
+        _agree(out, settings, restart)
+        with PoseWriter(out, joints) as writer:
+            _predict(_Run(estimator, frames, given, writer), batch)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Two runs at once would write every line twice: the second one is refused. The lock ends with its process."""
+    import fcntl
+
+    if out.suffix == ".json":
+        raise typer.BadParameter(f"{out}: its .json is written beside it; name another, e.g. .txt", param_hint="--out")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}; make it first")
+    with out.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"another run writes to {out}; wait for it, or name another output") from None
+        yield
 
 
 def _agree(out: Path, settings: dict[str, Any], restart: bool) -> None:
     """Record what the output is of; refuse to continue an output that is of something else."""
     from poseren_ext.cli._console import write_text
 
-    if out.suffix == ".json":
-        raise typer.BadParameter(f"{out}: its .json is written beside it; name another, e.g. .txt", param_hint="--out")
     record = out.with_suffix(".json")
     if restart:
-        out.unlink(missing_ok=True)
-    elif out.exists():
+        out.write_bytes(b"")  # not removed: its lock is held
+    elif out.exists() and out.stat().st_size:
         try:
             before = json.loads(record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -116,7 +133,12 @@ def _agree(out: Path, settings: dict[str, Any], restart: bool) -> None:
                 f"{out} exists, but {record} does not say of which run; name another output, or pass --restart to "
                 "replace it"
             ) from None
-        changed = [key for key in settings if before.get(key) != settings[key]]
+        known = before.get("frames", [])
+        # A recording may have grown since: what is there are its first frames still.
+        same_frames = isinstance(known, list) and settings["frames"][: len(known)] == known
+        changed = [
+            key for key in settings if before.get(key) != settings[key] and not (key == "frames" and same_frames)
+        ]
         if changed:
             raise ValueError(
                 f"{out} holds predictions with another {', '.join(changed)}; name another output, or pass --restart to "
@@ -134,7 +156,7 @@ def _predict(run: _Run, batch: int) -> None:
     messages, writer, total = console(stderr=True), run.writer, len(run.frames)
     first = writer.done
     if first:
-        messages.print(f"{writer.path}: {first} of {total} frames are there; continuing")
+        messages.print(f"{writer.path}: {first} of {total} frames are there; continuing", markup=False, soft_wrap=True)
     began = time.perf_counter()
     try:
         with Progress(console=messages, disable=not messages.is_terminal) as progress:
@@ -143,11 +165,12 @@ def _predict(run: _Run, batch: int) -> None:
                 run.write(start, min(start + batch, total))
                 progress.update(task, completed=writer.done)
     except KeyboardInterrupt:
-        messages.print(f"interrupted: {writer.done} of {total} frames are in {writer.path}; run again to continue")
+        text = f"interrupted: {writer.done} of {total} frames are in {writer.path}; run again to continue"
+        messages.print(text, markup=False, soft_wrap=True)
         raise
     seconds = time.perf_counter() - began
     speed = f", {(total - first) / seconds:.1f} frames/s" if total > first else ""
-    messages.print(f"{total} frames in {writer.path}{speed}")
+    messages.print(f"{total} frames in {writer.path}{speed}", markup=False, soft_wrap=True)
 
 
 @dataclass
@@ -197,4 +220,5 @@ class _Run:
 
     def _at_fault(self, i: int, error: Exception) -> ValueError:
         message = str(error).removeprefix(f"{self.frames[i].path}: ")
-        return ValueError(f"{self.frames[i]}: {message}; the {i} frames before it are in {self.writer.path}")
+        kept = f"; the {i} frames before it are in {self.writer.path}" if i else ""
+        return ValueError(f"{self.frames[i]}: {message}{kept}")
