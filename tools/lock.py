@@ -2,8 +2,8 @@
 """The locked environment of the tests (`tools/lock.py lock`) and its bill of materials (`tools/lock.py sbom FILE`).
 
 requirements/lock.txt names one version of every package that building, testing and linting need, for every supported
-Python on Linux, with the hashes of its files. Not in it are torch, torchvision and what only they need: their build (CPU,
-CUDA) and index are the machine's choice, and the Makefile installs torch first and apart.
+Python on Linux, with the hashes of its files. Not in it are torch, torchvision and what only they need: their build and
+index are the choice of the machine, and the Makefile installs torch first and apart.
 """
 
 from __future__ import annotations
