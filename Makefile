@@ -80,7 +80,7 @@ docs: $(VENV)/.docs  ## the documentation as a site in site/; a warning is an er
 
 wheel: $(VENV)/.wheel  ## dist/: source archive and manylinux wheels, each tried in an environment of its own
 	$(BIN)/python tools/build_wheels.py
-	$(BIN)/python tools/test_wheel.py --torch "$(TORCH)" dist/*/*-$$($(BIN)/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-*.whl
+	$(BIN)/python tools/test_wheel.py --torch "$(TORCH)" dist/*.tar.gz dist/*/*-$$($(BIN)/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-*.whl
 
 fuzz: $(VENV)/.fuzz  ## hostile input to every reader and op, FUZZ_SECONDS each (10 minutes in all)
 	cd python_tests && ../$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Does a wheel hold what it should, and work in an environment that has nothing but torch and the wheel?"""
+"""Do wheels work in an environment that has nothing but torch and the wheel? And do files hold what they should?"""
 
 from __future__ import annotations
 
 import argparse
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 TOOLS = Path(__file__).parent
@@ -28,22 +29,55 @@ REQUIRED = (
 UNWANTED = (".cpp", ".cu", ".h", ".pyc", "libtorch", "libc10", "libcudart", "hostsim")
 """What no file's name may hold: sources, the libraries of others, the test-only runtime."""
 
+ARCHIVED = (
+    "CMakeLists.txt",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "cmake/isa.cmake",
+    "csrc/module.cpp",
+    "poseren_ext/py.typed",
+    "poseren_ext/weights/demo.safetensors",
+    "python_tests/conftest.py",
+    "requirements/build.txt",
+)
+"""Some of what a source archive has."""
+STRAYS = (".venv", "build/", "dist/", "docs/", "runs/", "site/")
+"""How no path in it begins: what lies about in a folder where things were built."""
+
 
 def main() -> None:
-    """Check every wheel that was named."""
+    """Check every file that was named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("wheels", nargs="+", type=Path)
+    parser.add_argument("files", nargs="+", type=Path, help="wheels and source archives")
     parser.add_argument("--torch", default="torch", help="what to install first, such as torch==2.13.0")
     parser.add_argument("--python", default=sys.executable, help="interpreter that the environment is made of")
     arguments = parser.parse_args()
-    for wheel in arguments.wheels:
-        with zipfile.ZipFile(wheel) as archive:
-            faults = content_faults({entry.filename: entry.external_attr >> 16 for entry in archive.infolist()})
-        if faults:
-            raise SystemExit(f"{wheel}: {'; '.join(faults)}")
-        with tempfile.TemporaryDirectory() as folder:
-            try_out(wheel.resolve(), Path(folder), arguments.torch, arguments.python)
-        print(f"{wheel}: good")
+    for path in arguments.files:
+        if faults := faults_of(path):
+            raise SystemExit(f"{path}: {'; '.join(faults)}")
+        if path.suffix == ".whl":
+            with tempfile.TemporaryDirectory() as folder:
+                try_out(path.resolve(), Path(folder), arguments.torch, arguments.python)
+        print(f"{path}: good")
+
+
+def faults_of(path: Path) -> list[str]:
+    """What is wrong with the files in a wheel or in a source archive."""
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as wheel:
+            return content_faults({entry.filename: entry.external_attr >> 16 for entry in wheel.infolist()})
+    with tarfile.open(path) as archive:
+        return archive_faults(archive.getnames())
+
+
+def archive_faults(paths: Iterable[str]) -> list[str]:
+    """What is wrong with a source archive of these paths, each below one folder."""
+    names = [path.partition("/")[2] for path in paths]
+    faults = [f"no {name}" for name in ARCHIVED if name not in names]
+    return faults + [
+        f"{name} does not belong in it" for name in names if name.startswith(STRAYS) or name.endswith(".so")
+    ]
 
 
 def content_faults(modes: Mapping[str, int]) -> list[str]:
