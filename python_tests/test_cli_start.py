@@ -73,6 +73,13 @@ def test_in_the_script_the_first_name_registers_the_ops():
     assert done.stdout.split() == ["poseren.depth_crop"], done.stderr
 
 
+def test_models_load_without_torchs_compiler():
+    done = python(
+        SCRIPT + "from poseren_ext import load_model; load_model('demo'); print('torch._dynamo' in sys.modules)"
+    )
+    assert done.stdout.split() == ["False"], done.stderr
+
+
 def test_without_torch(tmp_path):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     path = f"{tmp_path}{os.pathsep}{Path(__file__).parent.parent}"

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from poseren_ext.data.base import DepthDataset
 
 _STYLES = {"found": "green", "odd": "yellow", "wrong": "bold red"}
@@ -36,16 +34,16 @@ def check_command(
 
     poseren data check nyu-train.pack
     """
-    from poseren_ext.cli._console import console
+    from poseren_ext.cli._console import console, progress
     from poseren_ext.data.check import check
 
     out = console()
     wrong = 0
-    with _progress() as progress:
-        task = progress.add_task("frames", total=None)
+    with progress() as bar:
+        task = bar.add_task("frames", total=None)
 
         def advance(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+            bar.update(task, completed=done, total=total)
 
         for finding in check(path, dataset=dataset, quick=quick, workers=workers, progress=advance):
             out.print(f"[{_STYLES[finding.kind]}]{finding.kind:>5}[/]  ", end="")
@@ -79,12 +77,12 @@ def pack_command(
 
     poseren data pack msra/ msra-without-3.pack --subject 3
     """
-    from poseren_ext.cli._console import console
+    from poseren_ext.cli._console import console, progress
     from poseren_ext.data.pack import write_pack
 
     source = _open(folder, dataset, split, subject, centers)
-    with _progress() as progress:
-        task = progress.add_task("frames", total=len(source))
+    with progress() as bar:
+        task = bar.add_task("frames", total=len(source))
         info = write_pack(
             source,
             out,
@@ -92,7 +90,7 @@ def pack_command(
             cube=cube,
             unit=unit,
             workers=workers,
-            progress=lambda done: progress.update(task, completed=done),
+            progress=lambda done: bar.update(task, completed=done),
         )
     size = out.stat().st_size
     text = f"{out}: {info.frames} frames, {size / 1e9:.3f} GB, {size / info.frames / 1000:.1f} kB a frame"
@@ -111,13 +109,3 @@ def _open(folder: Path, dataset: str | None, split: str, subject: int, centers: 
     reader: Any = READERS[name]
     opened: DepthDataset = reader(folder, split, centers="image" if centers is None else centers, **options)
     return opened
-
-
-def _progress() -> Progress:
-    """A progress line on a terminal's stderr, gone at the end."""
-    from rich.progress import Progress
-
-    from poseren_ext.cli._console import console
-
-    shown = console(stderr=True)
-    return Progress(console=shown, transient=True, disable=not shown.is_terminal)

@@ -243,6 +243,8 @@ def initialize(
     """
     if fully_connected not in ("gaussian", "he"):
         raise ValueError(f"fully_connected is {fully_connected!r}; expected 'gaussian' or 'he'")
+    if any(parameter.is_meta for parameter in module.parameters()):
+        return  # weights from a file are to come; drawing meta tensors would import torch's compiler, for seconds
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and part.bias is not None:
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
