@@ -10,11 +10,19 @@ FUZZ_SECONDS ?= 30
 SOAK_SECONDS ?= 600
 PYTEST_ARGS ?=
 
+# Tests of the native ops, on the CPU and on hostsim.
+NATIVE_TESTS := $(addprefix python_tests/test_,hand_center.py depth_crop.py depth_crop_grad.py roi_windows.py \
+  pose_roi_pool.py pose_roi_pool_edges.py cascade_refine.py cascade_refine_packed.py cuda_kernels.py)
+SANITIZED := .venv-sanitize
+SANITIZER_FLAGS := -O1 -g1
+RACES := build/thread
+runtime_of = $(shell $(CXX) -print-file-name=lib$(1).so)
+
 NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
 CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs wheel gpu-check clean locked fuzz soak lock sbom
+.PHONY: help demo test lint format docs wheel sanitize gpu-check clean locked fuzz soak lock sbom
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -99,8 +107,39 @@ sbom: $(VENV)/.supply  ## dist/sbom.cdx.json: the locked environment as a Cyclon
 	@mkdir -p dist
 	$(BIN)/python tools/lock.py sbom dist/sbom.cdx.json
 
+# The package with AddressSanitizer and UBSan, in an environment that sees the other packages of $(VENV).
+$(SANITIZED)/.package: $(VENV)/.test $(NATIVE)
+	$(PYTHON) -m venv --clear --without-pip $(SANITIZED)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+	  "$$($(SANITIZED)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
+	$(PIP) --python $(SANITIZED)/bin/python install --no-deps --no-build-isolation --editable . \
+	  --config-settings=build-dir=build/address --config-settings=cmake.build-type=Debug \
+	  --config-settings='cmake.define.CMAKE_CXX_FLAGS_DEBUG=$(SANITIZER_FLAGS)' \
+	  --config-settings=cmake.define.POSEREN_CUDA=OFF --config-settings=cmake.define.POSEREN_HOSTSIM=ON \
+	  --config-settings=cmake.define.POSEREN_SANITIZE=address,undefined
+	@touch $@
+
+# The CUDA kernels for the host with ThreadSanitizer: to it a fiber is a thread, so it sees races in shared memory.
+$(RACES)/.library: $(VENV)/.test $(NATIVE)
+	$(BIN)/cmake -S . -B $(RACES) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) --log-level=WARNING \
+	  -DPython_EXECUTABLE=$(abspath $(BIN)/python) -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" \
+	  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="$(SANITIZER_FLAGS)" \
+	  -DPOSEREN_CUDA=OFF -DPOSEREN_HOSTSIM=ON -DPOSEREN_SANITIZE=thread
+	$(BIN)/cmake --build $(RACES) --target poseren_hostsim
+	@touch $@
+
+sanitize: $(SANITIZED)/.package $(RACES)/.library  ## native tests under AddressSanitizer and UBSan, CUDA kernels also under ThreadSanitizer
+	LD_PRELOAD="$(call runtime_of,asan) $(call runtime_of,ubsan)" ASAN_OPTIONS=detect_leaks=0 \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	  $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) $(PYTEST_ARGS)
+	for order in forward random:3; do \
+	  LD_PRELOAD=$(call runtime_of,tsan) POSEREN_HOSTSIM_ORDER=$$order \
+	  POSEREN_HOSTSIM_LIBRARY=$(RACES)/libposeren_hostsim.so \
+	  $(BIN)/python -m pytest python_tests/test_cuda_kernels.py -k every_kernel || exit 1; done
+	$(BIN)/python -m pytest python_tests/test_hostsim.py
+
 gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; writes gpu-check.json
 	$(PYTHON) tools/gpu_check.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) build dist site demo.png
+	rm -rf $(VENV) $(SANITIZED) build dist site demo.png

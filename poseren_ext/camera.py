@@ -131,7 +131,11 @@ def intrinsics(
             raise ValueError(f"camera has {len(camera)} numbers; expected four: fx, fy, cx, cy in pixels")
         fx, fy, cx, cy = (float(value) for value in camera)
         camera = Camera(fx, fy, cx, cy)
-    return torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy], dtype=dtype, device=device)
+    values = [camera.fx, camera.fy, camera.cx, camera.cy]
+    if device is None or torch.device(device).type == "cpu":
+        return torch.tensor(values, dtype=dtype, device=device)
+    # Filled where they are needed: a copy from the host waits for a GPU, and cannot be captured in a CUDA graph.
+    return torch.stack([torch.full((), value, dtype=dtype, device=device) for value in values])
 
 
 def uvd_to_xyz(uvd: Points, camera: CameraLike, *, y_up: bool = False, check: bool = True) -> Points:

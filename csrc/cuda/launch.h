@@ -73,7 +73,7 @@ namespace detail {
 [[noreturn]] inline void refuse(const std::string& what, cudaError_t status) {
   cudaGetLastError();  // or the next call, which may be anyone's, reports it again
   std::string message = what + ": " + cudaGetErrorString(status);
-  if (status == cudaErrorNoKernelImageForDevice)
+  if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction)
     message += "; rebuild with this GPU's compute capability in CMAKE_CUDA_ARCHITECTURES";
   throw std::runtime_error(message);
 }

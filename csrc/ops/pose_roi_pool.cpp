@@ -51,6 +51,7 @@ MapStrides map_strides(const Tensor& map) {
 
 void check_grad(const char* op, const Tensor& grad, const Tensor& features, const RegionPool& p) {
   check(grad.scalar_type() == features.scalar_type(), op, "grad must have the features' type");
+  check(grad.device() == features.device(), op, "grad must be on the features' device");
   check(grad.dim() == 5 && grad.size(0) == p.batch && grad.size(1) == p.joints.count && grad.size(2) == p.channels &&
             grad.size(3) == p.bins && grad.size(4) == p.bins,
         op, "grad must be [B, M, C, P, P]");

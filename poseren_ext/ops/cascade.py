@@ -136,7 +136,6 @@ def cascade_refine(
     maps, batched = add_batch(features, "features", "[B, C, H, W]", 4)
     rows, pose_batched = add_batch(pose, "pose", "normalised joints [B, J, 3]", 3)
     _check_shapes(maps, rows, head, same_rank=batched == pose_batched)
-    check_devices(maps, "features", pose=rows, head=head.region_weight)
     steps = whole(stages, "stages", "how often to refine", least=0, most=10**6)
     poses, stages_run = _refine(maps, rows, head, config.joints, config.roi_size, steps)
     return (poses, stages_run) if batched else (poses[:, 0], stages_run[0])
@@ -178,7 +177,6 @@ def run_grid(features: Tensor, head: Head | PackedHead) -> Tensor:
     pose = ((2 * corner + (config.cells - 1) / SPATIAL_SCALE) / config.image_size - 1).to(maps.device)
     rows = pose.expand(len(maps), -1, -1)
     _check_shapes(maps, rows, head, same_rank=True)
-    check_devices(maps, "features", head=head.region_weight)
     poses, _ = _refine(maps, rows, head, range(len(config.grid)), roi_size, stages=1)
     return poses[1] if batched else poses[1, 0]
 
@@ -188,12 +186,14 @@ def _refine(
 ) -> tuple[Tensor, Tensor]:
     """The native op on features [B, C, H, W] and a pose [B, J, 3] that are known to fit."""
     config = head.config
+    layers = _layers(head)
+    check_devices(maps, "features", pose=pose, **layers)
     poses, stages_run = _native.ops.cascade_refine(
         maps.float(),
         pose.float(),
         guided_joints(joints, pose),
         [region for finger in config.tree for region in finger],
-        *_layers(head),
+        *layers.values(),
         config.cells,
         *window_geometry(config.image_size, roi_size, SPATIAL_SCALE),
         config.mode == "align",
@@ -234,16 +234,16 @@ def _check_shapes(maps: Tensor, pose: Tensor, head: Head | PackedHead, *, same_r
         raise ValueError(f"pose has shape {tuple(pose.shape)}; expected [B, {joints}, 3]: the head's joints")
 
 
-def _layers(head: Head | PackedHead) -> list[Tensor | None]:
-    """Weight, scale and bias of the three layers, as the native op takes them."""
+def _layers(head: Head | PackedHead) -> dict[str, Tensor | None]:
+    """Weight, scale and bias of the three layers by their names, in the native op's order."""
     dtype = head.region_weight.dtype
     if dtype not in (torch.float32, torch.bfloat16) and not isinstance(head, PackedHead):
         raise TypeError(f"head has {dtype} weights; expected float32 or bfloat16: pack it with pack_head(head, ...)")
-    tensors: list[Tensor | None] = []
+    tensors: dict[str, Tensor | None] = {}
     for layer in ("region", "finger", "pose"):
-        tensors.append(getattr(head, f"{layer}_weight"))
-        tensors.append(getattr(head, f"{layer}_scale", None))
-        tensors.append(getattr(head, f"{layer}_bias").float())
+        tensors[f"head's {layer}_weight"] = getattr(head, f"{layer}_weight")
+        tensors[f"head's {layer}_scale"] = getattr(head, f"{layer}_scale", None)
+        tensors[f"head's {layer}_bias"] = getattr(head, f"{layer}_bias").float()
     return tensors
 
 
