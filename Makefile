@@ -131,7 +131,8 @@ $(RACES)/.library: $(VENV)/.test $(NATIVE)
 sanitize: $(SANITIZED)/.package $(RACES)/.library  ## native tests under AddressSanitizer and UBSan, CUDA kernels also under ThreadSanitizer
 	LD_PRELOAD="$(call runtime_of,asan) $(call runtime_of,ubsan)" ASAN_OPTIONS=detect_leaks=0 \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	  $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) $(PYTEST_ARGS)
+	  $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) $(PYTEST_ARGS) \
+	  --deselect python_tests/test_cuda_kernels.py::test_same_bits_in_any_order_of_threads_and_each_time
 	for order in forward random:3; do \
 	  LD_PRELOAD=$(call runtime_of,tsan) POSEREN_HOSTSIM_ORDER=$$order \
 	  POSEREN_HOSTSIM_LIBRARY=$(RACES)/libposeren_hostsim.so \

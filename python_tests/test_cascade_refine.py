@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -186,6 +187,16 @@ def test_a_sample_has_the_same_bits_in_any_batch(device: str, batch: int) -> Non
     together, _ = ops.cascade_refine(features, pose, head, stages=4)
     for sample in (0, batch - 1):
         assert_same_bits([together[:, sample]], [alone(features[sample], pose[sample], head, 4, like=batch)])
+
+
+@pytest.mark.parametrize("batch", [4, 12])
+def test_sums_are_as_precise_as_float32(device: str, batch: int) -> None:
+    """At the network's depth, where tensor cores that cut sums off would lose digits."""
+    head = random_head(narrow_config(channels=64, widths=(40, 33)), step=0.1)
+    features, pose = scene(batch, head.config)
+    exact = deepcopy(head).double()(features.double(), pose)
+    poses, _ = ops.cascade_refine(features.to(device), pose.to(device), head.to(device), stages=1)
+    torch.testing.assert_close(poses[1].cpu().double(), exact, rtol=0, atol=2e-6)
 
 
 def test_refuses_gradients_clearly() -> None:
