@@ -8,5 +8,6 @@ target_sources(poseren_ops PRIVATE ${cuda_sources})
 target_compile_definitions(poseren_ops PRIVATE POSEREN_CUDA)
 target_link_libraries(poseren_ops PRIVATE ${CMAKE_DL_LIBS})
 set_target_properties(poseren_ops PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
-# No contraction, as on the CPU: the same bits from both; kernels that want fma call it. A spill is an error.
-target_compile_options(poseren_ops PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-Xptxas=-warn-spills$<COMMA>-Werror>)
+# No contraction, as on the CPU: the same bits from both; kernels that want fma call it. A spill or an array in local
+# memory is an error.
+target_compile_options(poseren_ops PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-Xptxas=-warn-spills$<COMMA>-warn-lmem-usage$<COMMA>-Werror>)

@@ -61,7 +61,7 @@ def compile_cuda(tmp_path: Path, text: str, *flags: str) -> subprocess.Completed
 def test_this_build_holds_the_kernels_for_every_architecture() -> None:
     """The build compiles each source of csrc/cuda for each of them, and fails where one spills (next test)."""
     held = _native.build_info()["cuda_architectures"].split()
-    assert held, "nvcc is here, but the extension was built without CUDA: install it again with -C cmake.define.POSEREN_CUDA=ON"
+    assert held, "built without CUDA though nvcc is here: install it again with -C cmake.define.POSEREN_CUDA=ON"
     if not torch.cuda.is_available():  # a build for one machine's GPU may hold that alone
         assert {"80", "90"} <= set(held)
 
