@@ -74,6 +74,17 @@ def test_pictures_are_light():
         assert picture.stat().st_size <= 300_000, picture.name
 
 
+def test_pictures_can_be_drawn_again(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from tools.pictures.__main__ import DRAWINGS
+    from tools.pictures.material import Material
+
+    material = Material.make()
+    for name, draw in DRAWINGS.items():
+        assert draw(material).axes, name
+        assert (DOCS / "pictures" / f"{name}.png").exists()
+
+
 def test_every_command_is_listed():
     from poseren_ext.cli import app, data_app
 
