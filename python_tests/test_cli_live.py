@@ -52,6 +52,19 @@ def test_record_and_play_again(run, folder, tmp_path):
     np.testing.assert_allclose([line["uvd"] for line in again], [line["uvd"] for line in lines[:4]], atol=0.02)
 
 
+def test_a_terminal_shows_a_table(run, folder, monkeypatch):
+    from rich.console import Console
+
+    from poseren_ext.cli import _console
+
+    monkeypatch.setattr(_console, "console", lambda stderr=False: Console(stderr=stderr, force_terminal=True, width=90))
+    code, _, err = run("--source", "folder", folder, *CAMERA)
+    assert code == 0
+    assert "Ctrl-C ends" in err
+    assert re.search(r"latency, ms \(50, 95, 99 %\)\s*│ [\d.]+ [\d.]+ [\d.]+", err)
+    assert re.search(r"now\s*│ detected, (left|right) hand", err)
+
+
 def test_stacks_in_metres(run, tmp_path):
     np.savez(tmp_path / "stack.npz", frames=moving(3).astype(np.float32) / 1000)
     code, _, err = run("--source", "npz", tmp_path / "stack.npz", *CAMERA, "--unit", 1000, "--hand", "right")

@@ -24,7 +24,7 @@ def python(code, *arguments, **environment):
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["bench", "-h"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["live", "-h"], ["view", "-h"]])
 def test_help_imports_nothing_heavy(arguments):
     code = SCRIPT + (
         "import atexit; atexit.register(lambda: print('IMPORTED', *(m for m in sys.modules if '.' not in m))); main()"

@@ -164,7 +164,7 @@ def _shown(statistics: LiveStatistics, headless: bool) -> Iterator[Any]:
 
 
 def _table(statistics: LiveStatistics, result: LiveResult) -> Table:
-    from poseren_ext.cli._console import table
+    from rich.table import Table
 
     rows = [
         ["now", f"{result.outcome}{', ' + result.pose.hand[0] + ' hand' if result.pose else ''}"],
@@ -174,7 +174,10 @@ def _table(statistics: LiveStatistics, result: LiveResult) -> Table:
         *([f"  {name}", str(count)] for name, count in statistics.reasons.most_common(5)),
         *([["dropped by the camera", str(statistics.dropped)]] if statistics.dropped else []),
     ]
-    return table(f"frame {statistics.frames}; Ctrl-C ends", ["", ""], rows)
+    shown = Table(title=f"frame {statistics.frames}; Ctrl-C ends", title_justify="left", show_header=False)
+    for row in rows:
+        shown.add_row(*row)
+    return shown
 
 
 def summary(statistics: LiveStatistics) -> str:
