@@ -70,7 +70,7 @@ class SyntheticBench:
     progress: Progress
     device: str = "cpu"
 
-    heading = "synthetic hands, seed 1"
+    heading = "synthetic hands"
     initial_note = SIMULATED
 
     def labs(self, skeleton: str = "nyu14") -> list[Lab]:

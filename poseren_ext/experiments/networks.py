@@ -60,6 +60,11 @@ def _table(results: Results) -> Table:
     return Table("Mean errors, and frames whose largest joint error is within a threshold", columns, rows)
 
 
+def _heading(bench: Bench, which: str, seeds: int) -> str:
+    """Title of a picture: the data, and which of several seeds it is of."""
+    return f"{bench.heading}, {which}" if seeds > 1 else bench.heading
+
+
 def _claim(report: Report, results: Results, better: str, worse: str, claim: str, why_not: str = "") -> None:
     """Say whether one of the paper's orderings appears, with the difference of each seed, and else what may be why."""
     if better not in results or worse not in results:
@@ -88,7 +93,9 @@ def _compared(
     results = _over_seeds(labs, lambda lab: _systems(lab, names, stages=stages))
     report = Report(name, title, bench.source(skeleton), tables=[_table(results)])
     first = [seeds[0] for seeds in results.values()]
-    report.figures["comparison"] = plot_comparison(first, skeleton=labs[0].test.skeleton, title=bench.heading)
+    report.figures["comparison"] = plot_comparison(
+        first, skeleton=labs[0].test.skeleton, title=_heading(bench, "seed 1", len(results["Init-CNN"]))
+    )
     report.data["systems"] = {system: [asdict(one) for one in seeds] for system, seeds in results.items()}
     return report, results
 
@@ -98,7 +105,9 @@ def _whole(name: str, title: str, skeleton: str, bench: Bench) -> Report:
     _claim(report, results, "Pose-REN", "Init-CNN", "The cascade improves on its initial pose")
     _claim(report, results, "Pose-REN", "REN-9x6x6", "Pose-REN is better than REN-9x6x6")
     if (viewpoints := [seeds[0] for seeds in results.values()])[0].viewpoint is not None:
-        report.figures["viewpoints"] = plot_viewpoints(viewpoints, title=bench.heading)
+        report.figures["viewpoints"] = plot_viewpoints(
+            viewpoints, title=_heading(bench, "seed 1", len(results["Init-CNN"]))
+        )
     return report
 
 
@@ -133,7 +142,9 @@ def _iterations(
     steps = range(max(len(values) for values in average.values()))
     rows = [[str(step), *(_spread([seed[step] for seed in seeds]) for seeds in curves.values())] for step in steps]
     report.tables.append(Table("Mean 3D error (mm) after each iteration", ["iterations", *curves], rows))
-    report.figures["iterations"] = plot_iterations(average, title=bench.heading, spread=spread)
+    report.figures["iterations"] = plot_iterations(
+        average, title=_heading(bench, f"mean of {len(every)} seeds", len(every)), spread=spread
+    )
     return report, curves
 
 
@@ -172,7 +183,9 @@ def fig11(bench: Bench) -> Report:
     names = list(results)[::2]
     shown = [name for name in names if f"{name}, scaled" not in names]
     first = [replace(results[one][0], name=one) for name in shown for one in (name, f"{name}, refined")]
-    report.figures["comparison"] = plot_comparison(first, skeleton=labs[0].test.skeleton, title=bench.heading)
+    report.figures["comparison"] = plot_comparison(
+        first, skeleton=labs[0].test.skeleton, title=_heading(bench, "seed 1", len(results["Init-CNN"]))
+    )
     report.data["systems"] = {name: [asdict(one) for one in seeds] for name, seeds in results.items()}
     report.notes.append(bench.initial_note)
     for name in names:
@@ -243,6 +256,11 @@ def table2(bench: Bench) -> Report:
     return report
 
 
+_SHOWN = (
+    "The frames are spread evenly, not chosen; where there are several seeds, the first is shown."
+)
+
+
 def _normalized(batch: FrameBatch, uvd: Tensor) -> Tensor:
     return batch.normalized(uvd.to(batch.depth.device)).cpu()
 
@@ -260,6 +278,7 @@ def fig13(bench: Bench) -> Report:
         batch.crop(96).cpu(), poses, lab.test.skeleton, truth=_normalized(batch, truth), errors=errors
     )
     report.data["error_mm"] = errors.tolist()
+    report.notes.append(_SHOWN)
     return report
 
 
@@ -272,6 +291,7 @@ def fig14(bench: Bench) -> Report:
     rows = {name: _normalized(batch, Refined(initial, model, STAGES).estimate(batch)) for name, model in models.items()}
     rows["truth"] = _normalized(batch, truth)
     report = Report("fig14", "Figure 14: qualitative results", bench.source())
+    report.notes.append(_SHOWN)
     report.figures["qualitative"] = plot_qualitative(batch.crop(96).cpu(), rows, lab.test.skeleton)
     return report
 
