@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,19 @@ def test_huge_and_foreign_arguments_are_named() -> None:
         ops.depth_crop(depth, center, torch.full((4,), 50.0).to_sparse())
     with pytest.raises(TypeError, match="joints is a int; expected indices"):
         ops.roi_windows(torch.zeros(2, 3), 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_cube_that_is_nan_has_nothing_inside(axis: int, device: str) -> None:
+    depth = torch.full((8, 8), 500, dtype=torch.int32, device=device)
+    depth[0, 0] = 700
+    cube = torch.tensor([10.0, 10.0, 10.0], device=device)
+    cube[axis] = math.nan
+    arguments = {"near": 1, "far": 900, "camera": (100, 100, 4, 4), "cube": cube}
+    for one, other in zip(
+        ops.hand_center(depth, iterations=2, **arguments), ops.hand_center(depth, **arguments), strict=True
+    ):
+        assert torch.equal(one, other)  # the last centre is kept
 
 
 def test_native_ops_called_past_their_functions_do_not_crash() -> None:

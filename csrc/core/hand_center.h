@@ -78,7 +78,7 @@ POSEREN_HD inline int64_t first_index(float bound, int64_t size) {
   return first < static_cast<float>(size) ? static_cast<int64_t>(first) : size;
 }
 
-// The part of the frame inside the sample's cube around `center` [3]; empty for a NaN centre.
+// The part of the frame inside the sample's cube around `center` [3]; empty for a NaN centre or cube.
 POSEREN_HD inline CenterRegion inside_cube(const HandCenter& p, int64_t sample, const float* center) {
   const float* camera = p.camera + sample * 4;
   const float* cube = p.cube + sample * 3;
@@ -91,6 +91,7 @@ POSEREN_HD inline CenterRegion inside_cube(const HandCenter& p, int64_t sample, 
   region.bottom = first_index(floorf(center[1] + half_v) + 1, p.depth.height);
   region.near = fmaxf(region.near, z - cube[2]);
   region.far = fminf(region.far, z + cube[2]);
+  if (cube[2] != cube[2]) region.right = region.left;  // fmaxf and fminf pass over NaN: it must be empty
   return region;
 }
 

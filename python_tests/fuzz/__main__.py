@@ -139,7 +139,7 @@ def _fuzz_with_coverage(atheris: Any, name: str, target: Target, seconds: float,
 
         longest = 2 * max(map(len, _seeds(name, target)))
         options = [f"-max_total_time={int(seconds) + 1}", f"-seed={seed % 2**31}", f"-max_len={longest}", "-timeout=30"]
-        options += ["-rss_limit_mb=4096", f"-artifact_prefix={folder}/", "-print_final_stats=0"]
+        options += ["-rss_limit_mb=4096", f"-artifact_prefix={folder}/", "-len_control=0"]
         atheris.Setup([sys.argv[0], *options, str(seeds)], one, custom_mutator=mutate)
         atheris.Fuzz()
     return 0
