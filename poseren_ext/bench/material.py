@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +27,20 @@ NEAR, FAR = 400.0, 1100.0
 DTYPES = ("float32", "bfloat16", "int8")
 
 
+_Made = TypeVar("_Made")
+
+
+def _plain(make: Callable[[Any], _Made]) -> Callable[[Any], _Made]:
+    """Makes tensors without gradients that can be trained with all the same, even if first asked for in a contest."""
+
+    @functools.wraps(make)
+    def call(material: Any) -> _Made:
+        with torch.inference_mode(False), torch.no_grad():
+            return make(material)
+
+    return call
+
+
 class Material:
     """Depth frames and a full-size estimator of NYU's 14 joints, both random; only the last layers are fitted.
 
@@ -37,16 +54,19 @@ class Material:
         self.heads: dict[str, PackedHead] = {}
 
     @cached_property
+    @_plain
     def frames(self) -> Tensor:
         """uint16 [N, 480, 640] mm, see :func:`draw_frames`."""
         return draw_frames(self.settings.frames, 480, 640).to(self.settings.device)
 
     @cached_property
+    @_plain
     def centers(self) -> Tensor:
         """[N, 3] of the hands in the frames."""
         return ops.hand_center(self.frames, near=NEAR, far=FAR)[0]
 
     @cached_property
+    @_plain
     def crops(self) -> Tensor:
         """[N, 1, 96, 96]."""
         return ops.depth_crop(self.frames, self.centers, CAMERA)
@@ -57,21 +77,21 @@ class Material:
         return load_trajectories(self.settings.frames)
 
     @cached_property
+    @_plain
     def features(self) -> Tensor:
         """[N, 64, 12, 12] of the refining backbone."""
-        with torch.no_grad():
-            features: Tensor = self.model.backbone(self.crops)
+        features: Tensor = self.model.backbone(self.crops)
         return features.contiguous()
 
     @cached_property
+    @_plain
     def initial(self) -> Tensor:
         """The Init-CNN's poses [N, J, 3]."""
-        with torch.no_grad():
-            pose: Tensor = self.model.init(self.crops)
+        pose: Tensor = self.model.init(self.crops)
         return pose
 
     @cached_property
-    @torch.no_grad()
+    @_plain
     def model(self) -> PoseREN:
         """The estimator: random but for its last layers, which go through the published poses."""
         torch.manual_seed(3)
