@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Models as they run: grid heads and convolutions in packed form."""
+"""Models as they run: grid heads and convolutions in packed form, and what narrow weights cost in mm."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from poseren_ext import SKELETONS, HeadConfig, load_model, ops, reference
 from poseren_ext.bench.subjects.refine import widened
+from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.models import Backbone, InitCNN, PackedPoseREN, PoseREN, RegionEnsemble, initialize
 from poseren_ext.models.packed import pack_backbone
 
@@ -90,3 +91,29 @@ def test_narrow_weights_keep_no_others_alive() -> None:
     del model
     gc.collect()
     assert wide() is None
+
+
+@pytest.fixture(scope="module")
+def crops() -> torch.Tensor:
+    """Of hands that the bundled model was not trained on."""
+    hands = SyntheticHands(11, "test").tiles(torch.arange(64))
+    return ops.depth_crop(hands.depth, hands.center, hands.camera)
+
+
+@pytest.mark.parametrize(("dtype", "most", "most_in_all"), [("bfloat16", 0.1, 0.2), ("int8", 0.3, 1.0)])
+@torch.inference_mode()
+def test_narrow_weights_move_joints_by_little(crops: torch.Tensor, dtype: str, most: float, most_in_all: float) -> None:
+    """Mean shift in mm of the bundled model's joints: of a stage from one pose; of three from the Init-CNN's own pose.
+
+    The latter is larger: where a joint lies near the edge of two windows, another stage sees another one.
+    """
+    model = load_model("demo")
+    exact, narrow = PackedPoseREN(model, "float32"), PackedPoseREN(model, dtype)
+    initial = exact.initial(crops)
+
+    def shift(start: torch.Tensor, stages: int) -> float:
+        last = narrow.refine(crops, start, stages)[0][-1] - exact.refine(crops, initial, stages)[0][-1]
+        return float(model.config.cube * last.norm(dim=-1).mean())
+
+    assert 0 < shift(initial, 1) < most
+    assert 0 < shift(narrow.initial(crops), 3) < most_in_all

@@ -70,7 +70,8 @@ class PackedHead:
 def pack_head(head: Head, dtype: WeightType) -> PackedHead:
     """A head's weights in a narrower type: the cascade at batch 1 takes as long as they take to read.
 
-    "int8" rounds the weights of each output row to 255 equal steps of its own. Sums are float32 in every type.
+    "int8" rounds the weights of each output row to 255 equal steps of its own, the last layer's after its columns were
+    brought to one size, which the layer before makes up for. Sums are float32 in every type.
 
     Args:
         head: ``poseren_ext.models.RegionEnsemble``, or what has its parameters and configuration.
@@ -88,6 +89,13 @@ def pack_head(head: Head, dtype: WeightType) -> PackedHead:
         packed, scale = _quantize(weight, layer) if dtype == "int8" else (weight.to(getattr(torch, dtype)), None)
         tensors[f"{layer}_weight"], tensors[f"{layer}_scale"] = packed, scale
         tensors[f"{layer}_bias"] = getattr(head, f"{layer}_bias").detach().float()
+    if dtype == "int8":
+        weight, columns = _balanced(head.pose_weight.detach().float())
+        tensors["pose_weight"], tensors["pose_scale"] = _quantize(weight, "pose")
+        columns = columns.view_as(tensors["finger_bias"])
+        tensors["finger_scale"], tensors["finger_bias"] = (
+            tensors[name] * columns for name in ("finger_scale", "finger_bias")
+        )
     return PackedHead(head.config, **tensors)
 
 
@@ -245,6 +253,17 @@ def _layers(head: Head | PackedHead) -> dict[str, Tensor | None]:
         tensors[f"head's {layer}_scale"] = getattr(head, f"{layer}_scale", None)
         tensors[f"head's {layer}_bias"] = getattr(head, f"{layer}_bias").float()
     return tensors
+
+
+def _balanced(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The last layer's weights [3J, F*W2] with columns of one size, and their sizes [F*W2], for the finger layer.
+
+    Its outputs times a positive number are the ReLU of its sums times that number. A few large columns would make the
+    steps of all others coarse.
+    """
+    columns = weight.abs().amax(0)
+    columns = torch.where(columns == 0, 1, columns)
+    return weight / columns, columns
 
 
 def _quantize(weight: Tensor, layer: str) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poseren_ext import ops
+from poseren_ext import ops, reference
 from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import CAMERA, DTYPES, FAR, NEAR, Material
 from poseren_ext.bench.memory import frame_memory
@@ -20,8 +20,9 @@ from poseren_ext.bench.peers.network import PlainEstimator
 from poseren_ext.bench.peers.onnx import FLOAT32, INT8, onnx_runtime
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.bench.subjects.crop import CUBE
-from poseren_ext.bench.subjects.refine import STAGES, cascade_poses, floors
+from poseren_ext.bench.subjects.refine import STAGES, cascade_poses, floors, widened
 from poseren_ext.bench.trajectory import moved_shares
+from poseren_ext.models import PackedPoseREN
 from poseren_ext.reference.cascade_refine import moved_windows
 from poseren_ext.refine import Estimator, Precision
 
@@ -30,6 +31,8 @@ MOST_MS = 20.0
 """50 frames a second."""
 MEMORY = 1.2
 """Peak memory, in multiples of the weights."""
+_NEAR, _COARSE = 0.5, 60.0
+"""Pixels and mm: how far a joint may be from the reference; with int8 inputs too."""
 _FRAMES = 64  # of which one after the other is taken
 _BACKBONE = 110e6  # multiply-adds, of six 3x3 and two 1x1 convolutions
 
@@ -58,12 +61,17 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
     memory = {dtype: frame_memory(material, dtype) for dtype in DTYPES} if settings.memory else {}
 
     def check() -> None:
-        wanted = estimators["float32"](frames[0], center=_center(frames[0])).uvd
-        for name, call in {**{d: _ours(e, frames) for d, e in estimators.items()}, **peers}.items():
+        crop, center = material.crops[:1], material.centers[:1]
+        for dtype, estimator in estimators.items():
+            got = _ours(estimator, frames)(0).uvd
+            assert_equal(f"ours, {dtype},", got, _expected(material, estimator.model, crop, center)[0], most=_NEAR)
+        frame = frames[0].cpu().numpy()
+        middle = center_opencv(frame, NEAR, FAR)
+        crop = torch.from_numpy(crop_opencv_region(frame, middle, CAMERA, holes=True))[None, None].to(crop)
+        wanted = _expected(material, estimators["float32"].model, crop, torch.from_numpy(middle)[None].to(center))[0]
+        for name, call in peers.items():
             if not isinstance(call, CannotRun):
-                # Pixels and mm: OpenCV's crop is not quite ours, int8 inputs (ONNX Runtime) still less.
-                near = {"float32": 1e-2, "bfloat16": 4.0, "int8": 24.0, INT8: 60.0}.get(name, 4.0)
-                assert_equal(name, _uvd(call(0)), wanted, most=near)
+                assert_equal(name, call(0), wanted.cpu(), most=_COARSE if name == INT8 else _NEAR)
 
     def floor(probes: Milliseconds) -> Milliseconds:
         convolutions = 2 * _BACKBONE * probes["product"] / 1024**3
@@ -107,6 +115,15 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
     )
 
 
+def _expected(material: Material, model: PackedPoseREN, crop: Tensor, center: Tensor) -> Tensor:
+    """Joints in uvd [B, J, 3] of crops by the reference, with the very weights that a packed model holds."""
+    features = material.model.init.backbone(crop)
+    nothing = torch.zeros_like(material.initial[: len(crop)])
+    pose = reference.cascade_refine(features, nothing, widened(model.init_head), stages=1)[0][-1]
+    poses = reference.cascade_refine(material.model.backbone(crop), pose, widened(model.head), stages=STAGES)[0]
+    return reference.denormalize_pose(poses[-1], center, CAMERA, cube=CUBE)
+
+
 def _searched(material: Material, estimators: dict[str, Estimator]) -> Contest:
     frames = list(material.frames[:_FRAMES])
 
@@ -139,10 +156,6 @@ def _searching(estimator: Estimator, frames: list[Tensor]) -> Call:
 
 def _center(frame: Tensor) -> Tensor:
     return ops.hand_center(frame, near=NEAR, far=FAR)[0]
-
-
-def _uvd(result: Any) -> Any:
-    return result.uvd if hasattr(result, "uvd") else result
 
 
 def _peers(material: Material, frames: list[Tensor]) -> dict[str, Call | CannotRun]:
