@@ -79,7 +79,10 @@ def test_workflows(path):
     for name, job in workflow["jobs"].items():
         assert job["runs-on"], name
         for step in job["steps"]:
-            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step.get("uses", "a/b@v1")), f"{name}: {step['uses']}"
+            # cuda-toolkit has no tag of a major version.
+            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+|Jimver/cuda-toolkit@master", step.get("uses", "a/b@v1")), (
+                f"{name}: {step['uses']}"
+            )
             for target in re.findall(r"\bmake ([\w-]+)", step.get("run", "")):
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name} runs make {target}"
 
@@ -89,5 +92,4 @@ def test_every_python_is_tested():
     wheels = yaml.safe_load((ROOT / ".github" / "workflows" / "wheels.yml").read_text())["jobs"]
     tested = jobs["test"]["strategy"]["matrix"]["python"]
     assert tested == ["3.10", "3.11", "3.12", "3.13"]
-    built = wheels["wheels"]["strategy"]["matrix"]["python"]
-    assert built == [f"cp{version.replace('.', '')}-cp{version.replace('.', '')}" for version in tested]
+    assert wheels["wheels"]["strategy"]["matrix"]["python"] == tested
