@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -77,18 +78,32 @@ def pack_backbone(backbone: Backbone, image_size: int) -> Callable[[Tensor], Ten
     return packed
 
 
+_Layer: TypeAlias = tuple[Tensor, Tensor | None, list[int], int]
+"""Weight, bias, padding, and the side of the map that the layer sees."""
+
+
 class _PackedBackbone:
     """Convolutions that add their bias, ReLU and the shortcut before anything goes to memory."""
 
     def __init__(self, backbone: Backbone, image_size: int) -> None:
-        self._layers: dict[str, tuple[Tensor, Tensor | None, list[int]]] = {}
+        layers: dict[str, _Layer] = {}
         for name, poolings in _POOLINGS_BEFORE.items():
             layer: nn.Conv2d = getattr(backbone, name)
-            side = image_size >> poolings
-            weight = torch.ops.mkldnn._reorder_convolution_weight(
-                layer.weight.detach(), layer.padding, (1, 1), (1, 1), 1, [1, layer.in_channels, side, side]
+            bias = layer.bias if layer.bias is None else layer.bias.detach()
+            layers[name] = (layer.weight.detach(), bias, [*layer.padding], image_size >> poolings)
+        self.__setstate__(layers)
+
+    def __getstate__(self) -> dict[str, _Layer]:
+        # oneDNN's own layout has no bytes to write; another process makes it anew.
+        return {name: (weight.to_dense(), *rest) for name, (weight, *rest) in self._layers.items()}  # type: ignore[misc]
+
+    def __setstate__(self, layers: dict[str, _Layer]) -> None:
+        self._layers: dict[str, _Layer] = {}
+        for name, (weight, bias, padding, side) in layers.items():
+            packed = torch.ops.mkldnn._reorder_convolution_weight(
+                weight, padding, (1, 1), (1, 1), 1, [1, weight.shape[1], side, side]
             )
-            self._layers[name] = (weight, layer.bias if layer.bias is None else layer.bias.detach(), [*layer.padding])
+            self._layers[name] = (packed, bias, padding, side)
 
     @torch.no_grad()
     def __call__(self, crop: Tensor) -> Tensor:
@@ -102,7 +117,7 @@ class _PackedBackbone:
 
     def _convolve(self, name: str, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """ReLU of a layer's convolution, plus the shortcut."""
-        weight, bias, padding = self._layers[name]
+        weight, bias, padding, _ = self._layers[name]
         geometry = (padding, [1, 1], [1, 1], 1)
         if shortcut is None:
             y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *geometry, "relu", [], "")
