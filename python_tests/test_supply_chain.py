@@ -67,7 +67,8 @@ def test_the_base_imports_what_it_declares_and_no_more() -> None:
         for node in _imported(statement)
     }
     foreign = modules - set(sys.stdlib_module_names) - {"poseren_ext"} - declared
-    optional = {"huggingface_hub", "onnx", "ray", "torchvision", "viser"}  # of modules that are an extra's own, and say so
+    # Of modules that are an extra's own, and say so.
+    optional = {"huggingface_hub", "onnx", "ray", "torchvision", "viser"}
     assert foreign <= optional, f"imported at the top of a module and not declared: {foreign - optional}"
 
 
