@@ -256,9 +256,7 @@ def table2(bench: Bench) -> Report:
     return report
 
 
-_SHOWN = (
-    "The frames are spread evenly, not chosen; where there are several seeds, the first is shown."
-)
+_SHOWN = "The frames are spread evenly, not chosen; where there are several seeds, the first is shown."
 
 
 def _normalized(batch: FrameBatch, uvd: Tensor) -> Tensor:
