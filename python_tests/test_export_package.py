@@ -47,7 +47,7 @@ def expected(depth, center, camera):
 def test_package_equals_python(package, batch):
     inputs = frames(batch, dtype=torch.uint16)
     result = torch._inductor.aoti_load_package(str(package))(*inputs)
-    torch.testing.assert_close(list(result), list(expected(*inputs)), rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(list(result), list(expected(*inputs)), rtol=1e-6, atol=1e-3)
 
 
 def test_compiled_graph_equals_the_standard_one():
