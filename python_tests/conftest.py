@@ -8,6 +8,7 @@ counts at the end.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,8 @@ import torch
 from poseren_ext.ops import _native
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
+# A shell's background jobs ignore Ctrl-C and so would the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
