@@ -134,9 +134,9 @@ sanitize: $(SANITIZED)/.package $(RACES)/.library  ## native tests under Address
 	  $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) $(PYTEST_ARGS) \
 	  --deselect python_tests/test_cuda_kernels.py::test_same_bits_in_any_order_of_threads_and_each_time
 	for order in forward random:3; do \
-	  LD_PRELOAD=$(call runtime_of,tsan) POSEREN_HOSTSIM_ORDER=$$order \
+	  OMP_NUM_THREADS=1 LD_PRELOAD=$(call runtime_of,tsan) POSEREN_HOSTSIM_ORDER=$$order \
 	  POSEREN_HOSTSIM_LIBRARY=$(RACES)/libposeren_hostsim.so \
-	  $(BIN)/python -m pytest python_tests/test_cuda_kernels.py -k every_kernel || exit 1; done
+	  $(BIN)/python -m pytest -s python_tests/test_cuda_kernels.py -k every_kernel || exit 1; done
 	$(BIN)/python -m pytest python_tests/test_hostsim.py
 
 gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; writes gpu-check.json

@@ -63,6 +63,7 @@ def markdown(rows: Sequence[Row]) -> str:
 def growth_curves(rows: Sequence[Row]) -> Figure | None:
     """Cost along batch, stages, joints and pixels, each axis logarithmic; None without such rows."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
@@ -77,7 +78,13 @@ def growth_curves(rows: Sequence[Row]) -> Figure | None:
             values, times = zip(*points, strict=True)
             axis.plot(values, times, marker="o", markersize=4, label=name)
             axis.plot(values, [times[0] * value / values[0] for value in values], color="0.75", linewidth=1, zorder=0)
-        axis.set(xscale="log", yscale="log", xlabel=along)
+        axis.set(xscale="log", yscale="log", xlabel=along, ylim=(min(t for p in of.values() for _, t in p) / 2, None))
+        axis.set_xticks(sorted({value for points in of.values() for value, _ in points}))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter(EngFormatter(places=0, sep=""))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.legend(fontsize=7, frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("ms (grey: in proportion)")
