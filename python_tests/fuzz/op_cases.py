@@ -279,7 +279,12 @@ def _tolerance(name: str, arguments: Arguments, dtype: torch.dtype) -> tuple[flo
     rounding = {torch.float32: 2e-5, torch.float64: 1e-10, torch.float16: 2e-3, torch.bfloat16: 2e-2}
     if dtype == torch.float64 and name == "pose_roi_pool" and arguments["pose"].dtype != torch.float64:
         dtype = torch.float32  # where the samples lie is
-    return rounding.get(dtype, 0.0), rounding.get(dtype, 0.0)
+    relative = absolute = rounding.get(dtype, 0.0)
+    if name == "denormalize_pose" and dtype == torch.float32:
+        # An offset may cancel a far centre, and leaves its rounding.
+        far = torch.as_tensor(arguments["center"]).double().nan_to_num(0, 0, 0).abs()
+        absolute = max(absolute, float(far.max()) * 2.0**-23) if far.numel() else absolute
+    return relative, absolute
 
 
 def _compare(name: str, arguments: Arguments, actual: list[Tensor], expected: list[Tensor]) -> None:
