@@ -75,8 +75,9 @@ def test_the_cuda_kernels(here: Results, device: str) -> None:
         pytest.skip("the probe's tensors are on the CPU")
     names = [name for name in PARTS if not name.startswith(("Estimator", "training"))]
     differences = {name: difference(here[f"{name}/first"], found) for name, found in _first(names).items()}
-    for name, found in differences.items():
-        record("reproducibility", name, **{_native.ops.name: found})
+    if _native.ops.name != "poseren":  # the CPU's own are the columns of its instruction sets
+        for name, found in differences.items():
+            record("reproducibility", name, hostsim=found)
     assert {name: d for name, d in differences.items() if d > (BETWEEN_SETS | ON_CUDA).get(name, 0.0)} == {}
 
 

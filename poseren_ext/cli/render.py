@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -52,7 +51,10 @@ def render_command(
     suffix = out.suffix.lower()
     with progress() as bar:
         task = bar.add_task("frames", total=None if suffix in PICTURES else frames)
-        advance: Callable[[int], None] = lambda done: bar.update(task, completed=done)  # noqa: E731
+
+        def advance(done: int) -> None:
+            bar.update(task, completed=done)
+
         if suffix in PICTURES:
             from poseren_ext.data.synthetic.__main__ import contact_sheet
 
