@@ -18,7 +18,8 @@ from torch import Tensor
 
 from poseren_ext import ops
 from poseren_ext.arrays import as_tensor
-from poseren_ext.camera import Camera, uvd_to_xyz, xyz_to_uvd
+from poseren_ext.camera import Camera, intrinsics, uvd_to_xyz, xyz_to_uvd
+from poseren_ext.captured import CapturedEstimator
 from poseren_ext.frame_checks import Frames, check_camera, check_units, read_frames
 from poseren_ext.hand_region import find_hand
 from poseren_ext.models import PackedPoseREN, PoseREN, load
@@ -32,10 +33,6 @@ Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 CENTER_ITERATIONS = 3
 """How often the centre of mass is taken again inside the cube around the last one."""
 _NEAREST = 1e-3  # mm: any depth but 0
-
-
-_MIRROR = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-"""Of a crop, left to right."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +101,8 @@ class Estimator:
                 raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
         self.model = _packed(model, precision or "float32")
         self.camera = camera if isinstance(camera, Camera) else Camera(*_four(camera))
+        self.intrinsics = intrinsics(self.camera, device=self.device)
+        self._mirror = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], device=self.device)  # of a crop, left to right
         self.hand = hand
         self.cube = float(cube)
         self.stages = stages
@@ -134,6 +133,26 @@ class Estimator:
         uvd, run, hands = results[0] if len(results) == 1 else self._better(frames.depth, results)
         return self._result(frames, uvd, run, hands, centers, return_stages)
 
+    def capture(
+        self,
+        shape: Sequence[int],
+        dtype: torch.dtype = torch.uint16,
+        *,
+        near: float,
+        far: float,
+        iterations: int = CENTER_ITERATIONS,
+    ) -> CapturedEstimator:
+        """This estimator's work on frames of one size as one CUDA graph: arguments and errors as there."""
+        return CapturedEstimator(self, shape, dtype, near=near, far=far, iterations=iterations)
+
+    def pose_around(self, frames: Frames, centers: Tensor) -> HandPose:
+        """The pose in checked frames around centres [B, 3] that are on the device already; nothing waits for it.
+
+        For the one hand that the estimator is set to, from the Init-CNN's pose.
+        """
+        uvd, run, hands = self._run(frames.depth, centers, None, self.hand)
+        return self._result(frames, uvd, run, hands, centers, return_stages=False)
+
     def _hands(self) -> tuple[str, ...]:
         return ("right", "left") if self.hand == "auto" else (self.hand,)
 
@@ -155,7 +174,7 @@ class Estimator:
             depth_unit=self.depth_unit,
             iterations=CENTER_ITERATIONS,
             cube=self.cube,
-            camera=self.camera,
+            camera=self.intrinsics,
         )
         return centers
 
@@ -202,7 +221,7 @@ class Estimator:
         self, depth: Tensor, centers: Tensor, initial: Tensor | str | None, hand: str
     ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         """Joints in uvd of all stages [T+1, B, J, 3], stages run [B], and the hand of each frame."""
-        model, camera = self.model, self.camera
+        model, camera = self.model, self.intrinsics
         # A mirror in the crop's own frame turns one hand into the other; poses are mirrored with it.
         mirrored = hand != model.config.hand
         crop = ops.depth_crop(
@@ -211,14 +230,13 @@ class Estimator:
             camera,
             cube=self.cube,
             size=model.config.image_size,
-            transform=_MIRROR.to(depth.device).expand(len(depth), 2, 3) if mirrored else None,
+            transform=self._mirror.expand(len(depth), 2, 3) if mirrored else None,
             depth_unit=self.depth_unit,
         )
-        if initial is None:
-            pose = model.initial(crop)
-        elif isinstance(initial, str):
+        pose = None  # the Init-CNN's
+        if isinstance(initial, str):
             pose = model.mean_pose.expand(len(depth), -1, 3)
-        else:
+        elif initial is not None:
             pose = _mirrored(ops.normalize_pose(initial, centers, camera, cube=self.cube), mirrored)
         poses, run = model.refine(crop, pose, self.stages)
         # All stages of a frame at once: [B, (T+1)*J, 3].
@@ -262,7 +280,7 @@ class Estimator:
     ) -> HandPose:
         final = uvd[-1]
         return HandPose(
-            joints=frames.like(uvd_to_xyz(final, self.camera, check=False)),
+            joints=frames.like(uvd_to_xyz(final, self.intrinsics, check=False)),
             uvd=frames.like(final),
             center=frames.like(centers),
             stages=frames.like(uvd, axis=1) if return_stages else None,

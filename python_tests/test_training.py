@@ -39,7 +39,7 @@ def test_a_file_and_overrides_make_a_configuration(tmp_path: Path) -> None:
     [
         ("batch", "expected field=value"),
         ("bach=3", "unknown field 'bach'"),
-        ("recipe=secret", "expected one of compact, paper, released"),
+        ("recipe=secret", "expected one of compact, bundled, paper, released"),
         ("batch=0.5", "batch is 0.5; expected a value like 64"),
         ("init_widths=[1]", "init_widths is"),
         ("init_widths=[1, 2.5]", "init_widths is 2.5"),

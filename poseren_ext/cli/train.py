@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from poseren_ext.training import TrainConfig
     from poseren_ext.training.trainer import Watch
 
-_RECIPES = ("compact", "paper", "released")
+_RECIPES = ("compact", "bundled", "paper", "released")
 _OWN_CONFIG = "config.toml"
 
 

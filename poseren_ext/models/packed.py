@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -51,9 +52,15 @@ class PackedPoseREN:
         """The Init-CNN's pose [B, J, 3] of depth crops [B, 1, S, S] (paper, section 3.1)."""
         return run_grid(self.init_backbone(crop), self.init_head)
 
-    def refine(self, crop: Tensor, pose: Tensor, stages: int) -> tuple[Tensor, Tensor]:
-        """The cascade from a pose [B, J, 3], as :func:`cascade_refine` returns it: all poses and the stages run."""
-        features = self.backbone(crop)
+    def refine(self, crop: Tensor, pose: Tensor | None, stages: int) -> tuple[Tensor, Tensor]:
+        """The cascade as :func:`cascade_refine` returns it: all poses and the stages run.
+
+        Args:
+            crop: [B, 1, S, S].
+            pose: normalised [B, J, 3]; None for the Init-CNN's.
+            stages: T.
+        """
+        pose, features = self._look(crop) if pose is None else (pose, self.backbone(crop))
         if not self.head.config.grid:
             poses, run = cascade_refine(features, pose, self.head, stages=stages)
             return poses, run
@@ -61,18 +68,38 @@ class PackedPoseREN:
         poses = torch.stack([pose] + [run_grid(features, self.head)] * stages)
         return poses, torch.full((len(pose),), min(stages, 1), dtype=torch.int32, device=pose.device)
 
+    def _look(self, crop: Tensor) -> tuple[Tensor, Tensor]:
+        """The Init-CNN's pose and the refining backbone's features; in a CUDA graph the two networks run side by side.
+
+        Outside of one, a GPU waits for Python rather than for the network before.
+        """
+        if crop.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+            return self.initial(crop), self.backbone(crop)
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            features = self.backbone(crop)
+        pose = self.initial(crop)
+        here.wait_stream(aside)
+        return pose, features
+
 
 def pack_backbone(backbone: Backbone, image_size: int) -> Callable[[Tensor], Tensor]:
-    """A backbone as a function of crops [B, 1, S, S], without gradients: on the CPU with oneDNN's own weight layout.
+    """A backbone as a function of crops [B, 1, S, S], without gradients, by the device's library of fused convolutions.
 
-    Elsewhere, or where this torch has no oneDNN, the backbone itself.
+    oneDNN's in its own weight layout on the CPU, cuDNN's on a GPU; where this torch has neither, the backbone itself.
     """
-    on_cpu = backbone.conv0.weight.device.type == "cpu" and backbone.conv0.weight.dtype == torch.float32
-    if not (on_cpu and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
+    weight = backbone.conv0.weight
+    libraries: dict[str, tuple[type[_FusedBackbone], Any]] = {
+        "cpu": (_OneDnn, torch.backends.mkldnn),
+        "cuda": (_CuDnn, torch.backends.cudnn),
+    }
+    library, found = libraries.get(weight.device.type, (_FusedBackbone, None))
+    if weight.dtype != torch.float32 or found is None or not found.is_available():
         return backbone
     try:
-        packed = _PackedBackbone(backbone, image_size)
-        packed(torch.zeros(1, 1, image_size, image_size))
+        packed = library(backbone, image_size)
+        packed(torch.zeros(1, 1, image_size, image_size, device=weight.device))
     except (AttributeError, RuntimeError):  # torch's ops for its own compiler: a release may lack or change them
         return backbone
     return packed
@@ -82,7 +109,7 @@ _Layer: TypeAlias = tuple[Tensor, Tensor | None, list[int], int]
 """Weight, bias, padding, and the side of the map that the layer sees."""
 
 
-class _PackedBackbone:
+class _FusedBackbone:
     """Convolutions that add their bias, ReLU and the shortcut before anything goes to memory."""
 
     def __init__(self, backbone: Backbone, image_size: int) -> None:
@@ -94,16 +121,10 @@ class _PackedBackbone:
         self.__setstate__(layers)
 
     def __getstate__(self) -> dict[str, _Layer]:
-        # oneDNN's own layout has no bytes to write; another process makes it anew.
-        return {name: (weight.to_dense(), *rest) for name, (weight, *rest) in self._layers.items()}  # type: ignore[misc]
+        return self._layers
 
     def __setstate__(self, layers: dict[str, _Layer]) -> None:
-        self._layers: dict[str, _Layer] = {}
-        for name, (weight, bias, padding, side) in layers.items():
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                weight, padding, (1, 1), (1, 1), 1, [1, weight.shape[1], side, side]
-            )
-            self._layers[name] = (packed, bias, padding, side)
+        self._layers = layers
 
     @torch.no_grad()
     def __call__(self, crop: Tensor) -> Tensor:
@@ -115,8 +136,25 @@ class _PackedBackbone:
             x = F.max_pool2d(self._convolve(second, self._convolve(first, shortcut), shortcut), 2)
         return x
 
+    @abstractmethod
     def _convolve(self, name: str, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """ReLU of a layer's convolution, plus the shortcut."""
+
+
+class _OneDnn(_FusedBackbone):
+    def __getstate__(self) -> dict[str, _Layer]:
+        # oneDNN's own layout has no bytes to write; another process makes it anew.
+        return {name: (weight.to_dense(), *rest) for name, (weight, *rest) in self._layers.items()}  # type: ignore[misc]
+
+    def __setstate__(self, layers: dict[str, _Layer]) -> None:
+        self._layers = {}
+        for name, (weight, bias, padding, side) in layers.items():
+            packed = torch.ops.mkldnn._reorder_convolution_weight(
+                weight, padding, (1, 1), (1, 1), 1, [1, weight.shape[1], side, side]
+            )
+            self._layers[name] = (packed, bias, padding, side)
+
+    def _convolve(self, name: str, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         weight, bias, padding, _ = self._layers[name]
         geometry = (padding, [1, 1], [1, 1], 1)
         if shortcut is None:
@@ -126,3 +164,16 @@ class _PackedBackbone:
                 x, shortcut, weight, bias, *geometry, "add", 1.0, "relu", [], ""
             )
         return y
+
+
+class _CuDnn(_FusedBackbone):
+    def __setstate__(self, layers: dict[str, _Layer]) -> None:
+        last = torch.channels_last
+        self._layers = {name: (layer[0].contiguous(memory_format=last), *layer[1:]) for name, layer in layers.items()}
+
+    def _convolve(self, name: str, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        weight, bias, padding, _ = self._layers[name]
+        geometry = ([1, 1], padding, [1, 1], 1)
+        if shortcut is None:
+            return torch.cudnn_convolution_relu(x, weight, bias, *geometry)
+        return torch.cudnn_convolution_add_relu(x, weight, shortcut, 1.0, bias, *geometry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -180,13 +181,22 @@ def run_grid(features: Tensor, head: Head | PackedHead) -> Tensor:
     if tuple(maps.shape[-2:]) != (side, side):
         raise ValueError(f"features have shape {tuple(features.shape)}; expected maps of {side}x{side} cells")
     roi_size = max(1, round((config.cells - 1) / SPATIAL_SCALE))  # from the first cell to the last, pixels
-    corner = torch.zeros(joints, 3)
-    corner[: len(config.grid), :2] = torch.tensor(config.grid).flip(1) / SPATIAL_SCALE  # x, y
-    pose = ((2 * corner + (config.cells - 1) / SPATIAL_SCALE) / config.image_size - 1).to(maps.device)
-    rows = pose.expand(len(maps), -1, -1)
+    grid = tuple((row, column) for row, column in config.grid)
+    rows = _grid_pose(grid, config.cells, config.image_size, joints, maps.device).expand(len(maps), -1, -1)
     _check_shapes(maps, rows, head, same_rank=True)
     poses, _ = _refine(maps, rows, head, range(len(config.grid)), roi_size, stages=1)
     return poses[1] if batched else poses[1, 0]
+
+
+@lru_cache(maxsize=64)
+def _grid_pose(
+    grid: tuple[tuple[int, int], ...], cells: int, image_size: int, joints: int, device: torch.device
+) -> Tensor:
+    """Normalised joints [J, 3] whose windows are a grid's. Kept: a copy to a GPU cannot be captured in a CUDA graph."""
+    with torch.inference_mode(False):  # for calls outside of it too
+        corner = torch.zeros(joints, 3)
+        corner[: len(grid), :2] = torch.tensor(grid).flip(1) / SPATIAL_SCALE  # x, y
+        return ((2 * corner + (cells - 1) / SPATIAL_SCALE) / image_size - 1).to(device)
 
 
 def _refine(

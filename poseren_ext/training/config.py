@@ -21,8 +21,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found]
 
-Recipe = Literal["paper", "released", "compact"]
+Recipe = Literal["paper", "released", "compact", "bundled"]
 Phase = Literal["init", "refine"]
+Precision = Literal["float32", "tf32", "bf16"]
 SYNTHETIC = "synthetic"
 
 
@@ -49,6 +50,7 @@ class TrainConfig:
         weight_dtype: how the final model's weights are stored.
         precision: "float32", "tf32" or "bf16" (autocast) of the products in training.
         batch: samples a step.
+        graph: on a GPU, replay the step as one CUDA graph, which a small model waits for less (one process only).
         accumulate: parts that a step's batch is worked off in, to save memory.
         init_steps, refine_steps: steps of the two phases.
         stages: refining stages that a Pose-REN step unrolls, each on the detached pose of the one before.
@@ -88,7 +90,8 @@ class TrainConfig:
     dropout: float = 0.0
     fully_connected: Literal["gaussian", "he"] = "he"
     weight_dtype: Literal["float32", "float16"] = "float16"
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    precision: Precision = "float32"
+    graph: bool = True
     batch: int = 64
     accumulate: int = 1
     init_steps: int = 1500
@@ -156,6 +159,24 @@ class TrainConfig:
 _MOVED = Augmentation.recipe("paper")
 _MOVED_INIT, _MOVED_REFINE = (Augmentation.recipe("released", init=init) for init in (True, False))
 
+# How the model that comes with the package was trained: minutes on a GPU.
+_BUNDLED = TrainConfig(
+    recipe="bundled",
+    channels=(32, 64, 64),
+    precision="bf16",
+    batch=1024,
+    init_steps=3000,
+    refine_steps=12000,
+    schedule="cosine",
+    warmup=200,
+    chunk=16384,
+    reuse=8,
+    log_every=100,
+    validate_every=1000,
+    checkpoint_every=1000,
+    validation_frames=4096,
+)
+
 _PAPER = TrainConfig(
     recipe="paper",
     init_widths=(2048, 2048),
@@ -181,6 +202,7 @@ _PAPER = TrainConfig(
 )
 RECIPES: dict[Recipe, TrainConfig] = {
     "compact": TrainConfig(),
+    "bundled": _BUNDLED,
     "paper": _PAPER,
     "released": dataclasses.replace(
         _PAPER,

@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         groups: parameter groups, each with "orthogonal": True for Muon (convolutions [O, I, h, w] and stacks of
-            matrices [M, O, I]), False for Adam; and "lr".
+            matrices [M, O, I]), False for Adam; and "lr", a number, or a tensor [] where a CUDA graph holds the step.
         weight_decay: decoupled, for orthogonal groups.
     """
 
@@ -70,16 +70,17 @@ class Muon(torch.optim.Optimizer):
         rows, columns = matrices.shape[-2:]
         scale = max(1.0, rows / columns) ** 0.5
         parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
-        parameter.add_(orthogonalize(matrices).reshape(parameter.shape), alpha=-group["lr"] * scale)
+        parameter.sub_(orthogonalize(matrices).reshape(parameter.shape).mul_(group["lr"] * scale))
 
     def _adam(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros(())
+            # Beside the weights, and counted there: a CUDA graph takes no number from the host.
+            state["count"] = torch.zeros((), device=parameter.device)
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += 1
+        count = state["count"].add_(1)
         mean = state["mean"].lerp_(gradient, 1.0 - _BETAS[0])
         square = state["square"].lerp_(gradient * gradient, 1.0 - _BETAS[1])
-        corrections = [1.0 - beta ** float(state["step"]) for beta in _BETAS]
-        step = (mean / corrections[0]) / ((square / corrections[1]).sqrt() + _EPSILON)
-        parameter.add_(step, alpha=-group["lr"])
+        corrections = [1.0 - beta**count for beta in _BETAS]
+        step = (mean / corrections[0]) / ((square / corrections[1]).sqrt_() + _EPSILON)
+        parameter.sub_(step.mul_(group["lr"]))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,15 +19,17 @@ from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
+from poseren_ext.training.graphed import GraphedStep
 from poseren_ext.training.initial import initial_poses, load_start
 from poseren_ext.training.journal import Journal
-from poseren_ext.training.muon import Muon
+from poseren_ext.training.optimizers import make_optimizer, set_rates
+from poseren_ext.training.precision import autocast, tensor_cores
 from poseren_ext.training.stream import open_stream
 from poseren_ext.training.validate import Validation
 
 PHASES = ("init", "refine")
 _GRADIENT_NORM = 1.0
-_MAY_CHANGE = ("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard")
+_MAY_CHANGE = ("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard", "graph")
 
 Watch: TypeAlias = Callable[[Phase, int, int, Mapping[str, Any]], None]
 """Told after every step: the phase, the step, how many there are, and the numbers of the log known by then."""
@@ -65,6 +66,7 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.ranks, self.device = config, folder, ranks, torch.device(device)
         self._share, self._watch = ranks.share(config.batch), watch
+        self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1
         if not resume and self._checkpoint_path.exists():
             raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
@@ -109,10 +111,11 @@ class Trainer:
     def _enter_phase(self, phase: Phase, step: int) -> None:
         self.phase: Phase
         self.phase, self.step = phase, step
-        self.optimizer = self._make_optimizer()
+        self.optimizer = make_optimizer(self.config, phase, self._trained(), captured=self._graphed)
         self.stream = open_stream(self.config, phase, self.device)
         self._initial = initial_poses(self.config, self.model, self.stream) if phase == "refine" else None
         self._trainee = self._make_trainee()
+        self._update = GraphedStep(self._learn) if self._graphed else self._learn
 
     def _phase_steps(self) -> int:
         return self.config.init_steps if self.phase == "init" else self.config.refine_steps
@@ -131,46 +134,65 @@ class Trainer:
 
     def _run_phase(self) -> None:
         config, steps, offset = self.config, self._phase_steps(), self._offset()
-        running, since, counted = 0.0, time.perf_counter(), 0
+        running, since, counted = self._no_loss(), time.perf_counter(), 0
         row: dict[str, Any] = {}
         while self.step < steps:
             # Dropout's, so that resuming repeats it; the processes drop different values.
             torch.manual_seed(config.seed * 1_000_003 + offset + self.step + (self.ranks.rank << 40))
-            rate = self._set_rate()
-            loss = self._train_step(self.stream.batch(offset + self.step, self._share))
+            rate = set_rates(config, self.optimizer, self.step, steps)
+            running += self._train_step(self.stream.batch(offset + self.step, self._share))
             self.step += 1
-            running, counted = running + loss, counted + 1
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"loss is {loss} at {self.phase} step {self.step}; lower the learning rate")
+            counted += 1
             last = self.step == steps
-            if last or self.step % config.log_every == 0:
+            due = last or self.step % config.log_every == 0
+            saving = last or self.step % config.checkpoint_every == 0
+            if due or saving or self.device.type == "cpu":  # a GPU is asked for numbers only then: asking waits for it
+                self._check_loss(running)
+            if due:
+                mean = self.ranks.mean(float(running) / counted)
                 speed = counted * config.batch / (time.perf_counter() - since)
-                mean = self.ranks.mean(running / counted)
                 row = {"loss": mean, "learning_rate": rate, "samples_per_second": speed}
                 if self.validation and (last or self.step % config.validate_every == 0):
                     row["validation_mm"] = self._validate(self.validation)
                 if self._journal:
                     self._journal.write(self.phase, self.step, row)
-                running, since, counted = 0.0, time.perf_counter(), 0
+                running, since, counted = self._no_loss(), time.perf_counter(), 0
             if self._watch:
                 self._watch(self.phase, self.step, steps, row)
-            if last or self.step % config.checkpoint_every == 0:
+            if saving:
                 self._checkpoint()
 
-    def _train_step(self, batch: CropBatch) -> float:
-        config = self.config
+    def _no_loss(self) -> torch.Tensor:
+        return torch.zeros((), dtype=torch.float64, device=self.device)
+
+    def _check_loss(self, running: torch.Tensor) -> None:
+        if not bool(torch.isfinite(running)):
+            raise FloatingPointError(
+                f"the loss is {float(running)} at {self.phase} step {self.step}; lower the learning rate"
+            )
+
+    def _train_step(self, batch: CropBatch) -> torch.Tensor:
+        """The loss [] before the update."""
         crops = batch.crop.to(self.device, memory_format=torch.channels_last)
         initial = self._initial(batch, crops) if self._initial else None
         self._trainee.train()
+        with tensor_cores(self.config.precision):
+            return self._update(crops, batch.pose, initial)
+
+    def _learn(self, crops: torch.Tensor, wanted: torch.Tensor, initial: torch.Tensor | None) -> torch.Tensor:
+        """Gradients and update on a batch; nothing of it comes back to the host."""
+        config = self.config
         self.optimizer.zero_grad()
-        total = 0.0
-        for part in torch.arange(len(crops)).chunk(config.accumulate):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                poses = self._trainee(crops[part], None if initial is None else initial[part])
-            losses = [F.smooth_l1_loss(pose.float(), batch.pose[part], beta=config.loss_beta) for pose in poses]
-            loss = torch.stack(losses).mean() * (len(part) / len(crops))
+        total = self._no_loss()
+        parts = crops.chunk(config.accumulate), wanted.chunk(config.accumulate)
+        given = [None] * len(parts[0]) if initial is None else initial.chunk(config.accumulate)
+        for crop, pose, before in zip(*parts, given, strict=True):
+            with autocast(self.device, config.precision):
+                stages = self._trainee(crop, before)
+            losses = [F.smooth_l1_loss(stage.float(), pose, beta=config.loss_beta) for stage in stages]
+            loss = torch.stack(losses).mean() * (len(crop) / len(crops))
             loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+            total += loss.detach()
         nn.utils.clip_grad_norm_([p for part in self._trained() for p in part.parameters()], _GRADIENT_NORM)
         self.optimizer.step()
         return total
@@ -181,49 +203,6 @@ class Trainer:
 
     def _trained(self) -> list[nn.Module]:
         return [self.model.init] if self.phase == "init" else [self.model.backbone, self.model.head]
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        """The phase's optimizer; each group's "rate" is its learning rate at full schedule."""
-        config = self.config
-        hidden, outer, biases = self._groups()
-        rate = config.learning_rate * (1.0 if self.phase == "init" else config.refine_rate)
-        if config.optimizer == "muon":
-            own = rate / config.learning_rate * config.output_rate
-            groups = [{"params": hidden, "rate": rate}]
-            groups += [{"params": rest, "rate": own, "orthogonal": False} for rest in (outer, biases)]
-            return Muon(groups, config.weight_decay)
-        groups = [{"params": hidden + outer, "rate": rate}]
-        groups += [{"params": biases, "rate": config.bias_rate * rate, "weight_decay": 0.0}]
-        if config.optimizer == "sgd":
-            return torch.optim.SGD(groups, rate, config.momentum, weight_decay=config.weight_decay)
-        return torch.optim.AdamW(groups, rate, weight_decay=config.weight_decay, fused=True)
-
-    def _groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-        """The phase's parameters: weights of hidden layers, weights of the first and the last layer, biases."""
-        hidden: list[nn.Parameter] = []
-        outer: list[nn.Parameter] = []
-        biases: list[nn.Parameter] = []
-        for part in self._trained():
-            for name, parameter in part.named_parameters():
-                if name.endswith("bias"):
-                    biases.append(parameter)
-                else:
-                    (outer if "conv0" in name or "pose_weight" in name else hidden).append(parameter)
-        return hidden, outer, biases
-
-    def _set_rate(self) -> float:
-        """Sets this step's learning rates; returns that of the first group."""
-        config, steps = self.config, self._phase_steps()
-        share = min(1.0, (self.step + 1) / max(config.warmup, 1))
-        if config.schedule == "trapezoid":
-            share *= min(1.0, (steps - self.step) / (config.decay * steps))
-        elif config.schedule == "cosine":
-            share *= 0.5 * (1.0 + math.cos(math.pi * self.step / steps))
-        else:
-            share *= 0.1 ** (4 * self.step // steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = share * group["rate"]
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def _validate(self, validation: Validation) -> list[float]:
         mean = self.phase == "refine" and self.config.initial == "mean"
