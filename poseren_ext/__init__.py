@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from poseren_ext import ops
     from poseren_ext.camera import CAMERAS, Camera, uvd_to_xyz, xyz_to_uvd
+    from poseren_ext.captured import CapturedEstimator
     from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, load, save
     from poseren_ext.refine import Estimator, HandPose, load_model, refine
     from poseren_ext.skeleton import SKELETONS, Skeleton
@@ -17,6 +18,7 @@ __all__ = [
     "CAMERAS",
     "SKELETONS",
     "Camera",
+    "CapturedEstimator",
     "Estimator",
     "HandPose",
     "HeadConfig",
@@ -38,6 +40,7 @@ NEEDS_TORCH = "poseren_ext needs PyTorch 2.11 or newer: pip install torch (for C
 
 _HOMES = {
     "camera": ("CAMERAS", "Camera", "uvd_to_xyz", "xyz_to_uvd"),
+    "captured": ("CapturedEstimator",),
     "models": ("HeadConfig", "ModelConfig", "PoseREN", "load", "save"),
     "refine": ("Estimator", "HandPose", "load_model", "refine"),
     "skeleton": ("SKELETONS", "Skeleton"),

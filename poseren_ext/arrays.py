@@ -56,6 +56,13 @@ def like(result: Tensor, given: Kind) -> Kind:
     return cast("Kind", converted)
 
 
+def stored_at(depth: Tensor, *places: Tensor) -> Tensor:
+    """``depth[places]``, of uint16 as int32: some releases of PyTorch cannot index uint16 on a GPU."""
+    if depth.dtype == torch.uint16:
+        return depth.view(torch.int16)[places].to(torch.int32) & 0xFFFF
+    return depth[places]
+
+
 def takes_arrays(function: Callable[P, R]) -> Callable[P, R]:
     """A function of tensors that takes other arrays too; its tensors come back as the first argument's kind."""
     names = tuple(inspect.signature(function).parameters)

@@ -4,23 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from poseren_ext import ops
 from poseren_ext.frame_checks import DEPTH_DTYPES, check_camera, read_frames
-
-if TYPE_CHECKING:
-    from poseren_ext.refine import Estimator, HandPose
+from poseren_ext.refine import CENTER_ITERATIONS, Estimator, HandPose
 
 
 class CapturedEstimator:
     """An :class:`Estimator`'s work on frames of one size, captured once: a call is a copy and one replay.
 
-    It owns every buffer between the frame and the joints; a call allocates nothing and waits for nothing. Made by
-    :meth:`Estimator.capture`.
+    It owns every buffer between the frame and the joints; a call allocates nothing and waits for nothing.
 
     Args:
         estimator: on a GPU, for one hand ("auto" would have to choose between two).
@@ -44,7 +40,7 @@ class CapturedEstimator:
         *,
         near: float,
         far: float,
-        iterations: int = 3,
+        iterations: int = CENTER_ITERATIONS,
     ) -> None:
         if estimator.device.type != "cuda":
             raise ValueError(
@@ -65,6 +61,13 @@ class CapturedEstimator:
         check_camera(estimator.camera, self._frames)
         self._pinned = torch.zeros(self._frames.depth.shape, dtype=dtype, pin_memory=True)
         self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]  # the last frame has left the pinned memory
+        fx, fy, cx, cy = (float(value) for value in estimator.intrinsics)
+        mirror = -1.0 if estimator.hand != estimator.model.config.hand else 1.0
+        device, cube = estimator.device, estimator.cube
+        self._extent = torch.tensor([mirror * fx * cube, fy * cube, cube], device=device)
+        self._principal = torch.tensor([cx, cy, 0.0], device=device)
+        self._slope = torch.tensor([1 / fx, 1 / fy, 1.0], device=device)
+        self._across = torch.tensor([True, True, False], device=device)
         self._capture()
 
     @torch.inference_mode()
@@ -90,7 +93,24 @@ class CapturedEstimator:
             cube=estimator.cube,
             camera=estimator.intrinsics,
         )
-        return estimator.pose_around(self._frames, centers)
+        crop = estimator.crop(self._frames.depth, centers, estimator.hand)
+        poses, run = estimator.model.refine(crop, None, estimator.stages)
+        joints, uvd = self._in_camera(poses[-1], centers)
+        hands = (estimator.hand,) * len(centers)
+        like = self._frames.like
+        return HandPose(like(joints), like(uvd), like(centers), None, like(run), hands, estimator.model.skeleton)
+
+    def _in_camera(self, pose: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints of a normalised pose in mm and in uvd, [B, J, 3] each.
+
+        `denormalize_pose` and `uvd_to_xyz` in eight kernels instead of thirty: for one frame a kernel's start is what
+        counts.
+        """
+        # u and v are spread by f c / z, d by c; x and y by d / f.
+        extent = self._extent / torch.where(self._across, centers[:, 2:], 1.0)
+        uvd = torch.addcmul(centers[:, None], pose, extent[:, None])
+        seen = torch.where(uvd[..., 2:] > 0, uvd, torch.nan)
+        return (seen - self._principal) * torch.where(self._across, seen[..., 2:] * self._slope, 1.0), uvd
 
     @torch.inference_mode()
     def __call__(self, depth: object) -> HandPose:

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from poseren_ext import ops
-from poseren_ext.arrays import as_tensor
+from poseren_ext.arrays import as_tensor, stored_at
 from poseren_ext.camera import Camera, intrinsics, uvd_to_xyz, xyz_to_uvd
-from poseren_ext.captured import CapturedEstimator
 from poseren_ext.frame_checks import Frames, check_camera, check_units, read_frames
 from poseren_ext.hand_region import find_hand
 from poseren_ext.models import PackedPoseREN, PoseREN, load
@@ -133,26 +132,6 @@ class Estimator:
         uvd, run, hands = results[0] if len(results) == 1 else self._better(frames.depth, results)
         return self._result(frames, uvd, run, hands, centers, return_stages)
 
-    def capture(
-        self,
-        shape: Sequence[int],
-        dtype: torch.dtype = torch.uint16,
-        *,
-        near: float,
-        far: float,
-        iterations: int = CENTER_ITERATIONS,
-    ) -> CapturedEstimator:
-        """This estimator's work on frames of one size as one CUDA graph: arguments and errors as there."""
-        return CapturedEstimator(self, shape, dtype, near=near, far=far, iterations=iterations)
-
-    def pose_around(self, frames: Frames, centers: Tensor) -> HandPose:
-        """The pose in checked frames around centres [B, 3] that are on the device already; nothing waits for it.
-
-        For the one hand that the estimator is set to, from the Init-CNN's pose.
-        """
-        uvd, run, hands = self._run(frames.depth, centers, None, self.hand)
-        return self._result(frames, uvd, run, hands, centers, return_stages=False)
-
     def _hands(self) -> tuple[str, ...]:
         return ("right", "left") if self.hand == "auto" else (self.hand,)
 
@@ -222,17 +201,8 @@ class Estimator:
     ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         """Joints in uvd of all stages [T+1, B, J, 3], stages run [B], and the hand of each frame."""
         model, camera = self.model, self.intrinsics
-        # A mirror in the crop's own frame turns one hand into the other; poses are mirrored with it.
-        mirrored = hand != model.config.hand
-        crop = ops.depth_crop(
-            depth,
-            centers,
-            camera,
-            cube=self.cube,
-            size=model.config.image_size,
-            transform=self._mirror.expand(len(depth), 2, 3) if mirrored else None,
-            depth_unit=self.depth_unit,
-        )
+        mirrored = hand != model.config.hand  # poses are mirrored with the crop
+        crop = self.crop(depth, centers, hand)
         pose = None  # the Init-CNN's
         if isinstance(initial, str):
             pose = model.mean_pose.expand(len(depth), -1, 3)
@@ -244,6 +214,22 @@ class Estimator:
         uvd = ops.denormalize_pose(rows, centers, camera, cube=self.cube)
         uvd = uvd.reshape(len(depth), len(poses), -1, 3).transpose(0, 1)
         return uvd, run, (hand,) * len(depth)
+
+    def crop(self, depth: Tensor, centers: Tensor, hand: str) -> Tensor:
+        """What the model looks at: crops [B, 1, S, S] of stored frames [B, H, W] around centres [B, 3] (px, px, mm).
+
+        A mirror in the crop's own frame turns the hand that the model does not know into the one that it knows.
+        """
+        mirrored = hand != self.model.config.hand
+        return ops.depth_crop(
+            depth,
+            centers,
+            self.intrinsics,
+            cube=self.cube,
+            size=self.model.config.image_size,
+            transform=self._mirror.expand(len(depth), 2, 3) if mirrored else None,
+            depth_unit=self.depth_unit,
+        )
 
     def _better(
         self, depth: Tensor, results: Sequence[tuple[Tensor, Tensor, tuple[str, ...]]]
@@ -269,7 +255,7 @@ class Estimator:
         column = uvd[..., 0].round().clamp(0, width - 1).long()
         row = uvd[..., 1].round().clamp(0, height - 1).long()
         frame = torch.arange(len(depth), device=depth.device)[:, None]
-        surface = depth[frame, row, column].float() * self.depth_unit
+        surface = stored_at(depth, frame, row, column).float() * self.depth_unit
         surface = torch.where((surface > 0) & torch.isfinite(surface), surface, torch.inf)
         behind = uvd[..., 2] - surface
         outside = torch.relu(-behind) + torch.relu(behind - 40)

@@ -22,11 +22,11 @@ def rough_frames(seed: int, shape: tuple[int, int, int], dtype: torch.dtype) -> 
     _, v, u = np.indices(shape)
     frames = 760 + 2 * u + v + random.normal(0, 5, shape)
     frames[random.random(shape) < 0.1] += 400
+    frames[random.random(shape) < 0.03] = 0
     depth = torch.from_numpy(frames).to(torch.int32).to(dtype)
-    for hole in (0.0, math.nan, math.inf, -math.inf):
-        if hole == 0.0 or dtype.is_floating_point:
-            some = torch.from_numpy(random.random(shape) < 0.03)
-            depth = torch.where(some, torch.tensor(hole).to(dtype), depth)
+    for hole in (math.nan, math.inf, -math.inf) if dtype.is_floating_point else ():
+        some = torch.from_numpy(random.random(shape) < 0.03)
+        depth = torch.where(some, torch.tensor(hole).to(dtype), depth)
     return depth
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_models import tiny_model
 
-from poseren_ext import CAMERAS, Estimator, ops
+from poseren_ext import CAMERAS, CapturedEstimator, Estimator, ops
 from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.models.packed import pack_backbone
 
@@ -34,7 +34,7 @@ def frames(first: int, count: int) -> torch.Tensor:
 
 def test_on_the_cpu_it_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"the model is on cpu; expected a GPU.*model\.cuda\(\)"):
-        Estimator("demo", camera=CAMERA).capture((480, 640), **RANGE)
+        CapturedEstimator(Estimator("demo", camera=CAMERA), (480, 640), **RANGE)
 
 
 def test_cuda_arguments_are_checked(gpu: None) -> None:
@@ -42,14 +42,14 @@ def test_cuda_arguments_are_checked(gpu: None) -> None:
         return Estimator(tiny_model().cuda(), camera=CAMERA, hand=hand)  # type: ignore[arg-type]
 
     with pytest.raises(ValueError, match="hand is 'auto'; expected 'left' or 'right'"):
-        estimator("auto").capture((480, 640), **RANGE)
+        CapturedEstimator(estimator("auto"), (480, 640), **RANGE)
     with pytest.raises(ValueError, match="expected 0 < near < far"):
-        estimator().capture((480, 640), near=500.0, far=400.0)
+        CapturedEstimator(estimator(), (480, 640), near=500.0, far=400.0)
     with pytest.raises(ValueError, match=r"shape is \(480,\); expected \[B, H, W\]"):
-        estimator().capture((480,), **RANGE)
+        CapturedEstimator(estimator(), (480,), **RANGE)
     with pytest.raises(TypeError, match=r"dtype is torch\.uint8; expected one of"):
-        estimator().capture((480, 640), torch.uint8, **RANGE)
-    captured = estimator().capture((480, 640), **RANGE)
+        CapturedEstimator(estimator(), (480, 640), torch.uint8, **RANGE)
+    captured = CapturedEstimator(estimator(), (480, 640), **RANGE)
     with pytest.raises(ValueError, match=r"depth has shape \(1, 240, 320\).*expected \(1, 480, 640\)"):
         captured(np.zeros((240, 320), np.uint16))
 
@@ -58,7 +58,7 @@ def test_cuda_arguments_are_checked(gpu: None) -> None:
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_cuda_replays_give_the_uncaptured_poses(gpu: None, hand: str, batch: int) -> None:
     estimator = Estimator(tiny_model().cuda(), camera=CAMERA, hand=hand)  # type: ignore[arg-type]
-    captured = estimator.capture((batch, 480, 640), iterations=2, **RANGE)
+    captured = CapturedEstimator(estimator, (batch, 480, 640), iterations=2, **RANGE)
     for first in (0, batch, 2 * batch):
         depth = frames(first, batch)
         center, _ = ops.hand_center(depth.cuda(), iterations=2, camera=CAMERA, **RANGE)
@@ -73,7 +73,7 @@ def test_cuda_replays_give_the_uncaptured_poses(gpu: None, hand: str, batch: int
 def test_cuda_an_empty_frame_is_nan_and_its_neighbours_are_not(gpu: None) -> None:
     depth = frames(0, 3)
     depth[1] = 0
-    pose = Estimator(tiny_model().cuda(), camera=CAMERA).capture((3, 480, 640), **RANGE)(depth)
+    pose = CapturedEstimator(Estimator(tiny_model().cuda(), camera=CAMERA), (3, 480, 640), **RANGE)(depth)
     assert torch.isnan(pose.joints).all(-1).all(-1).tolist() == [False, True, False]
 
 

@@ -22,6 +22,7 @@ struct HandCenter {
   float near, far;      // mm, inclusive
   double unit;          // mm per stored unit
   int64_t iterations;
+  void* scratch;   // of scratch_bytes() bytes
   float* center;   // [B, 3]: mean u, mean v (px), mean depth (mm); NaN without valid pixels
   int64_t* count;  // [B]
 };
@@ -95,17 +96,23 @@ POSEREN_HD inline CenterRegion inside_cube(const HandCenter& p, int64_t sample, 
   return region;
 }
 
-// Writes the sample's centre and count; an empty cube leaves the last ones. False where there was nothing to mean.
+// The centre [3] that the sums tell; an empty cube leaves the last one. False where there was nothing to mean.
 template <class T>
-POSEREN_HD inline bool store_center(const HandCenter& p, int64_t sample, const CenterSums<T>& sums, bool refined) {
+POSEREN_HD inline bool mean_center(const CenterSums<T>& sums, double unit, bool refined, float* center) {
   if (sums.count == 0 && refined) return false;
   const double count = static_cast<double>(sums.count);  // 0 / 0 = NaN: no valid pixel
-  float* center = p.center + sample * 3;
   center[0] = static_cast<float>(static_cast<double>(sums.columns) / count);
   center[1] = static_cast<float>(static_cast<double>(sums.rows) / count);
-  center[2] = static_cast<float>(static_cast<double>(sums.depth) / count * p.unit);
-  p.count[sample] = sums.count;
+  center[2] = static_cast<float>(static_cast<double>(sums.depth) / count * unit);
   return sums.count > 0;
+}
+
+// Writes the sample's centre and count. False where there was nothing to mean.
+template <class T>
+POSEREN_HD inline bool store_center(const HandCenter& p, int64_t sample, const CenterSums<T>& sums, bool refined) {
+  const bool found = mean_center(sums, p.unit, refined, p.center + sample * 3);
+  if (found || !refined) p.count[sample] = sums.count;
+  return found;
 }
 
 }  // namespace poseren

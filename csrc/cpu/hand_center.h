@@ -6,6 +6,9 @@
 
 namespace poseren::cpu {
 
+inline int64_t scratch_bytes(const HandCenter&, Queue) {
+  return 0;
+}
 void run(const HandCenter& body, Queue);
 
 }  // namespace poseren::cpu

@@ -257,11 +257,12 @@ __global__ void __launch_bounds__(kThreads, 1) cascade_small(const SmallCascade 
   SmallKernel<W, kPack>(c, plan, inputs).run();
 }
 
-// Enough for any pack.
+// Enough for any pack, and for the samples beyond the last that a product of 4 or 8 goes through.
 size_t shared_bytes(const CascadeRefine& op) {
-  constexpr int64_t kSlack = 16 * kWarp;
+  constexpr int kLargestPack = 16;
   const int64_t depth = op.region.depth > op.finger.depth ? op.region.depth : op.finger.depth;
-  return static_cast<size_t>(op.pool.batch * (depth + kSlack)) * sizeof(float);
+  const int64_t samples = op.pool.batch <= 2 ? op.pool.batch : op.pool.batch <= 4 ? 4 : kSmallBatch;
+  return static_cast<size_t>(samples * staged_size<kLargestPack>(static_cast<int>(depth))) * sizeof(float);
 }
 
 template <class W>

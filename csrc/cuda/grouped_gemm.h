@@ -12,10 +12,15 @@
 namespace poseren::cuda {
 
 struct GemmTile {
-  static constexpr int kSamples = 128, kRows = 128, kDepth = 32;
-  static constexpr int kStride = kDepth + 8;  // elements; the eight spare ones keep banks apart
-  static constexpr int kThreads = 256;
-  static constexpr int kWarpSamples = 64, kWarpRows = 32;  // of a warp's part of the tile
+  static constexpr int kSamples = 64, kRows = 64, kDepth = 32;  // small: several blocks a multiprocessor hide latency
+  static constexpr int kStride = kDepth + 8;                    // elements; the eight spare ones keep banks apart
+  static constexpr int kThreads = 128;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  static constexpr int kBlocks = 3;  // of a multiprocessor: with four, older GPUs run out of registers
+#else
+  static constexpr int kBlocks = 4;
+#endif
+  static constexpr int kWarpSamples = 32, kWarpRows = 32;  // of a warp's part of the tile
   static constexpr int kUnit = 8;                          // elements that a thread loads at a time
   static constexpr int kUnitsOfLine = kDepth / kUnit;
   static constexpr int kPartSize = kSamples * kStride;  // elements of one part of the samples' or the rows' tile
@@ -64,11 +69,10 @@ class Gemm {
 #pragma unroll
     for (auto& line : sums_)
       for (auto& sum : line) wmma::fill_fragment(sum, 0.0f);
-    load(begin_);
     for (int64_t k = begin_; k < end_; k += T::kDepth) {
+      load(k);  // the other blocks of the multiprocessor multiply meanwhile
       put();
       __syncthreads();
-      if (k + T::kDepth < end_) load(k + T::kDepth);  // on their way while this tile is multiplied
       multiply();
       __syncthreads();
     }
@@ -223,7 +227,7 @@ class Gemm {
 
 // Blocks of neighbouring sample tiles read the same weights at the same time: x counts them.
 template <class W, class Problem>
-__global__ void __launch_bounds__(GemmTile::kThreads, 1) grouped_gemm(const Problem problem) {
+__global__ void __launch_bounds__(GemmTile::kThreads, GemmTile::kBlocks) grouped_gemm(const Problem problem) {
   DYNAMIC_SHARED(BFloat16, shared);
   const int sample = static_cast<int>(blockIdx.x) * GemmTile::kSamples;
   Gemm<W, Problem>(problem, static_cast<int>(blockIdx.z), sample, int64_t{blockIdx.y} * GemmTile::kRows, shared).run();

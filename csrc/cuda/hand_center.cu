@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A block a frame. Warp w takes the rows w, w + 32, ... of a region, so that a warp is a lane of core's sums of rows.
+// A few frames of integers, whose sums are exact in any order, are shared out among several blocks each.
 #include "cuda/hand_center.h"
 
 #include "cuda/pack.h"
@@ -11,8 +12,8 @@ namespace {
 constexpr int kWarps = kSumLanes;
 static_assert(kSumLanes == kWarp);
 
-// The pixels of a row that count, as sums of one lane.
-template <class T, bool kMasked>
+// The pixels of a row that count, as sums of one lane; kLoads of them under way.
+template <class T, bool kMasked, int kLoads>
 struct RowSummer {
   const HandCenter& p;
   int64_t sample;
@@ -56,7 +57,7 @@ struct RowSummer {
     const int64_t head = to_boundary < width ? to_boundary : width, packs = (width - head) / kPack;
     const int64_t tail = head + packs * kPack;
     if (lane < head) add({data[lane]}, row, lane, sums);
-#pragma unroll 4
+#pragma unroll(kLoads)
     for (int64_t k = lane; k < packs; k += kWarp)
       add(load_pack(data + head + k * kPack).value, row, head + k * kPack, sums);
     if (lane < width - tail) add({data[tail + lane]}, row, tail + lane, sums);
@@ -70,7 +71,7 @@ struct RowSummer {
     const int64_t width = region.right - region.left;
     const double rows_before = sums.depth;
     sums.depth = 0;
-#pragma unroll 4
+#pragma unroll(kLoads)
     for (int64_t x = lane; x < width; x += kWarp) add({data[x]}, row, x, sums);
     sums.depth = rows_before + fold_warp(sums.depth);
   }
@@ -102,31 +103,102 @@ __device__ CenterSums<T> fold_warps_of_block(const CenterSums<T>& of_warp) {
   return sums;
 }
 
+// Rows first, first + step, ... of a region, a row a warp; the sums are thread 0's.
+template <class T, bool kMasked, int kLoads>
+__device__ CenterSums<T> sum_rows(const HandCenter& p, int64_t sample, const CenterRegion& region, int first,
+                                  int step) {
+  const RowSummer<T, kMasked, kLoads> summer{p, sample, region};
+  CenterSums<T> sums{};
+  if (region.left < region.right)
+    for (int64_t row = region.top + first; row < region.bottom; row += step)
+      summer.add_row(row, static_cast<int>(threadIdx.x) % kWarp, sums);
+  return fold_warps_of_block(fold_lanes_of_warp(sums));
+}
+
 template <class T, bool kMasked>
 __global__ void __launch_bounds__(kWarps* kWarp) hand_center(const HandCenter p) {
   SHARED(found, bool);
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int64_t sample = blockIdx.x;
   CenterRegion region = whole_frame(p);
   for (int64_t pass = 0; pass <= p.iterations; pass++) {
     if (pass > 0) region = inside_cube(p, sample, p.center + sample * 3);
-    const RowSummer<T, kMasked> summer{p, sample, region};
-    CenterSums<T> sums{};
-    for (int64_t row = region.top + warp; row < region.bottom; row += kWarps)
-      if (region.left < region.right) summer.add_row(row, lane, sums);
-    sums = fold_warps_of_block(fold_lanes_of_warp(sums));
+    const CenterSums<T> sums = sum_rows<T, kMasked, 4>(p, sample, region, warp, kWarps);
     if (threadIdx.x == 0) found = store_center(p, sample, sums, pass > 0);
     __syncthreads();
     if (!found) return;
   }
 }
 
+constexpr int kMaxShares = 16;
+
+// Blocks that share a frame: y counts them. All meet after each pass, and each folds the shares' sums for itself.
+template <class T, bool kMasked>
+__global__ void __launch_bounds__(kWarps* kWarp) shared_hand_center(const HandCenter p) {
+  SHARED(region, CenterRegion);
+  SHARED(center, float[3]);
+  const int64_t sample = blockIdx.x, share = blockIdx.y;
+  const int shares = static_cast<int>(gridDim.y), warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (threadIdx.x == 0) region = whole_frame(p);
+  __syncthreads();
+  for (int64_t pass = 0; pass <= p.iterations; pass++) {
+    // Two sets of sums: a block may be a pass ahead of those that still read.
+    CenterSums<T>* const sums = static_cast<CenterSums<T>*>(p.scratch) + (pass % 2 * gridDim.x + sample) * shares;
+    const CenterSums<T> own =
+        sum_rows<T, kMasked, 2>(p, sample, region, static_cast<int>(share) * kWarps + warp, shares * kWarps);
+    if (threadIdx.x == 0) sums[share] = own;
+    grid_barrier();
+    if (threadIdx.x == 0) {
+      CenterSums<T> all{};
+      for (int i = 0; i < shares; i++) {
+        all.count += sums[i].count;
+        all.columns += sums[i].columns;
+        all.rows += sums[i].rows;
+        all.depth += sums[i].depth;
+      }
+      if (share == 0) store_center(p, sample, all, pass > 0);
+      const bool found = mean_center(all, p.unit, pass > 0, center);
+      if (found && pass < p.iterations)
+        region = inside_cube(p, sample, center);
+      else
+        region.right = region.left;  // nothing more to sum: the later passes leave the centre
+    }
+    __syncthreads();
+  }
+}
+
+// Blocks a frame: as many as keep the GPU busy.
+int shares_of_frame(const HandCenter& body) {
+  const bool exact = body.depth.dtype == DType::u16 || body.depth.dtype == DType::i32;
+  if (!exact || body.depth.batch == 0) return 1;
+  const int64_t shares = device_limits().multiprocessors / body.depth.batch;
+  return shares > kMaxShares ? kMaxShares : static_cast<int>(shares);
+}
+
+template <class T, bool kMasked>
+void launch_for(const HandCenter& body, int shares, Queue queue) {
+  const unsigned frames = grid_of(body.depth.batch);
+  if constexpr (std::is_integral_v<T>) {
+    const Launch shared{.grid = dim3(frames, static_cast<unsigned>(shares)),
+                        .block = kWarps * kWarp,
+                        .stream = queue.stream,
+                        .cooperative = true};
+    if (shares > 1) return launch<shared_hand_center<T, kMasked>>(shared, body);
+  }
+  launch<hand_center<T, kMasked>>({.grid = frames, .block = kWarps * kWarp, .stream = queue.stream}, body);
+}
+
 }  // namespace
 
+int64_t scratch_bytes(const HandCenter& body, Queue) {
+  const int shares = shares_of_frame(body);
+  return shares > 1 ? 2 * body.depth.batch * shares * static_cast<int64_t>(sizeof(CenterSums<int32_t>)) : 0;
+}
+
 void run(const HandCenter& body, Queue queue) {
-  const Launch at{.grid = grid_of(body.depth.batch), .block = kWarps * kWarp, .stream = queue.stream};
+  const int shares = shares_of_frame(body);
   visit_depth(body.depth.dtype, [&]<class T>(Type<T>) {
-    body.mask ? launch<hand_center<T, true>>(at, body) : launch<hand_center<T, false>>(at, body);
+    body.mask ? launch_for<T, true>(body, shares, queue) : launch_for<T, false>(body, shares, queue);
   });
 }
 

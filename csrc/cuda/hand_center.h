@@ -6,6 +6,7 @@
 
 namespace poseren::cuda {
 
+int64_t scratch_bytes(const HandCenter& body, Queue queue);
 void run(const HandCenter& body, Queue queue);
 
 }  // namespace poseren::cuda

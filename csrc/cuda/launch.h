@@ -78,11 +78,9 @@ namespace detail {
   throw std::runtime_error(message);
 }
 
-inline constexpr size_t kSharedWithoutOptIn = 48 * 1024;
-
 template <class... P>
 cudaError_t start(const Launch& at, void (*kernel)(P...), std::type_identity_t<P>... args) {
-  if (at.shared > kSharedWithoutOptIn) {
+  if (at.shared > 0) {  // what may go without asking is 48 KB less the kernel's own variables
     const auto status =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(at.shared));
     if (status != cudaSuccess) return status;

@@ -39,6 +39,11 @@ std::tuple<Tensor, Tensor> hand_center(Tensor depth, std::optional<Tensor> mask,
   On<Queue> device(depth);
   Tensor center = torch::stable::new_empty(depth, {batch, 3}, ScalarType::Float);
   Tensor count = torch::stable::new_empty(depth, {batch}, ScalarType::Long);
+  std::optional<Tensor> scratch;
+  if (const int64_t bytes = scratch_bytes(body, device.queue())) {
+    scratch = torch::stable::new_empty(depth, {bytes}, ScalarType::Byte);
+    body.scratch = scratch->data_ptr();
+  }
   body.center = data<float>(center);
   body.count = data<int64_t>(count);
   run(body, device.queue());

@@ -8,7 +8,6 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <cstdint>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -29,14 +28,19 @@ namespace poseren::ops {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// Python validates with messages for people; this is the net beneath it for callers of torch.ops.
+inline std::string text(const char* words) {
+  return words;
+}
+inline std::string text(int64_t number) {
+  return std::to_string(number);
+}
+
+// Python validates with messages for people; this is the net beneath it for callers of torch.ops. No stream writes the
+// numbers: beside the C++ runtime that a CUDA build of torch brings along, its locale is null.
 template <class... Parts>
 void check(bool condition, const char* op, const Parts&... parts) {
   if (condition) return;
-  std::ostringstream message;
-  message << "poseren::" << op << ": ";
-  (message << ... << parts);
-  throw std::runtime_error(message.str());
+  throw std::runtime_error(("poseren::" + text(op) + ": " + ... + text(parts)));
 }
 
 template <class T>

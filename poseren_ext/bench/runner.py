@@ -11,7 +11,7 @@ from poseren_ext.bench import machine as machines
 from poseren_ext.bench.material import Material
 from poseren_ext.bench.rows import Contest, Row, make_rows
 from poseren_ext.bench.settings import Settings
-from poseren_ext.bench.subjects import center, crop, frame, growth, pool, refine, train
+from poseren_ext.bench.subjects import center, crop, frame, growth, pool, refine, schedule, stream, train
 from poseren_ext.bench.timing import interleaved_medians
 
 CONTESTS: dict[str, Callable[[Material], Iterator[Contest]]] = {
@@ -63,9 +63,12 @@ def _rows(subjects: Sequence[str], material: Material, machine: dict[str, object
         if subject == "growth":
             yield from growth.curves(material, machine)
             continue
-        for contest in CONTESTS[subject](material):
+        contests = stream.contests if subject == "frame" and material.settings.device == "cuda" else CONTESTS[subject]
+        for contest in contests(material):
             yield from make_rows(contest, measure(contest, material.settings), machine)
             torch._dynamo.reset()  # frees the constants of what was compiled for this contest
+        if subject == "train" and material.settings.device == "cuda":
+            yield from schedule.rows(material, machine)
 
 
 def measure(contest: Contest, settings: Settings) -> dict[str, float]:

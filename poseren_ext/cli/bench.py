@@ -23,6 +23,12 @@ def bench_command(
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Of every contender alike.")] = 2,
     seconds: Annotated[float, typer.Option("--seconds", help="Of each contest; medians need several turns.")] = 10.0,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Of the centre, crop and pooling rows.", show_default="64, 128")
+    ] = None,
+    compile_seconds: Annotated[
+        float, typer.Option("--compile-seconds", min=0, help="That torch.compile may take for a peer; 0 leaves it out.")
+    ] = 120.0,
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Tiny sizes: shows that all runs; figures mean nothing.")
     ] = False,
@@ -47,7 +53,9 @@ def bench_command(
         raise typer.BadParameter(f"{unknown[0]!r}; expected {', '.join(_SUBJECTS)} or all", param_hint="SUBJECTS")
     if device not in ("cpu", "cuda"):
         raise typer.BadParameter(f"{device!r}; expected cpu or cuda", param_hint="--device")
-    settings = replace(Settings(), device=device, threads=threads, seconds=seconds)
+    settings = replace(Settings(), device=device, threads=threads, seconds=seconds, compile_seconds=compile_seconds)
+    if batch:
+        settings = replace(settings, op_batches=(batch, batch))
     if tiny:
         settings = replace(Settings.tiny(), device=device)
     out = console(stderr=json_file == Path("-"))

@@ -130,11 +130,14 @@ class _FusedBackbone:
     def __call__(self, crop: Tensor) -> Tensor:
         """Features [B, C, S/8, S/8], channels last. ReLU goes before the pooling: it does not change the order."""
         x = crop.contiguous(memory_format=torch.channels_last)
-        x = F.max_pool2d(self._convolve("conv1", self._convolve("conv0", x)), 2)
+        x = self._pool(self._convolve("conv1", self._convolve("conv0", x)))
         for before, first, second in (("conv2_0", "conv2", "conv3"), ("conv3_0", "conv4", "conv5")):
             shortcut = self._convolve(before, x)
-            x = F.max_pool2d(self._convolve(second, self._convolve(first, shortcut), shortcut), 2)
+            x = self._pool(self._convolve(second, self._convolve(first, shortcut), shortcut))
         return x
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2)
 
     @abstractmethod
     def _convolve(self, name: str, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
@@ -177,3 +180,8 @@ class _CuDnn(_FusedBackbone):
         if shortcut is None:
             return torch.cudnn_convolution_relu(x, weight, bias, *geometry)
         return torch.cudnn_convolution_add_relu(x, weight, shortcut, 1.0, bias, *geometry)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        # A third of max_pool2d's time, which on channels last looks for each maximum's place too.
+        rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])

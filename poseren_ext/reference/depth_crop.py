@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from poseren_ext.arrays import stored_at
 from poseren_ext.camera import CameraLike
 from poseren_ext.reference._inputs import batched_depth, camera_rows, companion, cube_rows, positive
 
@@ -151,7 +152,7 @@ def _tap(
     if H == 0 or W == 0:
         return background.expand(column.shape)
     sample = torch.arange(B, device=depth.device)[:, None, None]
-    stored = depth[sample, row.clamp(0, H - 1), column.clamp(0, W - 1)].float()
+    stored = stored_at(depth, sample, row.clamp(0, H - 1), column.clamp(0, W - 1)).float()
     value = stored * unit
     if policy is not None:
         value = torch.where((stored == 0) | ~stored.isfinite(), policy, value)

@@ -18,8 +18,10 @@ from poseren_ext.data.batches import CropBatch
 from poseren_ext.models import ModelConfig, PoseREN, load
 from poseren_ext.ops import normalize_pose
 from poseren_ext.posefile import read_poses
-from poseren_ext.training.config import TrainConfig
+from poseren_ext.training.config import Precision, TrainConfig
+from poseren_ext.training.precision import autocast
 from poseren_ext.training.stream import PackStream, Stream
+from poseren_ext.training.trainees import features_of
 from poseren_ext.weights import BUNDLED
 
 InitialPoses: TypeAlias = Callable[[CropBatch, torch.Tensor], torch.Tensor]
@@ -51,15 +53,16 @@ def _layers(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, init=init, refine=refine, weight_dtype="float32")
 
 
-def initial_poses(config: TrainConfig, model: PoseREN, stream: Stream) -> InitialPoses:
-    """What the second phase's first stage is given, as `config.initial` says.
+def initial_poses(config: TrainConfig, model: PoseREN, stream: Stream, *, compiled: bool = False) -> InitialPoses:
+    """What the second phase's first stage is given, as `config.initial` says; the Init-CNN in the training's precision.
 
     Raises:
         FileNotFoundError: no such pose file.
         ValueError: a pose file with synthetic frames, or with another number of lines or joints than the pack.
     """
     if config.initial == "init":
-        return lambda batch, crop: _predicted(model, crop)
+        features = features_of(model.init.backbone, compiled=compiled)
+        return lambda batch, crop: _predicted(model, features, crop, config.precision)
     if config.initial == "mean":
         return lambda batch, crop: model.mean_pose.expand(len(crop), -1, -1)
     if not isinstance(stream, PackStream):
@@ -69,10 +72,13 @@ def initial_poses(config: TrainConfig, model: PoseREN, stream: Stream) -> Initia
 
 
 @torch.no_grad()
-def _predicted(model: PoseREN, crop: torch.Tensor) -> torch.Tensor:
+def _predicted(
+    model: PoseREN, features: Callable[[torch.Tensor], torch.Tensor], crop: torch.Tensor, precision: Precision
+) -> torch.Tensor:
     model.eval()
     parts = torch.split(crop, _CACHED if crop.device.type == "cpu" else len(crop))
-    return torch.cat([model.init(part) for part in parts])
+    with autocast(crop.device, precision):
+        return torch.cat([model.init.head(features(part)) for part in parts])
 
 
 def _from_file(path: Path, stream: PackStream) -> torch.Tensor:

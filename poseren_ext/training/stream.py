@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
@@ -14,11 +15,12 @@ from poseren_ext.data.batches import CropBatch, PackBatches
 from poseren_ext.data.packed import PackedDataset
 from poseren_ext.data.synthetic import Frames, SyntheticHands
 from poseren_ext.data.synthetic.random import Counter
+from poseren_ext.data.synthetic.render import compiled_rendering
 from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
 
 SIZE = 96
-_RENDER_BATCH = {"cpu": 128, "cuda": 2048}
+_RENDER_BATCH = {"cpu": 128, "cuda": 8192}
 """Frames that are rendered at once: what fits a CPU's caches, what fills a GPU."""
 _UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, and steps are below any camera's
 _LIFT_SALT = 0x4C494654
@@ -98,22 +100,29 @@ class SyntheticStream:
         self._tile_size = 8 * round(1.42 * SIZE / 8)
         self._margin = (self._tile_size - 1) / (SIZE - 1)
         self._chunk: tuple[int, Store] | None = None
-        self._last_order: tuple[tuple[int, int], torch.Tensor] | None = None
+        self._order: tuple[tuple[int, int], torch.Tensor] | None = None  # of the last turn
 
     def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
         """The batch of a step, or a share of it."""
         config = self.config
-        number = torch.arange(step * config.batch, (step + 1) * config.batch)[share]
-        shown = config.chunk * config.reuse
-        chunk = number // shown
-        parts = [self._frames(int(one), number[chunk == one] % shown) for one in torch.unique(chunk)]
-        store = Store.joined(parts)
-        number = number.to(self.device)
+        shown = range(step * config.batch, (step + 1) * config.batch)[share]
+        store = Store.joined([self._turn(*part) for part in self._turns(shown.start, shown.stop)])
+        # Made on the device: a copy from the host would wait for the step before.
+        number = torch.arange(shown.start, shown.stop, device=self.device)
         transform = self._augmentation.transform(number, seed=config.seed, epoch=0, size=SIZE)
         lift = Counter(config.seed ^ _LIFT_SALT, number).uniform("lift", 1, -config.depth_shift, config.depth_shift)
         center = torch.cat([store.center[:, :2], store.center[:, 2:] + lift], 1)
         crop = store.crop(config.cube, center, transform)
         return CropBatch(crop, move_pose(store.pose(config.cube, center), transform), number, transform)
+
+    def _turns(self, first: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Samples first .. end-1 of the stream as chunk, turn, and positions from and to in the turn's order."""
+        size, reuse = self.config.chunk, self.config.reuse
+        while first < end:
+            turn, start = divmod(first, size)
+            stop = min(size, start + end - first)
+            yield turn // reuse, turn % reuse, start, stop
+            first += stop - start
 
     def mean_pose(self) -> torch.Tensor:
         """Normalised mean pose [J, 3] of the first chunk of frames."""
@@ -123,25 +132,21 @@ class SyntheticStream:
         if self._chunk is None or self._chunk[0] != chunk:
             self._chunk = None  # free the old frames before the new ones come
             size, first = self.config.chunk, chunk * self.config.chunk
-            store = render_store(self.hands, first, size, size=self._tile_size, margin=self._margin, device=self.device)
+            compiled = self.config.compile and self.device.type == "cuda"
+            with compiled_rendering(compiled):
+                store = render_store(
+                    self.hands, first, size, size=self._tile_size, margin=self._margin, device=self.device
+                )
             self._chunk = (chunk, store)
         return self._chunk[1]
 
-    def _frames(self, chunk: int, position: torch.Tensor) -> Store:
-        """Frames shown at the given positions of a chunk's time: each turn shows all of them in an order of its own."""
-        size = self.config.chunk
-        chosen = torch.empty_like(position)
-        for turn in torch.unique(position // size).tolist():
-            here = position // size == turn
-            chosen[here] = self._order(chunk, turn)[position[here] % size]
-        return self._load(chunk)[chosen.to(self.device)]
-
-    def _order(self, chunk: int, turn: int) -> torch.Tensor:
-        """In which order a turn shows a chunk's frames."""
-        if self._last_order is None or self._last_order[0] != (chunk, turn):
+    def _turn(self, chunk: int, turn: int, start: int, stop: int) -> Store:
+        """Frames of a chunk; each turn shows all of them, in an order of its own."""
+        if self._order is None or self._order[0] != (chunk, turn):
             generator = torch.Generator().manual_seed((self.config.seed * 1000003 + chunk) * 64 + turn)
-            self._last_order = (chunk, turn), torch.randperm(self.config.chunk, generator=generator)
-        return self._last_order[1]
+            order = torch.randperm(self.config.chunk, generator=generator)
+            self._order = (chunk, turn), order.to(self.device)
+        return self._load(chunk)[self._order[1][start:stop]]
 
 
 class PackStream(PackBatches):

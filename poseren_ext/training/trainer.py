@@ -25,11 +25,14 @@ from poseren_ext.training.journal import Journal
 from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.precision import autocast, tensor_cores
 from poseren_ext.training.stream import open_stream
+from poseren_ext.training.trainees import InitPose, StagePoses
 from poseren_ext.training.validate import Validation
 
 PHASES = ("init", "refine")
-_GRADIENT_NORM = 1.0
-_MAY_CHANGE = ("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard", "graph")
+_MAY_CHANGE = (
+    *("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard"),
+    *("graph", "compile"),
+)
 
 Watch: TypeAlias = Callable[[Phase, int, int, Mapping[str, Any]], None]
 """Told after every step: the phase, the step, how many there are, and the numbers of the log known by then."""
@@ -66,6 +69,7 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.ranks, self.device = config, folder, ranks, torch.device(device)
         self._share, self._watch = ranks.share(config.batch), watch
+        self._compiled = config.compile and self.device.type == "cuda"
         self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1
         if not resume and self._checkpoint_path.exists():
             raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
@@ -101,19 +105,32 @@ class Trainer:
                 break
             if not self.config.start:
                 self.model.start_from_init()
-            self._enter_phase("refine", 0)
+            self.start_phase("refine")
             self._checkpoint()
         self.model.eval()
         if self.ranks.main:
             save(self.model, self.folder / "model.safetensors")
         return self.model
 
+    def start_phase(self, phase: Phase) -> None:
+        """Goes on with a phase from its first step, on the weights as they are."""
+        self._enter_phase(phase, 0)
+
+    def advance(self, steps: int) -> torch.Tensor:
+        """Trains a few steps of the phase, without log, validation and checkpoint; their losses' sum []."""
+        running = self._no_loss()
+        for _ in range(steps):
+            running += self._next_step()
+        return running
+
     def _enter_phase(self, phase: Phase, step: int) -> None:
         self.phase: Phase
         self.phase, self.step = phase, step
         self.optimizer = make_optimizer(self.config, phase, self._trained(), captured=self._graphed)
         self.stream = open_stream(self.config, phase, self.device)
-        self._initial = initial_poses(self.config, self.model, self.stream) if phase == "refine" else None
+        self._initial = None
+        if phase == "refine":
+            self._initial = initial_poses(self.config, self.model, self.stream, compiled=self._compiled)
         self._trainee = self._make_trainee()
         self._update = GraphedStep(self._learn) if self._graphed else self._learn
 
@@ -133,15 +150,11 @@ class Trainer:
         return Journal(self.folder, done, offsets, tensorboard=self.config.tensorboard)
 
     def _run_phase(self) -> None:
-        config, steps, offset = self.config, self._phase_steps(), self._offset()
+        config, steps = self.config, self._phase_steps()
         running, since, counted = self._no_loss(), time.perf_counter(), 0
         row: dict[str, Any] = {}
         while self.step < steps:
-            # Dropout's, so that resuming repeats it; the processes drop different values.
-            torch.manual_seed(config.seed * 1_000_003 + offset + self.step + (self.ranks.rank << 40))
-            rate = set_rates(config, self.optimizer, self.step, steps)
-            running += self._train_step(self.stream.batch(offset + self.step, self._share))
-            self.step += 1
+            running += self._next_step()
             counted += 1
             last = self.step == steps
             due = last or self.step % config.log_every == 0
@@ -151,7 +164,7 @@ class Trainer:
             if due:
                 mean = self.ranks.mean(float(running) / counted)
                 speed = counted * config.batch / (time.perf_counter() - since)
-                row = {"loss": mean, "learning_rate": rate, "samples_per_second": speed}
+                row = {"loss": mean, "learning_rate": self._rate, "samples_per_second": speed}
                 if self.validation and (last or self.step % config.validate_every == 0):
                     row["validation_mm"] = self._validate(self.validation)
                 if self._journal:
@@ -161,6 +174,15 @@ class Trainer:
                 self._watch(self.phase, self.step, steps, row)
             if saving:
                 self._checkpoint()
+
+    def _next_step(self) -> torch.Tensor:
+        at = self._offset() + self.step
+        # Dropout's, so that resuming repeats it; the processes drop different values.
+        torch.manual_seed(self.config.seed * 1_000_003 + at + (self.ranks.rank << 40))
+        self._rate = set_rates(self.config, self.optimizer, self.step, self._phase_steps())
+        loss = self._train_step(self.stream.batch(at, self._share))
+        self.step += 1
+        return loss
 
     def _no_loss(self) -> torch.Tensor:
         return torch.zeros((), dtype=torch.float64, device=self.device)
@@ -193,13 +215,16 @@ class Trainer:
             loss = torch.stack(losses).mean() * (len(crop) / len(crops))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        nn.utils.clip_grad_norm_([p for part in self._trained() for p in part.parameters()], _GRADIENT_NORM)
+        if config.clip:
+            nn.utils.clip_grad_norm_([p for part in self._trained() for p in part.parameters()], config.clip)
         self.optimizer.step()
         return total
 
     def _make_trainee(self) -> nn.Module:
-        model, stages = self.model, self.config.stages
-        return self.ranks.parallel(_InitPose(model.init) if self.phase == "init" else _StagePoses(model, stages))
+        if self.phase == "init":
+            return self.ranks.parallel(InitPose(self.model.init, compiled=self._compiled))
+        stages = StagePoses(self.model.backbone, self.model.head, self.config.stages, compiled=self._compiled)
+        return self.ranks.parallel(stages)
 
     def _trained(self) -> list[nn.Module]:
         return [self.model.init] if self.phase == "init" else [self.model.backbone, self.model.head]
@@ -239,29 +264,3 @@ class Trainer:
                     tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
                 slots.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
-
-
-class _InitPose(nn.Module):
-    """What the first phase trains: Init-CNN."""
-
-    def __init__(self, init: nn.Module) -> None:
-        super().__init__()
-        self.init = init
-
-    def forward(self, crop: torch.Tensor, initial: None) -> list[torch.Tensor]:
-        return [self.init(crop)]
-
-
-class _StagePoses(nn.Module):
-    """What the second phase trains: the stages, each on the detached pose of the one before."""
-
-    def __init__(self, model: PoseREN, stages: int) -> None:
-        super().__init__()
-        self.backbone, self.head, self.stages = model.backbone, model.head, stages
-
-    def forward(self, crop: torch.Tensor, initial: torch.Tensor) -> list[torch.Tensor]:
-        features = self.backbone(crop)
-        poses = [initial]
-        for _ in range(self.stages):
-            poses.append(self.head(features, poses[-1].detach()))
-        return poses[1:]

@@ -13,7 +13,13 @@ from poseren_ext.bench.timing import time_limit
 
 
 def compiled(
-    function: Any, example: tuple[Any, ...], settings: Settings, *, freeze: bool = True, grad: bool = False
+    function: Any,
+    example: tuple[Any, ...],
+    settings: Settings,
+    *,
+    freeze: bool = True,
+    grad: bool = False,
+    tune: bool = True,
 ) -> Any | CannotRun:
     """A function after torch.compile and one call; or why that cannot be had.
 
@@ -23,12 +29,13 @@ def compiled(
         settings: the time that compiling may take, 0 for none at all; the device.
         freeze: weights become constants, which the CPU backend packs for its matrix products.
         grad: it will be asked for gradients.
+        tune: on a GPU, try many kernels for each product; without, CUDA graphs alone.
     """
     if not settings.compile_seconds:
         return CannotRun("torch.compile was switched off for this run")
     options: dict[str, Any] = {"options": {"freezing": freeze}}
     if settings.device == "cuda":
-        options = {"mode": "max-autotune"}
+        options = {"mode": "max-autotune" if tune else "reduce-overhead"}
     call: Any = torch.compile(function, dynamic=False, fullgraph=True, **options)
     try:
         with time_limit(settings.compile_seconds), torch.inference_mode(not grad):

@@ -82,8 +82,13 @@ def _warped(image: Array, center: Array, camera: Camera, left: float, top: float
     return crop  # type: ignore[no-any-return]
 
 
-def crop_torch(depth: Tensor, center: Tensor, camera: Camera, *, cube: float = 150.0, size: int = 96) -> Tensor:
-    """Crops [B, 1, S, S] of frames uint16 [B, H, W] by grid_sample, which knows no border value but zero."""
+def crop_torch(
+    depth: Tensor, center: Tensor, camera: Camera, *, cube: float = 150.0, size: int = 96, holes: bool = False
+) -> Tensor:
+    """Crops [B, 1, S, S] of frames uint16 [B, H, W] by grid_sample, which knows no border value but zero.
+
+    `holes` (0) become background.
+    """
     H, W = depth.shape[1:]
     z = center[:, 2, None]
     steps = torch.linspace(-1, 1, size, device=depth.device)
@@ -94,6 +99,8 @@ def crop_torch(depth: Tensor, center: Tensor, camera: Camera, *, cube: float = 1
         -1,
     )
     relative = depth[:, None].float() - (z + cube)[:, :, None, None]
+    if holes:
+        relative = torch.where(depth[:, None].to(torch.int32) == 0, 0.0, relative)
     warped = F.grid_sample(relative, grid, mode="bilinear", padding_mode="zeros", align_corners=True) + cube
     return (warped / cube).clamp(-1, 1)
 

@@ -97,7 +97,7 @@ class PlainHead(nn.Module):
             F.relu(layer(torch.cat([looked[m] for m in members], 1)))
             for layer, members in zip(self._layers("finger"), config.tree, strict=True)
         ]
-        joints: Tensor = self.pose(torch.cat(fingers, 1))
+        joints: Tensor = self.pose(torch.cat(fingers, 1)).float()  # of narrower weights too: windows are told by it
         return joints.reshape(-1, config.num_joints, 3)
 
     def _layers(self, name: str) -> Any:

@@ -14,6 +14,7 @@ from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import FAR, NEAR, Material
 from poseren_ext.bench.peers import image
 from poseren_ext.bench.peers.compiled import call_or_reason, compiled
+from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.reference import hand_center
 
@@ -26,7 +27,7 @@ def contests(material: Material) -> Iterator[Contest]:
     peers: dict[str, Call | CannotRun] = {
         "PyTorch": lambda i: image.center_torch(sets[i % len(sets)], NEAR, FAR),
         "torch.compile": call_or_reason(
-            compiled(image.center_torch, (sets[0], NEAR, FAR), settings, freeze=False),
+            compiled(image.center_torch, (sets[0], NEAR, FAR), settings, freeze=False, tune=False),
             [(frames, NEAR, FAR) for frames in sets],
         ),
     }
@@ -56,7 +57,7 @@ def contests(material: Material) -> Iterator[Contest]:
         name="hand_center",
         device=settings.device,
         batch=batch,
-        ours={"uint16": ours},
+        ours={"uint16": replayed(ours, len(sets), settings.device)},
         peers=peers,
         check=check,
         params={"height": sets[0].shape[1], "width": sets[0].shape[2]},

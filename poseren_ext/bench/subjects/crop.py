@@ -14,6 +14,7 @@ from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import CAMERA, Material
 from poseren_ext.bench.peers import image
 from poseren_ext.bench.peers.compiled import call_or_reason, compiled
+from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.reference import depth_crop
 
@@ -36,7 +37,7 @@ def contests(material: Material) -> Iterator[Contest]:
     kornia = image.crop_kornia(CAMERA)
     peers: dict[str, Call | CannotRun] = {
         "PyTorch": lambda i: torch_crop(*work[i % len(work)]),
-        "torch.compile": call_or_reason(compiled(torch_crop, work[0], settings, freeze=False), work),
+        "torch.compile": call_or_reason(compiled(torch_crop, work[0], settings, freeze=False, tune=False), work),
         "kornia": kornia if isinstance(kornia, CannotRun) else call_or_reason(kornia, work),
     }
     if settings.device == "cpu":
@@ -62,7 +63,7 @@ def contests(material: Material) -> Iterator[Contest]:
         name="depth_crop",
         device=settings.device,
         batch=len(centers[0]),
-        ours={"float32": ours},
+        ours={"float32": replayed(ours, len(work), settings.device)},
         peers=peers,
         check=check,
         params={"height": sets[0].shape[1], "width": sets[0].shape[2], "frames": "uint16", "size": SIZE},

@@ -14,6 +14,7 @@ from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import Material
 from poseren_ext.bench.peers.compiled import compiled
 from poseren_ext.bench.peers.network import gather_regions, index_regions, torchvision_regions
+from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 
 Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -45,7 +46,7 @@ def _contest(material: Material, *, backward: bool) -> Contest:
     poolings: dict[str, Pooling | CannotRun] = {
         "PyTorch indexing": indexing,
         "PyTorch gather": lambda features, pose: gather_regions(features, pose, config),
-        "torch.compile": compiled(indexing, work[0], settings, freeze=False, grad=backward),
+        "torch.compile": compiled(indexing, work[0], settings, freeze=False, grad=backward, tune=False),
         "torchvision": torchvision_regions(config),
     }
     last = [(f.detach().contiguous(memory_format=torch.channels_last).requires_grad_(backward), p) for f, p in work]
@@ -55,7 +56,7 @@ def _contest(material: Material, *, backward: bool) -> Contest:
     def native(features: Tensor, pose: Tensor) -> Tensor:
         return ops.pose_roi_pool(features, pose, config.joints)
 
-    ours = _call(native, work, grad if backward else None)
+    ours = replayed(lambda i: _run(native, work[i % len(work)], grad if backward else None), len(work), settings.device)
 
     def expected(features: Tensor, pose: Tensor) -> Tensor:
         return reference.pose_roi_pool(features, pose, config.joints)
@@ -76,7 +77,7 @@ def _contest(material: Material, *, backward: bool) -> Contest:
         name="pose_roi_pool forward+backward" if backward else "pose_roi_pool forward",
         device=settings.device,
         batch=len(work[0][1]),
-        ours={"float32": ours},  # type: ignore[dict-item]
+        ours={"float32": ours},
         peers=peers,
         check=check,
         params={"regions": config.num_regions, "channels": config.channels, "floor": "a copy of the regions each way"},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -18,7 +19,9 @@ from poseren_ext.bench.material import DTYPES, Material
 from poseren_ext.bench.peers.compiled import call_or_reason, compiled
 from poseren_ext.bench.peers.network import PlainCascade
 from poseren_ext.bench.peers.onnx import FLOAT32, INT8, onnx_runtime
+from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
+from poseren_ext.bench.settings import Settings
 from poseren_ext.bench.trajectory import moved_shares
 from poseren_ext.models import HeadConfig
 from poseren_ext.ops import PackedHead
@@ -34,6 +37,8 @@ TARGETS = {
     },
     64: {"float32": [Target(2, FULL_PRECISION)]},
 }
+NARROW = ", bfloat16"
+GPU_TARGETS = {1: {"bfloat16": [Target(2, (f"PyTorch{NARROW}", f"torch.compile{NARROW}"))]}}
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-3, "int8": 2e-3}
 _CHECKED = 4  # samples
 
@@ -68,6 +73,8 @@ def _contest(material: Material, batch: int) -> Contest:
         "torch.compile": call_or_reason(compiled(plain, work[0], settings), work),
         **{name: call_or_reason(function, arrays) for name, function in onnx.items()},
     }
+    if settings.device == "cuda":
+        peers |= _narrow(plain, work, settings)
     poses = {dtype: cascade_poses(material, dtype, work) for dtype in DTYPES}
     moved = {dtype: moved_windows(stack, config).cpu() for dtype, stack in poses.items()}
     matrix = torch.randn(1024, 1024, device=settings.device)
@@ -75,7 +82,7 @@ def _contest(material: Material, batch: int) -> Contest:
         name="cascade_refine",
         device=settings.device,
         batch=batch,
-        ours={dtype: _ours(work, material.head(dtype)) for dtype in DTYPES},
+        ours={d: replayed(_ours(work, material.head(d)), len(work), settings.device) for d in DTYPES},
         peers=peers,
         check=lambda: _check(material, work[0], peers),
         params={
@@ -85,11 +92,21 @@ def _contest(material: Material, batch: int) -> Contest:
             "mean_shift_mm": {d: _shift(poses[d], poses["float32"], material.model.config.cube) for d in DTYPES},
         },
         cold=True,
-        targets=TARGETS.get(batch, {}),
+        targets=(TARGETS if settings.device == "cpu" else GPU_TARGETS).get(batch, {}),
         probes={"read": material.read_probe, "product": lambda i: matrix @ matrix},
         floor=lambda probes: floors(material, moved, batch, probes),
         moved={dtype: moved_shares(stack, config) for dtype, stack in poses.items()},
     )
+
+
+def _narrow(plain: PlainCascade, work: list[tuple[Tensor, Tensor]], settings: Settings) -> dict[str, Call | CannotRun]:
+    """On a GPU PyTorch with weights and features in bfloat16 too."""
+    half = copy.deepcopy(plain).bfloat16()
+    pairs = [(features.bfloat16(), pose) for features, pose in work]
+    return {
+        f"PyTorch{NARROW}": call_or_reason(half, pairs),
+        f"torch.compile{NARROW}": call_or_reason(compiled(half, pairs[0], settings), pairs),
+    }
 
 
 def _ours(work: list[tuple[Tensor, Tensor]], head: PackedHead) -> Call:
@@ -155,7 +172,7 @@ def check_cascades(peers: dict[str, Call | CannotRun], wanted: Tensor) -> None:
     """
     for name, call in peers.items():
         if not isinstance(call, CannotRun):
-            coarse = name == INT8
+            coarse = name == INT8 or name.endswith(NARROW)
             assert_equal(name, call(0), wanted.cpu(), most=0.5 if coarse else 5e-3, mean=0.05 if coarse else 1e-4)
 
 

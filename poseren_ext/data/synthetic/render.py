@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+
 import torch
 
 from poseren_ext.data.synthetic.kinematics import Cones
@@ -73,6 +78,38 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     return depth.masked_fill_(disc < 0.0, torch.inf)
 
 
+def _hit_depth(
+    window: torch.Tensor, cones: torch.Tensor, frame: torch.Tensor, row: torch.Tensor, column: torch.Tensor
+) -> torch.Tensor:
+    """Depth [N, BLOCK * BLOCK] of each frame's cone in N blocks, by the frame, row and column of the block."""
+    view = window[frame]
+    inner = torch.arange(BLOCK * BLOCK, device=window.device)
+    x = view[:, 0, None] + view[:, 2, None] * (column[:, None] * BLOCK + inner % BLOCK).float()
+    y = view[:, 1, None] + view[:, 3, None] * (row[:, None] * BLOCK + inner // BLOCK).float()
+    return _cone_depth(x, y, cones[frame])
+
+
+_HIT_DEPTH: ContextVar[Callable[..., torch.Tensor]] = ContextVar("hit_depth", default=_hit_depth)
+
+
+@contextmanager
+def compiled_rendering(wanted: bool = True) -> Iterator[None]:
+    """Renders with the cones' formula compiled into one kernel: on a GPU its sixty steps wait for memory otherwise.
+
+    Depths may differ in the last bits from those without.
+    """
+    token = _HIT_DEPTH.set(_compiled_hit_depth() if wanted else _HIT_DEPTH.get())
+    try:
+        yield
+    finally:
+        _HIT_DEPTH.reset(token)
+
+
+@lru_cache(maxsize=1)
+def _compiled_hit_depth() -> Callable[..., torch.Tensor]:
+    return torch.compile(_hit_depth, dynamic=True)
+
+
 def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Depth images of hands (mm, inf where no surface is met).
 
@@ -94,17 +131,13 @@ def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) ->
     packed = torch.cat([cones.a, cones.b, cones.ra[..., None], cones.rb[..., None]], -1)
     row = torch.arange(rows, device=device)[None, :, None]
     column = torch.arange(columns, device=device)[None, None, :]
-    inner = torch.arange(BLOCK * BLOCK, device=device)
-    inner_x, inner_y = (inner % BLOCK).float(), (inner // BLOCK).float()
+    hit_depth = _HIT_DEPTH.get()
     for k in range(K):
         c0, c1, r0, r1 = (boxes[:, k, i, None, None] for i in range(4))
         hit = ((column >= c0) & (column <= c1) & (row >= r0) & (row <= r1)).view(-1).nonzero()[:, 0]
         frame = hit // (rows * columns)
         within = hit % (rows * columns)
-        view = window[frame]
-        x = view[:, 0, None] + view[:, 2, None] * ((within % columns * BLOCK).float()[:, None] + inner_x)
-        y = view[:, 1, None] + view[:, 3, None] * ((within // columns * BLOCK).float()[:, None] + inner_y)
-        depth = _cone_depth(x, y, packed[frame, k])
+        depth = hit_depth(window, packed[:, k], frame, within // columns, within % columns)
         image[hit] = torch.minimum(image[hit], depth)
     whole = image.view(B, rows, columns, BLOCK, BLOCK).transpose(2, 3).reshape(B, rows * BLOCK, columns * BLOCK)
     return whole[:, :height, :width]
