@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from poseren_ext.camera import CAMERAS, Camera, uvd_to_xyz, xyz_to_uvd
     from poseren_ext.captured import CapturedEstimator
     from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, load, save
-    from poseren_ext.refine import Estimator, HandPose, load_model, refine
+    from poseren_ext.named_models import load_model
+    from poseren_ext.refine import Estimator, HandPose, refine
     from poseren_ext.skeleton import SKELETONS, Skeleton
 
 __all__ = [
@@ -42,7 +43,8 @@ _HOMES = {
     "camera": ("CAMERAS", "Camera", "uvd_to_xyz", "xyz_to_uvd"),
     "captured": ("CapturedEstimator",),
     "models": ("HeadConfig", "ModelConfig", "PoseREN", "load", "save"),
-    "refine": ("Estimator", "HandPose", "load_model", "refine"),
+    "named_models": ("load_model",),
+    "refine": ("Estimator", "HandPose", "refine"),
     "skeleton": ("SKELETONS", "Skeleton"),
 }
 

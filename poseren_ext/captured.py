@@ -11,6 +11,7 @@ from torch import Tensor
 from poseren_ext import ops
 from poseren_ext.frame_checks import DEPTH_DTYPES, check_camera, read_frames
 from poseren_ext.refine import CENTER_ITERATIONS, Estimator, HandPose
+from poseren_ext.turns import mean_of_views
 
 
 class CapturedEstimator:
@@ -62,9 +63,8 @@ class CapturedEstimator:
         self._pinned = torch.zeros(self._frames.depth.shape, dtype=dtype, pin_memory=True)
         self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]  # the last frame has left the pinned memory
         fx, fy, cx, cy = (float(value) for value in estimator.intrinsics)
-        mirror = -1.0 if estimator.hand != estimator.model.config.hand else 1.0
         device, cube = estimator.device, estimator.cube
-        self._extent = torch.tensor([mirror * fx * cube, fy * cube, cube], device=device)
+        self._extent = torch.tensor([fx * cube, fy * cube, cube], device=device)
         self._principal = torch.tensor([cx, cy, 0.0], device=device)
         self._slope = torch.tensor([1 / fx, 1 / fy, 1.0], device=device)
         self._across = torch.tensor([True, True, False], device=device)
@@ -93,9 +93,12 @@ class CapturedEstimator:
             cube=estimator.cube,
             camera=estimator.intrinsics,
         )
-        crop = estimator.crop(self._frames.depth, centers, estimator.hand)
-        poses, run = estimator.model.refine(crop, None, estimator.stages)
-        joints, uvd = self._in_camera(poses[-1], centers)
+        views = estimator.views(estimator.hand)
+        poses, run = estimator.model.refine(estimator.crop(self._frames.depth, centers, views), None, estimator.stages)
+        final = poses[-1:]
+        if views is not None:
+            final, run = mean_of_views(final, views), run.view(len(views), -1).amax(0)
+        joints, uvd = self._in_camera(final[0], centers)
         hands = (estimator.hand,) * len(centers)
         like = self._frames.like
         return HandPose(like(joints), like(uvd), like(centers), None, like(run), hands, estimator.model.skeleton)

@@ -17,8 +17,9 @@ import torch
 from poseren_ext.camera import Camera
 from poseren_ext.frames import FrameFile, find_frames
 from poseren_ext.models import PoseREN
+from poseren_ext.named_models import load_model
 from poseren_ext.posefile import PoseWriter
-from poseren_ext.refine import Estimator, load_model
+from poseren_ext.refine import Estimator
 
 Batch = dict[str, npt.NDArray[Any]]
 

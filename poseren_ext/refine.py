@@ -7,8 +7,6 @@ import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -19,15 +17,16 @@ from torch import Tensor
 from poseren_ext import ops
 from poseren_ext.arrays import as_tensor, stored_at
 from poseren_ext.camera import Camera, intrinsics, uvd_to_xyz, xyz_to_uvd
+from poseren_ext.data.augmentation import move_pose
 from poseren_ext.frame_checks import Frames, check_camera, check_units, read_frames
 from poseren_ext.hand_region import find_hand
-from poseren_ext.models import PackedPoseREN, PoseREN, load
+from poseren_ext.models import PoseREN
+from poseren_ext.named_models import Precision, packed_model
 from poseren_ext.skeleton import Skeleton
-from poseren_ext.weights import BUNDLED
+from poseren_ext.turns import mean_of_views, turned_views
 
 Array: TypeAlias = Tensor | npt.NDArray[Any]
 Hand: TypeAlias = Literal["left", "right", "auto"]
-Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
 CENTER_ITERATIONS = 3
 """How often the centre of mass is taken again inside the cube around the last one."""
@@ -71,6 +70,8 @@ class Estimator:
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
         precision: of the fully connected layers' weights: "float32", "bfloat16" or "int8" (one scale a row); sums are
             float32. A model from a file is kept in this form alone.
+        turns: look at each hand so often, turned in the image plane by equal parts of the circle, and take the mean:
+            on the bundled model two turns err 9 % less than one and four 15 % less, for two and four times the work.
 
     Raises:
         TypeError: a model, camera or number of another kind.
@@ -88,24 +89,32 @@ class Estimator:
         stages: int = 3,
         depth_unit: float = 1.0,
         precision: Precision | None = None,
+        turns: int = 1,
     ) -> None:
         if hand not in ("left", "right", "auto"):
             raise ValueError(f"hand is {hand!r}; expected 'left', 'right' or 'auto'")
         if not (isinstance(stages, int) and stages >= 0):
             raise ValueError(f"stages is {stages!r}; expected a whole number, 0 or more")
+        if not (isinstance(turns, int) and turns >= 1):
+            raise ValueError(f"turns is {turns!r}; expected a whole number, 1 or more")
         if precision not in (None, "float32", "bfloat16", "int8"):
             raise ValueError(f"precision is {precision!r}; expected 'float32', 'bfloat16', 'int8' or None (float32)")
         for name, value in (("cube", cube), ("depth_unit", depth_unit)):
             if not (isinstance(value, numbers.Real) and 0 < value < np.inf):
                 raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
-        self.model = _packed(model, precision or "float32")
+        self.model = packed_model(model, precision or "float32")
         self.camera = camera if isinstance(camera, Camera) else Camera(*_four(camera))
         self.intrinsics = intrinsics(self.camera, device=self.device)
-        self._mirror = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], device=self.device)  # of a crop, left to right
         self.hand = hand
         self.cube = float(cube)
         self.stages = stages
+        self.turns = turns
         self.depth_unit = float(depth_unit)
+        self._views: dict[str, Tensor | None] = {}
+        for side in ("right", "left"):
+            other = side != self.model.config.hand
+            views = turned_views(turns, mirrored=other, device=self.device)
+            self._views[side] = views if other or turns > 1 else None
 
     @property
     def device(self) -> torch.device:
@@ -200,36 +209,42 @@ class Estimator:
         self, depth: Tensor, centers: Tensor, initial: Tensor | str | None, hand: str
     ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         """Joints in uvd of all stages [T+1, B, J, 3], stages run [B], and the hand of each frame."""
-        model, camera = self.model, self.intrinsics
-        mirrored = hand != model.config.hand  # poses are mirrored with the crop
-        crop = self.crop(depth, centers, hand)
+        model, views = self.model, self.views(hand)
         pose = None  # the Init-CNN's
         if isinstance(initial, str):
-            pose = model.mean_pose.expand(len(depth), -1, 3)
+            pose = model.mean_pose.expand(self.turns * len(depth), -1, 3)
         elif initial is not None:
-            pose = _mirrored(ops.normalize_pose(initial, centers, camera, cube=self.cube), mirrored)
-        poses, run = model.refine(crop, pose, self.stages)
+            pose = ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube)
+            if views is not None:
+                pose = torch.cat([move_pose(pose, view.expand(len(pose), 2, 3)) for view in views])
+        poses, run = model.refine(self.crop(depth, centers, views), pose, self.stages)
+        if views is not None:
+            poses, run = mean_of_views(poses, views), run.view(self.turns, -1).amax(0)
         # All stages of a frame at once: [B, (T+1)*J, 3].
-        rows = _mirrored(poses, mirrored).transpose(0, 1).flatten(1, 2)
-        uvd = ops.denormalize_pose(rows, centers, camera, cube=self.cube)
+        rows = poses.transpose(0, 1).flatten(1, 2)
+        uvd = ops.denormalize_pose(rows, centers, self.intrinsics, cube=self.cube)
         uvd = uvd.reshape(len(depth), len(poses), -1, 3).transpose(0, 1)
         return uvd, run, (hand,) * len(depth)
 
-    def crop(self, depth: Tensor, centers: Tensor, hand: str) -> Tensor:
-        """What the model looks at: crops [B, 1, S, S] of stored frames [B, H, W] around centres [B, 3] (px, px, mm).
+    def views(self, hand: str) -> Tensor | None:
+        """Through which transforms [turns, 2, 3] the model looks at a hand; None for the crop as it is.
 
         A mirror in the crop's own frame turns the hand that the model does not know into the one that it knows.
         """
-        mirrored = hand != self.model.config.hand
-        return ops.depth_crop(
-            depth,
-            centers,
-            self.intrinsics,
-            cube=self.cube,
-            size=self.model.config.image_size,
-            transform=self._mirror.expand(len(depth), 2, 3) if mirrored else None,
-            depth_unit=self.depth_unit,
-        )
+        return self._views[hand]
+
+    def crop(self, depth: Tensor, centers: Tensor, views: Tensor | None) -> Tensor:
+        """What the model looks at: crops [turns * B, 1, S, S] of stored frames [B, H, W] around centres [B, 3]."""
+        settings: dict[str, Any] = {
+            "cube": self.cube,
+            "size": self.model.config.image_size,
+            "depth_unit": self.depth_unit,
+        }
+        if views is None:
+            return ops.depth_crop(depth, centers, self.intrinsics, **settings)
+        transforms = [view.expand(len(depth), 2, 3) for view in views]
+        crops = [ops.depth_crop(depth, centers, self.intrinsics, transform=one, **settings) for one in transforms]
+        return torch.cat(crops)
 
     def _better(
         self, depth: Tensor, results: Sequence[tuple[Tensor, Tensor, tuple[str, ...]]]
@@ -289,6 +304,7 @@ def refine(
     stages: int = 3,
     depth_unit: float = 1.0,
     precision: Precision | None = None,
+    turns: int = 1,
     return_stages: bool = False,
 ) -> HandPose:
     """3D hand joints in depth frames, by Pose-REN's cascade (the paper's equations 1 and 2).
@@ -311,6 +327,7 @@ def refine(
         stages: T, how often to refine.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
         precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
+        turns: look so often, turned in the image plane, and take the mean: slower and better.
         return_stages: keep the pose of every stage.
 
     Returns:
@@ -323,49 +340,16 @@ def refine(
         FileNotFoundError: no model file of that name.
     """
     estimator = Estimator(
-        model, camera=camera, hand=hand, cube=cube, stages=stages, depth_unit=depth_unit, precision=precision
+        model,
+        camera=camera,
+        hand=hand,
+        cube=cube,
+        stages=stages,
+        depth_unit=depth_unit,
+        precision=precision,
+        turns=turns,
     )
     return estimator(depth, init_pose=init_pose, init_space=init_space, center=center, return_stages=return_stages)
-
-
-def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
-    """A model itself, by the name of a bundled one, or by the path of a safetensors file.
-
-    Raises:
-        TypeError: none of these.
-        FileNotFoundError: neither a name nor a file.
-        ValueError: a file that holds no model of ours.
-    """
-    if isinstance(model, PoseREN):
-        return model
-    if not isinstance(model, str | os.PathLike):
-        raise TypeError(f"model is a {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}")
-    return load(_model_file(model))
-
-
-def _packed(model: PoseREN | str | os.PathLike[str], precision: Precision) -> PackedPoseREN:
-    """A model as it runs; one from a file once for all estimators of it."""
-    if not isinstance(model, str | os.PathLike):
-        return PackedPoseREN(load_model(model), precision)
-    path = _model_file(model)
-    return _pack_once(path, path.stat().st_mtime_ns, precision)
-
-
-@lru_cache(maxsize=4)
-def _pack_once(path: Path, modified: int, precision: Precision) -> PackedPoseREN:
-    return PackedPoseREN(load(path), precision)
-
-
-def _model_file(model: str | os.PathLike[str]) -> Path:
-    path = Path(BUNDLED.get(str(model), model))
-    if not path.exists():
-        raise FileNotFoundError(f"no model at {str(model)!r}; expected a safetensors file or one of {list(BUNDLED)}")
-    return path
-
-
-def _mirrored(pose: Tensor, mirrored: bool) -> Tensor:
-    """Normalised poses [..., 3] of the other hand."""
-    return torch.cat([-pose[..., :1], pose[..., 1:]], -1) if mirrored else pose
 
 
 def _four(camera: Sequence[float]) -> tuple[float, float, float, float]:

@@ -21,7 +21,7 @@ def assert_equal(name: str, got: Any, wanted: Any, *, most: float, mean: float |
     Raises:
         AssertionError: they do not.
     """
-    got, wanted = torch.as_tensor(got).double(), torch.as_tensor(wanted).double()
+    got, wanted = (torch.as_tensor(values).double().cpu() for values in (got, wanted))
     assert got.shape == wanted.shape, f"{name} gives {tuple(got.shape)}, the reference {tuple(wanted.shape)}"
     difference = (got - wanted).abs()
     worst, average = float(difference.max()), float(difference.mean())

@@ -14,7 +14,7 @@ import torch
 
 if TYPE_CHECKING:
     from poseren_ext.bench.material import Material
-    from poseren_ext.refine import Precision
+    from poseren_ext.named_models import Precision
 
 _STATUS = Path("/proc/self/status")
 _FRAMES = 8

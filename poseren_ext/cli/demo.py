@@ -74,8 +74,9 @@ def demo_command(
     poseren demo --input recording/ --camera sr305 --depth-unit 0.125 --out mine.png
     """
     from poseren_ext.cli._console import console, table, write_text
+    from poseren_ext.named_models import load_model
     from poseren_ext.plotting import check_path, save
-    from poseren_ext.refine import Estimator, load_model
+    from poseren_ext.refine import Estimator
 
     if inputs and camera is None:
         raise typer.BadParameter(

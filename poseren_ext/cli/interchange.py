@@ -62,7 +62,7 @@ def export_command(
     poseren export hand.pt2 --stages 2
     """
     from poseren_ext.cli._console import console
-    from poseren_ext.refine import load_model
+    from poseren_ext.named_models import load_model
 
     if out.suffix not in (".onnx", ".pt2"):
         raise typer.BadParameter(f"{out}; expected a name that ends in .onnx or .pt2", param_hint="OUT")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from poseren_ext.camera import Camera
     from poseren_ext.live import LiveEstimator, LiveResult, LiveStatistics, Source
-    from poseren_ext.refine import Estimator, Hand, Precision
+    from poseren_ext.named_models import Precision
+    from poseren_ext.refine import Estimator, Hand
 
 SOURCE_HELP = "realsense, kinect (OpenCV's OpenNI2 devices), folder or npz (recordings)."
 PATHS_HELP = "Recorded frames, with --source folder or npz."

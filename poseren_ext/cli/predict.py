@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from poseren_ext.frames import FrameFile
+    from poseren_ext.named_models import Precision
     from poseren_ext.posefile import PoseWriter
-    from poseren_ext.refine import Estimator, Hand, Precision
+    from poseren_ext.refine import Estimator, Hand
 
 CAMERA_HELP = "Intrinsics fx,fy,cx,cy in pixels, or nyu, icvl, msra, hands17, sr305."
 UNIT_HELP = "Millimetres per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305."
@@ -27,6 +28,7 @@ INPUTS_HELP = "Depth files (.png, .bin, .npy, .npz) and folders of them."
 PATTERN_HELP = "Which files of a folder, e.g. 'depth_1_*'."
 MODEL_HELP = "A safetensors file, or demo: the bundled model."
 HAND_HELP = "right, left or auto."
+TURNS_HELP = "Look so often, turned in the image plane, and take the mean: slower and better."
 CUBE_HELP = "Half edge of the cube around the hand, mm."
 
 
@@ -47,6 +49,7 @@ def predict_command(
         typer.Option("--init", help="Initial poses of another method, a prediction file. Default: Init-CNN."),
     ] = None,
     precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8 weights.")] = "float32",
+    turns: Annotated[int, typer.Option("--turns", min=1, help=TURNS_HELP)] = 1,
     pattern: Annotated[str, typer.Option("--pattern", help=PATTERN_HELP)] = "*",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Frames at a time.")] = 16,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where the output exists already.")] = False,
@@ -76,6 +79,7 @@ def predict_command(
         stages=stages,
         depth_unit=depth_unit,
         precision=cast("Precision", precision),
+        turns=turns,
     )
     joints = estimator.model.skeleton.num_joints
     settings = {
@@ -86,6 +90,7 @@ def predict_command(
         "stages": stages,
         "cube": cube,
         "precision": precision,
+        "turns": turns,
         "centers": centers and str(centers),
         "init": init and str(init),
         "skeleton": estimator.model.skeleton.name,

@@ -67,7 +67,7 @@ def contests(material: Material) -> Iterator[Contest]:
         peers=peers,
         check=check,
         params={"height": sets[0].shape[1], "width": sets[0].shape[2], "frames": "uint16", "size": SIZE},
-        targets={"float32": [Target(10, ("OpenCV",))]},
+        targets={"float32": [Target(10, ("OpenCV",)) if settings.device == "cpu" else Target(5, tuple(peers))]},
         probes={"read": material.read_probe},
         floor=floor,
     )

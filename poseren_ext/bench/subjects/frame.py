@@ -23,8 +23,9 @@ from poseren_ext.bench.subjects.crop import CUBE
 from poseren_ext.bench.subjects.refine import STAGES, cascade_poses, floors, widened
 from poseren_ext.bench.trajectory import moved_shares
 from poseren_ext.models import PackedPoseREN
+from poseren_ext.named_models import Precision
 from poseren_ext.reference.cascade_refine import moved_windows
-from poseren_ext.refine import Estimator, Precision
+from poseren_ext.refine import Estimator
 
 EAGER = ("PyTorch", "PyTorch, channels_last")
 MOST_MS = 20.0

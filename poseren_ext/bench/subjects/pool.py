@@ -72,7 +72,7 @@ def _contest(material: Material, *, backward: bool) -> Contest:
     def floor(probes: Milliseconds) -> Milliseconds:
         return {"float32": probes["copy"] * (2 if backward else 1)}
 
-    target = Target(5, FASTEST) if backward else Target(4, FASTEST, or_floor=1.3)
+    target = Target(5, FASTEST) if backward or settings.device == "cuda" else Target(4, FASTEST, or_floor=1.3)
     return Contest(
         name="pose_roi_pool forward+backward" if backward else "pose_roi_pool forward",
         device=settings.device,

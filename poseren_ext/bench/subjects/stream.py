@@ -18,7 +18,8 @@ from poseren_ext.bench.rows import Call, CannotRun, Contest, Target
 from poseren_ext.bench.subjects.crop import CUBE
 from poseren_ext.bench.subjects.refine import STAGES
 from poseren_ext.captured import CapturedEstimator
-from poseren_ext.refine import Estimator, Precision
+from poseren_ext.named_models import Precision
+from poseren_ext.refine import Estimator
 
 BATCHES = (1, 256)
 TARGETS = {1: [Target(most_ms=0.25), Target(10, ("PyTorch",))], 256: [Target(most_ms=256 / 150)]}
