@@ -7,16 +7,20 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_ARGS ?=
 FUZZ_SECONDS ?= 30
+FUZZ_CORPUS ?= build/fuzz
+JOBS ?= 1
 SOAK_SECONDS ?= 600
 PYTEST_ARGS ?=
 
 # Tests of the native ops, on the CPU and on hostsim.
 NATIVE_TESTS := $(addprefix python_tests/test_,hand_center.py depth_crop.py depth_crop_grad.py roi_windows.py \
-  pose_roi_pool.py pose_roi_pool_edges.py cascade_refine.py cascade_refine_packed.py cuda_kernels.py)
+  pose_roi_pool.py pose_roi_pool_edges.py cascade_refine.py cascade_refine_packed.py cuda_kernels.py fuzz_ops.py)
 SANITIZED := .venv-sanitize
 SANITIZER_FLAGS := -O1 -g1
 RACES := build/thread
 runtime_of = $(shell $(CXX) -print-file-name=lib$(1).so)
+SANITIZERS = $(call runtime_of,asan) $(call runtime_of,ubsan)
+FUZZ = -m fuzz --jobs $(JOBS) --corpus $(abspath $(FUZZ_CORPUS))
 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
 CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
@@ -90,12 +94,16 @@ wheel: $(VENV)/.wheel  ## dist/: source archive and manylinux wheels, each tried
 	$(BIN)/python tools/build_wheels.py
 	$(BIN)/python tools/test_wheel.py --torch "$(TORCH)" dist/*.tar.gz dist/*/*-$$($(BIN)/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-*.whl
 
-fuzz: $(VENV)/.fuzz  ## hostile input to every reader and op, FUZZ_SECONDS each (10 minutes in all)
-	cd python_tests && ../$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
+fuzz: $(VENV)/.fuzz $(SANITIZED)/.package  ## hostile input to every reader and, under sanitizers, every op: FUZZ_SECONDS each, JOBS at a time
+	cd python_tests && status=0; \
+	  ../$(BIN)/python $(FUZZ) --seconds $(FUZZ_SECONDS) readers || status=1; \
+	  ../$(SANITIZED)/bin/python $(FUZZ) --seconds $(FUZZ_SECONDS) --sanitizers "$(SANITIZERS)" native || status=1; \
+	  exit $$status
 
-soak: $(VENV)/.test  ## a live session of SOAK_SECONDS with a faulty camera, and 100,000 calls of the ops
-	POSEREN_SOAK_SECONDS=$(SOAK_SECONDS) POSEREN_LEAK_CALLS=100000 $(BIN)/python -m pytest -o timeout=3600 \
-	  python_tests/test_soak_live.py python_tests/test_concurrency.py $(PYTEST_ARGS)
+soak: $(VENV)/.test  ## a live session of SOAK_SECONDS with a faulty camera, 100,000 calls of the ops, 60 kills of each command
+	POSEREN_SOAK_SECONDS=$(SOAK_SECONDS) POSEREN_LEAK_CALLS=100000 POSEREN_KILLS=60 $(BIN)/python -m pytest \
+	  -o timeout=3600 python_tests/test_soak_live.py python_tests/test_concurrency.py python_tests/test_faults_kill.py \
+	  $(PYTEST_ARGS)
 
 locked: $(VENV)/.torch  ## install what the tests need in the locked versions, every file checked by its hash
 	$(PIP) install --require-hashes --no-deps -r requirements/lock.txt
@@ -116,7 +124,7 @@ $(SANITIZED)/.package: $(VENV)/.test $(NATIVE)
 	  --config-settings=build-dir=build/address --config-settings=cmake.build-type=Debug \
 	  --config-settings='cmake.define.CMAKE_CXX_FLAGS_DEBUG=$(SANITIZER_FLAGS)' \
 	  --config-settings=cmake.define.POSEREN_CUDA=OFF --config-settings=cmake.define.POSEREN_HOSTSIM=ON \
-	  --config-settings=cmake.define.POSEREN_SANITIZE=address,undefined
+	  --config-settings=cmake.define.POSEREN_SANITIZE=address,undefined --config-settings=cmake.define.POSEREN_COVERAGE=ON
 	@touch $@
 
 # The CUDA kernels for the host with ThreadSanitizer: to it a fiber is a thread, so it sees races in shared memory.
@@ -128,11 +136,12 @@ $(RACES)/.library: $(VENV)/.test $(NATIVE)
 	$(BIN)/cmake --build $(RACES) --target poseren_hostsim
 	@touch $@
 
-sanitize: $(SANITIZED)/.package $(RACES)/.library  ## native tests under AddressSanitizer and UBSan, CUDA kernels also under ThreadSanitizer
-	LD_PRELOAD="$(call runtime_of,asan) $(call runtime_of,ubsan)" ASAN_OPTIONS=detect_leaks=0 \
+sanitize: $(SANITIZED)/.package $(RACES)/.library $(VENV)/.fuzz  ## native tests under AddressSanitizer and UBSan, CUDA kernels also under ThreadSanitizer
+	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	  $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) $(PYTEST_ARGS) \
 	  --deselect python_tests/test_cuda_kernels.py::test_same_bits_in_any_order_of_threads_and_each_time
+	cd python_tests && ../$(SANITIZED)/bin/python $(FUZZ) --seconds 5 --sanitizers "$(SANITIZERS)" native
 	for order in forward random:3; do \
 	  OMP_NUM_THREADS=1 LD_PRELOAD=$(call runtime_of,tsan) POSEREN_HOSTSIM_ORDER=$$order \
 	  POSEREN_HOSTSIM_LIBRARY=$(RACES)/libposeren_hostsim.so \

@@ -16,7 +16,7 @@ foreach(isa IN LISTS isa_list)
     add_library(poseren_${isa} OBJECT ${isa_sources})
     target_link_libraries(poseren_${isa} PRIVATE poseren_flags torch_stable)
     # Nobody reads the floating-point exception flags; minding them keeps conditional sums from being vectorised.
-    target_compile_options(poseren_${isa} PRIVATE ${isa_flags_${isa}} -O3 -fno-trapping-math)
+    target_compile_options(poseren_${isa} PRIVATE ${isa_flags_${isa}} -O3 -fno-trapping-math ${coverage_flags})
     target_compile_definitions(poseren_${isa} PRIVATE POSEREN_ISA=${isa})
     target_sources(poseren_ops PRIVATE $<TARGET_OBJECTS:poseren_${isa}>)
   endif()

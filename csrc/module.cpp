@@ -6,7 +6,8 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_C, m) {
+// Free-threaded Python: the module holds no state of its own, and the ops none that a call changes.
+PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
   m.doc() = "Registers torch.ops.poseren and says how it was built.";
   m.def("build_info", [] {
     py::dict info;

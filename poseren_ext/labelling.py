@@ -7,7 +7,8 @@ Needs Ray: ``pip install 'poseren_ext[ray]'``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ def label_frames(
 
     The file grows while this runs and is continued when it is run again, as that of ``poseren predict``. A worker that
     dies is replaced, and its frames are done again by another; every line is written once, by the calling process.
-    A cluster is joined where Ray is initialised or RAY_ADDRESS names one, and otherwise started on this machine. All of
-    its nodes read the frames by the same paths.
+    A cluster is joined where Ray is initialised or RAY_ADDRESS names one; all of its nodes read the frames by the same
+    paths. Otherwise one of this machine alone is started, on the loopback interface, and shut down at the end.
 
     Args:
         inputs: depth files and folders of them.
@@ -72,7 +73,7 @@ def label_frames(
         raise ValueError(f"workers is {workers} and batch {batch}; expected 1 or more of both")
     frames = find_frames(inputs, pattern)
     estimator = Estimator(model, camera=camera, **settings)
-    with PoseWriter(out, estimator.model.skeleton.num_joints) as writer:
+    with _cluster(), PoseWriter(out, estimator.model.skeleton.num_joints) as writer:
         starts = range(writer.done, len(frames), batch)
         if starts:
             ray.data.DataContext.get_current().execution_options.preserve_order = True
@@ -89,6 +90,33 @@ def label_frames(
         if writer.done != len(frames):
             raise RuntimeError(f"{out} holds {writer.done} lines after {len(frames)} frames; run again to continue")
         return writer.done
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Ray as it is, or for the time of the block a cluster that no other machine can reach.
+
+    Raises:
+        RuntimeError: this Ray would be reached from elsewhere.
+    """
+    import ray
+    from ray._private import ray_constants
+
+    if ray.is_initialized() or os.environ.get("RAY_ADDRESS"):
+        yield
+        return
+    # By itself Ray listens on all interfaces, but on systems where it supports no clusters.
+    was = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    ray.init(address="local", include_dashboard=False)
+    try:
+        address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+        if address != "127.0.0.1":
+            raise RuntimeError(f"Ray {ray.__version__} listens on {address}; call ray.init() as you want it first")
+        yield
+    finally:
+        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = was
 
 
 class _Labeller:

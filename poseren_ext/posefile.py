@@ -208,9 +208,10 @@ class PoseWriter:
         try:
             append_whole(self._file, _text(array).encode("ascii"))
         except OSError as error:
+            reason = os.strerror(error.errno or 0)
             raise OSError(
                 error.errno,
-                f"cannot write {self.path}: {error.strerror}; it holds {self.done} frames: make room, then continue",
+                f"cannot write {self.path}: {reason}; it holds {self.done} frames: make room, then continue",
             ) from error
         self.done += len(array)
 

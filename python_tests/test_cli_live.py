@@ -10,7 +10,9 @@ import time
 import cv2
 import numpy as np
 import pytest
+from faults import full_disk
 from live_frames import moving, still
+from trust_record import record
 
 from poseren_ext.cli import main
 from poseren_ext.live import SourceLost, sources
@@ -100,6 +102,18 @@ def test_a_camera_that_is_unplugged(run, folder, tmp_path, monkeypatch):
     assert err.splitlines()[1] == "poseren: error: the depth camera gives no frame any more; is it plugged in?"
     assert len((tmp_path / "session" / "poses.jsonl").read_text().splitlines()) == 3
     assert len(list((tmp_path / "session").glob("*.png"))) == 3
+
+
+def test_a_full_disk_keeps_whole_lines(run, folder, tmp_path):
+    out = tmp_path / "poses.jsonl"
+    with full_disk(3000):
+        code, _, err = run("--source", "folder", folder, *CAMERA, "--out", out)
+    assert code == 1
+    assert "poses.jsonl: File too large; what was there is untouched" in err.splitlines()[-1]
+    lines = out.read_bytes()
+    assert 0 < len(lines) <= 3000
+    assert [json.loads(line)["frame"] for line in lines.splitlines()] == list(range(lines.count(b"\n")))
+    record("faults", "full disk during live --out", injected=1, kept="whole lines; the file is named")
 
 
 def test_interrupted(folder, tmp_path):

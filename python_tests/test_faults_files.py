@@ -4,12 +4,8 @@
 from __future__ import annotations
 
 import ast
-import errno
 import os
-import resource
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -17,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from dataset_trees import icvl_tree
+from faults import full_disk, make_read_only
 from tiny_models import save_tiny_model, tiny_model
 from trust_record import record
 
@@ -97,17 +94,6 @@ def test_every_file_is_written_by_the_one_writer_and_none_is_unpickled() -> None
 # --- every writer on a full and on a read-only disk -----------------------------------------------------------------
 
 
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """The operating system refuses to let any file grow beyond `size`: writes that really fail."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def _picture(path: Path) -> None:
     style.save(style.new_figure(4, 3), path)
 
@@ -141,14 +127,7 @@ def test_a_failed_write_leaves_everything_as_it_was(
         with full_disk(1000), pytest.raises(OSError, match=rf"cannot write .*{file}"):
             write(path)
     else:
-
-        def refuse(*_: object, dir: Path, prefix: str, **__: object) -> None:
-            raise OSError(errno.EROFS, "Read-only file system", str(Path(dir) / f"{prefix}x"))
-
-        monkeypatch.setattr(tempfile, "mkstemp", refuse)
-        monkeypatch.setattr(
-            tempfile, "mkdtemp", lambda suffix=None, prefix=None, dir=None: refuse(dir=dir, prefix=prefix)
-        )
+        make_read_only(monkeypatch)
         with pytest.raises(
             OSError, match=rf"cannot write .*{file}: Read-only file system; what was there is untouched"
         ):

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
-from fuzz.__main__ import OPS
+from fuzz import NATIVE, OPS
+from fuzz.__main__ import kept
 from fuzz.op_cases import run
+from fuzz.op_targets import NATIVE_TARGETS, ByteRandom
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trust_record import record
@@ -38,6 +42,32 @@ def test_any_arguments(name: str, device: str) -> None:
 
     holds()
     record("ops", name, device=_native.ops.name, tried=count[0], accepted=count[1])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NATIVE)
+def test_bytes_as_arguments_and_findings_of_before(name: str, tmp_path: Path) -> None:
+    """What drives the fuzzer under sanitizers: here shortly, and without them."""
+    target, random, tried, accepted = NATIVE_TARGETS[name], Random(f"{name} 1"), 0, 0
+    path, seeds, end = tmp_path / f"case{target.suffix}", target.seeds(), time.monotonic() + 0.6
+    for finding in kept(name):
+        target.run(path, finding.read_bytes())
+    for data in itertools.chain(seeds[:3], (target.mutate(random, random.choice(seeds)) for _ in range(200))):
+        accepted += target.run(path, data)
+        tried += 1
+        if time.monotonic() > end and tried > 3:
+            break
+    assert accepted > 0
+    record("ops", f"{name}, by bytes", device=_native.ops.name, tried=tried, accepted=accepted)
+
+
+def test_draws_of_bytes_are_those_bytes() -> None:
+    draws = ByteRandom(bytes(range(1, 9)))
+    assert [draws.getrandbits(8), draws.getrandbits(12), draws.getrandbits(32)] == [1, 0x302, 0x07060504]
+    rest = [draws.random() for _ in range(5)]  # behind their end
+    assert rest == [other.random() for other in [ByteRandom(b"")] for _ in range(5)]
+    assert all(0 <= value < 1 for value in rest)
+    assert {ByteRandom(bytes([value])).choice("abcd") for value in range(4)} == set("abcd")
 
 
 def test_huge_and_foreign_arguments_are_named() -> None:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 import zlib
@@ -13,9 +16,12 @@ from random import Random
 
 import numpy as np
 import pytest
-from fuzz.__main__ import OPS, READERS, kept
+from fuzz import NATIVE, OPS, READERS
+from fuzz.__main__ import FINDINGS, kept
+from fuzz.__main__ import main as fuzz_main
 from fuzz.op_cases import CASES
-from fuzz.targets import CORPUS, TARGETS
+from fuzz.op_targets import NATIVE_TARGETS
+from fuzz.targets import TARGETS
 from trust_record import record
 
 from poseren_ext import posefile
@@ -30,7 +36,8 @@ SECONDS = 1.2
 def test_the_driver_lists_every_target() -> None:
     assert tuple(TARGETS) == READERS
     assert tuple(CASES) == OPS
-    assert sum(path.stat().st_size for path in CORPUS.iterdir()) < 200_000
+    assert tuple(NATIVE_TARGETS) == NATIVE
+    assert sum(path.stat().st_size for path in FINDINGS.iterdir()) < 200_000
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -51,6 +58,41 @@ def test_mutated_files_are_read_right_or_refused(name: str, tmp_path: Path) -> N
         tried += 1
     assert 0 < accepted < tried  # both ways are taken
     record("readers", name, tried=tried, accepted=accepted, replayed=len(kept(name)))
+
+
+def test_the_fuzzer_is_guided_and_keeps_what_guides_it(tmp_path: Path) -> None:
+    """The driver of `make fuzz`, shortly; the second time it begins with what it kept the first time."""
+    kept_inputs = []
+    for _ in range(2):
+        command = [sys.executable, "-m", "fuzz", "--seconds=3", "--jobs=2", f"--corpus={tmp_path}", "labels", "bin"]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [line.split(":")[1].strip() for line in done.stdout.splitlines()] == ["labels", "bin"]
+        kept_inputs.append({path.name for path in tmp_path.glob("*/corpus/*")})
+    if importlib.util.find_spec("atheris"):
+        assert "atheris" in done.stdout
+        assert len(kept_inputs[0]) > 2
+        assert len(kept_inputs[1] & kept_inputs[0]) > 2
+    else:
+        assert "generator" in done.stdout
+
+
+def test_a_finding_is_told_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fuzz.__main__.FINDINGS", tmp_path)
+    python = sys.executable
+    for ending in ("raise KeyError('oops')", "__import__('os').abort()"):  # as an exception and as a crash
+        script = tmp_path / "python"
+        script.write_text(f"#!{python}\nimport sys\nfrom pathlib import Path\n")
+        with script.open("a") as file:
+            file.write(f"Path(sys.argv[5], 'case.txt').write_bytes({ending[:5].encode()!r})\n{ending}\n")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        monkeypatch.setattr(sys, "argv", ["fuzz", "labels", f"--corpus={tmp_path / 'corpus'}"])
+        with pytest.raises(SystemExit, match="findings in labels"):
+            fuzz_main()
+        (finding,) = tmp_path.glob("labels-*")
+        assert finding.read_bytes() == ending[:5].encode()
+        finding.unlink()
 
 
 def png(width: int, height: int, compressed: bytes) -> bytes:

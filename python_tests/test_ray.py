@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: MIT
 """A folder labelled over two workers of a local cluster: nothing lost, nothing twice, whoever dies.
 
+The cluster is the one that `label_frames` starts: no other machine can reach it, and nothing of it stays.
+
 Ray runs in a process of its own: where its daemons go down before it, it ends the process that it is in.
 """
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from small_models import small_estimator
+from sockets import is_loopback
+from trust_record import record
 
 from poseren_ext.camera import Camera
 from poseren_ext.frames import find_frames
@@ -25,32 +31,33 @@ CAMERA = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
 FRAMES = 2000
 
 ON_A_CLUSTER = """
-import json, os, signal, sys
+import json, os, signal, sys, threading, time
 from pathlib import Path
 
 import ray
+from sockets import descendants, listening
 from poseren_ext import labelling
 from poseren_ext.camera import Camera
 
 folder, faulty, model, out, rest, notes_file = sys.argv[1:]
-killed, notes = [], {}
+killed, notes, seen, done = [], {}, set(), threading.Event()
+
+
+def title(process):
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def workers():
-    # Processes that hold a model, among the descendants of this one: Ray titles them after what they do.
-    parents, titles = {}, {}
-    for process in Path("/proc").iterdir():
-        try:
-            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(process.name)] = (process / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue
+    # Processes that hold a model: Ray titles them after what they do.
+    return [p for p in descendants(os.getpid()) if title(p).startswith("ray::") and "_Labeller" in title(p)]
 
-    def ours(process):
-        return process == os.getpid() or (process in parents and ours(parents[process]))
 
-    labellers = [process for process, title in titles.items() if title.startswith("ray::") and "_Labeller" in title]
-    return [process for process in labellers if ours(process)]
+def watch():
+    while not done.wait(0.2):
+        seen.update(listening(os.getpid(), *descendants(os.getpid())))
 
 
 class KillingWriter(labelling.PoseWriter):
@@ -62,18 +69,25 @@ class KillingWriter(labelling.PoseWriter):
             killed.append(before[0])
             os.kill(before[0], signal.SIGKILL)
             notes.update(before=before, done=self.done)
+        elif killed:
+            notes["after"] = workers()
 
 
 camera = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+threading.Thread(target=watch, daemon=True).start()
 labelling.PoseWriter, writer = KillingWriter, labelling.PoseWriter
-notes["lines"] = labelling.label_frames([folder], out, camera=camera, model=model, workers=2, batch=50)
-notes["after"] = workers()
+settings = {"camera": camera, "model": model, "cpus_per_worker": 0.5}
+notes["lines"] = labelling.label_frames([folder], out, workers=2, batch=50, **settings)
 labelling.PoseWriter = writer
 try:
-    labelling.label_frames([faulty], rest, camera=camera, model=model, workers=1, batch=5)
+    labelling.label_frames([faulty], rest, workers=1, batch=5, **settings)
 except ValueError as error:
     notes["fault"] = str(error)
+done.set()
+end = time.monotonic() + 30
+while (left := descendants(os.getpid())) and time.monotonic() < end:
+    time.sleep(0.1)
+notes.update(seen=sorted(seen), left=left, listening=sorted(listening(os.getpid())), initialized=ray.is_initialized())
 Path(notes_file).write_text(json.dumps(notes))
 """
 
@@ -127,7 +141,15 @@ def labelled(tmp_path_factory, folder, faulty, model, serial):
     with PoseWriter(path / "faulty.txt", 14) as writer:
         writer.append(serial[:5])
     names = (folder, faulty, model, path / "all.txt", path / "faulty.txt", path / "notes.json")
-    done = subprocess.run([sys.executable, "-c", ON_A_CLUSTER, *names], capture_output=True, text=True, timeout=550)
+    clean = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_CLUSTER, *names],
+        cwd=Path(__file__).parent,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
     assert (path / "notes.json").exists(), done.stderr[-3000:]
     return path, json.loads((path / "notes.json").read_text())
 
@@ -148,6 +170,14 @@ def test_continues_and_names_the_frame_at_fault(labelled, serial):
     assert "frame_12.png" in notes["fault"]
     assert "the 12 frames before it are in" in notes["fault"]
     np.testing.assert_allclose(read_poses(path / "faulty.txt", frames=12), serial[:12], atol=2e-3)
+
+
+def test_the_cluster_listens_on_loopback_alone_and_is_gone(labelled):
+    _, notes = labelled
+    assert len(notes["seen"]) > 6  # of two clusters
+    assert not [address for address, _ in notes["seen"] if not is_loopback(address)]
+    assert (notes["left"], notes["listening"], notes["initialized"]) == ([], [], False)
+    record("servers", "Ray, started by label_frames", listens="127.0.0.1", hostile_requests=0, left_behind=0)
 
 
 def test_refusals(tmp_path, model):

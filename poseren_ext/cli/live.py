@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -77,15 +76,14 @@ def live_command(
         recorder = None
         if record is not None:
             recorder = stack.enter_context(Recorder(record, estimator.camera, estimator.depth_unit))
-        lines = stack.enter_context(_lines(out))
+        write_line = stack.enter_context(_lines(out))
         try:
             with _shown(live.statistics, headless) as show:
                 for result in live.run(stream):
                     if recorder is not None:
                         recorder.write(result)
-                    if lines is not None:
-                        lines.write(result_line(result) + "\n")
-                        lines.flush()
+                    if write_line is not None:
+                        write_line(result_line(result) + "\n")
                     show(result)
                     if live.statistics.frames == frames:
                         break
@@ -121,14 +119,17 @@ def estimator_for(
 
 
 @contextmanager
-def _lines(out: Path | None) -> Iterator[IO[str] | None]:
+def _lines(out: Path | None) -> Iterator[Callable[[str], object] | None]:
+    """A function that writes a line at once, whole even on a disk that gets full."""
+    from poseren_ext.data.atomic import append_whole
+
     if out is None:
         yield None
     elif out == Path("-"):
-        yield sys.stdout
+        yield lambda line: print(line, end="", flush=True)
     else:
-        with out.open("w", encoding="utf-8") as file:
-            yield file
+        with out.open("wb", buffering=0) as file:
+            yield lambda line: append_whole(file, line.encode())
 
 
 @contextmanager

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -65,18 +67,27 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def append_whole(file: FileIO, content: bytes) -> None:
-    """Appends all of it or nothing to an unbuffered file.
+    """Appends all of it or nothing to an unbuffered file; to a pipe what its reader takes.
 
     Raises:
-        OSError: the disk is full; the file is as it was.
+        OSError: the disk is full; the file is as it was, and the message names it.
     """
-    before, rest = os.fstat(file.fileno()).st_size, memoryview(content)
+    before, rest = os.fstat(file.fileno()), memoryview(content)
     try:
         while rest:
             rest = rest[file.write(rest) :]
-    except OSError:
-        os.ftruncate(file.fileno(), before)
-        raise
+    except OSError as error:
+        if not stat.S_ISREG(before.st_mode):
+            raise
+        os.ftruncate(file.fileno(), before.st_size)
+        kept = "what was there is untouched"
+        raise OSError(error.errno, f"cannot write {file.name!s}: {error.strerror}; {kept}") from error
+
+
+def forget_drafts(path: Path) -> None:
+    """Removes what killed processes had written of `path`; only for a file that nobody else writes at this time."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _mode_of_new_files(folder: Path) -> int:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from poseren_ext.data.atomic import write_atomic
+from poseren_ext.data.atomic import forget_drafts, write_atomic
 from poseren_ext.data.batches import CropBatch
 from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -29,6 +29,7 @@ from poseren_ext.training.trainees import InitPose, StagePoses
 from poseren_ext.training.validate import Validation
 
 PHASES = ("init", "refine")
+_FILES = ("config.toml", "log.csv", "checkpoint.safetensors", "model.safetensors")
 _MAY_CHANGE = (
     *("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard"),
     *("graph", "compile"),
@@ -75,6 +76,9 @@ class Trainer:
             raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
         folder.mkdir(parents=True, exist_ok=True)
+        if ranks.main:  # a killed run may have left some, each as large as a checkpoint
+            for name in _FILES:
+                forget_drafts(folder / name)
         torch.manual_seed(config.seed)
         self.model = PoseREN.build(config.model())
         initialize(self.model, fully_connected=config.fully_connected)

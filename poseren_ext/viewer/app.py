@@ -27,6 +27,7 @@ from poseren_ext.viewer.scene import View, bones, cloud, joint_colors, stages_xy
 
 # Metres. Points are so small that the skeleton, which lies inside the hand, is seen between them.
 _JOINT, _BONE = 0.006, 0.003
+_POINT_SIZES = (0.2, 4.0)  # mm
 _NOTHING = torch.zeros(1, 1)
 
 
@@ -79,13 +80,14 @@ class Viewer:
 
     def _controls(self, frames: int) -> None:
         gui, stages = self.server.gui, self.estimator.stages
-        self.frame = gui.add_slider("Frame", 0, max(frames - 1, 1), 1, 0, visible=frames > 1)
+        # Steps that are floats make the values floats: of an int a page could make one that no message can carry.
+        self.frame = gui.add_slider("Frame", 0, max(frames - 1, 1), 1.0, 0, visible=frames > 1)
         self.play = gui.add_checkbox("Play", False, visible=frames > 1)
         marks = tuple((stage, f"{stage}" if stage else "initial") for stage in range(stages + 1))
-        self.stage = gui.add_slider("Stage", 0, max(stages, 1), 1, stages, marks=marks, visible=stages > 0)
+        self.stage = gui.add_slider("Stage", 0, max(stages, 1), 1.0, stages, marks=marks, visible=stages > 0)
         self.ghosts = gui.add_checkbox("Other stages in grey", True, visible=stages > 0)
         self.hand_only = gui.add_checkbox("Only the hand's cube", False)
-        self.point_size = gui.add_slider("Point size, mm", 0.2, 4.0, 0.1, 0.6)
+        self.point_size = gui.add_slider("Point size, mm", *_POINT_SIZES, 0.1, 0.6)
         self.note = gui.add_markdown("waiting for a frame")
         self.windows = gui.add_image(
             windows_picture(View(_NOTHING, None, ""), self.estimator, 0),
@@ -97,6 +99,9 @@ class Viewer:
         self.ghosts.on_update(lambda _: self._redraw(cloud_too=False))
         self.hand_only.on_update(lambda _: self._redraw())
         self.point_size.on_update(lambda _: self._redraw())
+
+    def _chosen_stage(self) -> int:
+        return int(_within(self.stage.value, 0, self.estimator.stages))
 
     @property
     def address(self) -> str:
@@ -120,12 +125,12 @@ class Viewer:
                 if cloud_too:
                     self._draw_cloud(self._view)
                 self._draw_skeletons(self._view)
-            self.windows.image = windows_picture(self._view, self.estimator, int(self.stage.value))
+            self.windows.image = windows_picture(self._view, self.estimator, self._chosen_stage())
             self.note.content = self._view.note
 
     def _draw_cloud(self, view: View) -> None:
         points, colors = cloud(view, self.estimator, hand_only=bool(self.hand_only.value))
-        size = float(self.point_size.value) / 1000
+        size = _within(self.point_size.value, *_POINT_SIZES) / 1000
         self.server.scene.add_point_cloud(
             "/depth", points, colors, point_size=size, point_shape="square", precision="float32", point_shading="flat"
         )
@@ -140,7 +145,7 @@ class Viewer:
             self.server.initial_camera.up = (0.0, -1.0, 0.0)
 
     def _draw_skeletons(self, view: View) -> None:
-        scene, chosen = self.server.scene, int(self.stage.value)
+        scene, chosen = self.server.scene, self._chosen_stage()
         if view.pose is None:
             for name in ("/hand/bones", "/hand/joints", *(f"/other/{i}" for i in range(self.estimator.stages + 1))):
                 scene.remove_by_name(name)
@@ -168,6 +173,11 @@ class Viewer:
             self.server.stop()
 
 
+def _within(value: float, low: float, high: float) -> float:
+    """What a slider says: a page may send any number, whatever its slider shows; NaN is low."""
+    return min(max(low, value), high)
+
+
 def view_recording(
     viewer: Viewer, files: Sequence[FrameFile], *, rate: float = 15.0, stop: Callable[[], bool] = lambda: False
 ) -> None:
@@ -186,7 +196,7 @@ def view_recording(
     shown = -1
     while not stop():
         viewer.changed.clear()
-        index = min(int(viewer.frame.value), len(files) - 1)
+        index = int(_within(viewer.frame.value, 0, len(files) - 1))
         if index != shown:
             viewer.show(estimate(index))
             shown = index

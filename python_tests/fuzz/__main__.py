@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""`python -m fuzz [TARGET ...] --seconds N`: hostile input to readers and ops, a process each.
+"""`python -m fuzz [TARGET ...] --seconds N --jobs N`: hostile input to readers and ops, a process each.
 
-Readers are driven by atheris where it is installed (Python 3.11 to 3.13): it looks for input that reaches new lines of
-our code; elsewhere, and for ops, by a seeded generator. A finding is kept in `corpus/`, where the tests replay it.
+TARGET is `readers`, `native` or a name of them. They are driven by atheris where it is installed (Python 3.11 to 3.13):
+it looks for input that reaches new lines of our Python code and, in a build with POSEREN_COVERAGE, new blocks of our
+native code; elsewhere by a seeded generator. What reached something new is kept in --corpus for the next time; a
+finding in `corpus/`, where the tests replay it.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import resource
 import subprocess
 import sys
@@ -16,161 +19,157 @@ import tempfile
 import time
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fuzz.targets import Target
+from fuzz import NATIVE, READERS
 
-READERS = (
-    *("png", "bin", "npy", "npz", "labels", "continued labels", "table", "training toml", "model json", "model"),
-    *("checkpoint", "pack", "caffemodel"),
-)
-OPS = (
-    *("hand_center", "depth_crop", "normalize_pose", "denormalize_pose", "roi_windows", "pose_roi_pool"),
-    "cascade_refine",
-)
+FINDINGS = Path(__file__).parent / "corpus"
+GROUPS = {"readers": READERS, "native": NATIVE}
 ROOM = 4 << 30
 """Bytes of address space that a target may take beyond what the imports took."""
 
 
 def main() -> None:
-    """All targets, or those named; the exit status is the number of findings."""
+    """All targets, or those named; the exit status is not 0 if there are findings."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", default=[*READERS, *OPS])
+    parser.add_argument("targets", nargs="*", default=list(GROUPS))
     parser.add_argument("--seconds", type=int, default=30, help="for each target")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the generator")
-    parser.add_argument("--here", action="store_true", help="in this process")
+    parser.add_argument("--jobs", type=int, default=1, help="targets at a time")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the mutations")
+    parser.add_argument("--corpus", type=Path, help="folder of inputs that reached something new; read and added to")
+    parser.add_argument("--sanitizers", help="runtimes to preload for a build with sanitizers, where atheris has none")
+    parser.add_argument("--here", type=Path, help="one target in this process, its files in this folder")
     arguments = parser.parse_args()
     if arguments.here:
-        sys.exit(fuzz(arguments.targets[0], arguments.seconds, arguments.seed))
-    failed = []
-    for name in arguments.targets:
-        command = [sys.executable, "-m", "fuzz", name, "--here", f"--seconds={arguments.seconds}"]
-        done = subprocess.run([*command, f"--seed={arguments.seed}"], capture_output=True, text=True)
-        report = [line for line in done.stdout.splitlines() if line.startswith("fuzz:")]
-        print(report[-1] if report and done.returncode == 0 else f"fuzz: {name}: FINDING\n{done.stdout}{done.stderr}")
-        failed += [name] * (done.returncode != 0)
+        sys.exit(fuzz(arguments.targets[0], arguments.here, arguments.seconds, arguments.seed))
+    names = [name for target in arguments.targets for name in GROUPS.get(target, (target,))]
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.jobs) as pool:
+        folder = arguments.corpus or Path(temporary)
+        failed = [
+            *filter(None, pool.map(lambda name: _in_a_process(name, folder / _file_name(name), arguments), names))
+        ]
     if failed:
-        sys.exit(f"fuzz: findings in {', '.join(failed)}; what led to them is in {Path(__file__).parent / 'corpus'}")
+        sys.exit(f"fuzz: findings in {', '.join(failed)}; what led to them is in {FINDINGS}")
 
 
-def fuzz(name: str, seconds: float, seed: int) -> int:
-    """One target in this process; 0, or 1 with a finding kept and shown."""
+def _in_a_process(name: str, folder: Path, arguments: argparse.Namespace) -> str:
+    """Fuzzes a target; its name if there is a finding, kept and shown: the input that the process ended in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in folder.glob("case*"):  # of another time
+        case.unlink()
+    command = [sys.executable, "-m", "fuzz", name, "--here", str(folder), f"--seconds={arguments.seconds}"]
+    done = subprocess.run(
+        [*command, f"--seed={arguments.seed}"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, **_environment(arguments)},
+    )
+    reports = [line for line in done.stdout.splitlines() if line.startswith("fuzz: ") and "no finding" in line]
+    if done.returncode == 0 and reports:
+        print(reports[-1], flush=True)
+        return ""
+    print(f"fuzz: {name}: FINDING (status {done.returncode})\n{done.stdout[-4000:]}{done.stderr[-20000:]}", flush=True)
+    for case in folder.glob("case*"):
+        print(f"fuzz: kept as {keep(name, case.read_bytes())}", flush=True)
+    return name
+
+
+def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """Cores shared among the jobs; the sanitizers' runtime before anything else."""
+    shared = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // arguments.jobs))}
+    if arguments.sanitizers is None:
+        return shared
+    runtimes = arguments.sanitizers
+    if find_spec("atheris"):  # its runtime holds its fuzzer too, which finds the mutator only among what is preloaded
+        from atheris import path
+
+        (mutator,) = (Path(path()) / "atheris").glob("custom_mutator.*.so")
+        runtimes = f"{path()}/asan_with_fuzzer.so {mutator}"
+    options = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+    return {**shared, **options, "LD_PRELOAD": runtimes, "POSEREN_SANITIZERS": "address, undefined"}
+
+
+def fuzz(name: str, folder: Path, seconds: float, seed: int) -> int:
+    """One target in this process; 0, or not 0 with a finding, which is the folder's case file."""
     warnings.simplefilter("ignore")
     print(f"fuzz: {name}: seed {seed}", flush=True)
-    if name in OPS:
-        return _fuzz_op(name, seconds, seed)
     try:
         import atheris
 
-        with atheris.instrument_imports(include=["poseren_ext"]):
-            from fuzz.targets import TARGETS
+        from fuzz.guided import drive, instrumented, watch_native_code
     except ModuleNotFoundError:
-        from fuzz.targets import TARGETS
+        return _generate(name, _target(name), folder, seconds, seed)
+    with instrumented(atheris):
+        target = _target(name)
+    driver = "atheris" if not watch_native_code() or name not in NATIVE else "atheris, native blocks"
 
-        atheris = None
-    target = TARGETS[name]
+    def done(tried: int, accepted: int) -> None:
+        kept_inputs = len(list((folder / "corpus").iterdir()))
+        assert kept_inputs or seconds < 5, "no input reached anything new: is the code watched?"
+        _report(name, tried, accepted, driver, corpus=kept_inputs, seconds=round(seconds))
+
     _limit_memory()
-    if atheris is None:
-        return _fuzz_plainly(name, target, seconds, seed)
-    return _fuzz_with_coverage(atheris, name, target, seconds, seed)
+    drive(atheris, target, folder, _seeds(name, target), seconds, seed, done)
+    return 0
 
 
-def _fuzz_op(name: str, seconds: float, seed: int) -> int:
-    from fuzz.op_cases import run
+def _target(name: str) -> Any:
+    from fuzz.op_targets import NATIVE_TARGETS
+    from fuzz.targets import TARGETS
 
+    return {**TARGETS, **NATIVE_TARGETS}[name]
+
+
+def _generate(name: str, target: Any, folder: Path, seconds: float, seed: int) -> int:
+    random, seeds, path = Random(seed), _seeds(name, target), folder / f"case{target.suffix}"
+    _limit_memory()
     tried, accepted, end = 0, 0, time.monotonic() + seconds
     while time.monotonic() < end:
-        case = f"{name} {seed}.{tried}"
+        data = target.mutate(random, random.choice(seeds))
         tried += 1
         try:
-            accepted += run(name, Random(case))
+            accepted += target.run(path, data)
         except Exception:
             traceback.print_exc()
-            print(f"fuzz: repeat it with run({name!r}, Random({case!r}))", file=sys.stderr)
             return 1
-    _report(name, tried, accepted)
+    _report(name, tried, accepted, "generator", seconds=round(seconds))
     return 0
 
 
-def _fuzz_plainly(name: str, target: Target, seconds: float, seed: int) -> int:
-    random, seeds = Random(seed), _seeds(name, target)
-    tried, accepted, end = 0, 0, time.monotonic() + seconds
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"case{target.suffix}"
-        while time.monotonic() < end:
-            data = target.mutate(random, random.choice(seeds))
-            tried += 1
-            try:
-                accepted += target.run(path, data)
-            except Exception:
-                traceback.print_exc()
-                print(f"fuzz: kept as {keep(name, data)}", file=sys.stderr)
-                return 1
-    _report(name, tried, accepted)
-    return 0
-
-
-def _fuzz_with_coverage(atheris: Any, name: str, target: Target, seconds: float, seed: int) -> int:
-    """By libFuzzer, which ends the process: with 0 after the time, with another status at a finding."""
-    with tempfile.TemporaryDirectory() as folder:
-        path, seeds, count = Path(folder) / f"case{target.suffix}", Path(folder) / "seeds", [0, 0]
-        seeds.mkdir()
-        for index, data in enumerate(_seeds(name, target)):
-            (seeds / str(index)).write_bytes(data)
-
-        end = time.monotonic() + seconds
-
-        def one(data: bytes) -> None:
-            count[0] += 1
-            try:
-                count[1] += target.run(path, data)
-            except Exception:
-                print(f"fuzz: kept as {keep(name, data)}", file=sys.stderr)
-                raise
-            if time.monotonic() > end:
-                _report(name, *count, driver="atheris")
-                sys.stdout.flush()
-
-        def mutate(data: bytes, most: int, draw: int) -> bytes:
-            return target.mutate(Random(draw), data)[:most]
-
-        longest = 2 * max(map(len, _seeds(name, target)))
-        options = [f"-max_total_time={int(seconds) + 1}", f"-seed={seed % 2**31}", f"-max_len={longest}", "-timeout=30"]
-        options += ["-rss_limit_mb=4096", f"-artifact_prefix={folder}/", "-len_control=0"]
-        atheris.Setup([sys.argv[0], *options, str(seeds)], one, custom_mutator=mutate)
-        atheris.Fuzz()
-    return 0
-
-
-def _report(name: str, tried: int, accepted: int, driver: str = "generator") -> None:
+def _report(name: str, tried: int, accepted: int, driver: str, **numbers: int) -> None:
     from trust_record import record
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    record("fuzz", name, driver=driver, tried=tried, accepted=accepted, peak_mib=peak)
-    print(f"fuzz: {name}: {tried} inputs ({driver}), {accepted} accepted, no finding, peak {peak} MiB")
+    sanitized = os.environ.get("POSEREN_SANITIZERS", "")
+    record("fuzz", name, driver=driver, sanitizers=sanitized, tried=tried, accepted=accepted, **numbers, peak_mib=peak)
+    how = f"{driver}{', ' + sanitized if sanitized else ''}"
+    more = "".join(f", {label} {value}" for label, value in numbers.items())
+    print(f"fuzz: {name}: {tried} inputs ({how}), {accepted} accepted, no finding{more}, peak {peak} MiB", flush=True)
 
 
-def _seeds(name: str, target: Target) -> list[bytes]:
-    return target.seeds() + [path.read_bytes() for path in kept(name)]
+def _seeds(name: str, target: Any) -> list[bytes]:
+    return list(target.seeds()) + [path.read_bytes() for path in kept(name)]
 
 
 def kept(name: str) -> list[Path]:
     """Files that were findings once."""
-    from fuzz.targets import CORPUS
-
-    return sorted(CORPUS.glob(f"{name.replace(' ', '_')}-*"))
+    return sorted(FINDINGS.glob(f"{_file_name(name)}-*"))
 
 
 def keep(name: str, data: bytes) -> Path:
-    """Puts a finding into the corpus."""
-    from fuzz.targets import CORPUS
-
-    path = CORPUS / f"{name.replace(' ', '_')}-{hashlib.sha256(data).hexdigest()[:12]}"
+    """Puts a finding where the tests replay it."""
+    path = FINDINGS / f"{_file_name(name)}-{hashlib.sha256(data).hexdigest()[:12]}"
     path.write_bytes(data)
     return path
+
+
+def _file_name(name: str) -> str:
+    return name.replace(" ", "_")
 
 
 def _limit_memory() -> None:

@@ -38,7 +38,6 @@ from poseren_ext.posefile import PoseWriter, read_poses
 from poseren_ext.training import read_config
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
-CORPUS = Path(__file__).parent / "corpus"
 REFUSALS = (ValueError, OSError)
 """What a reader may raise for what is in a file."""
 

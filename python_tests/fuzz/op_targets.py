@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Ops as targets of bytes: bytes that decide what arguments are drawn, and files whose frames go through all ops.
+
+So a coverage-guided fuzzer drives the native code, and what it finds is a file to keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from tiny_models import tiny_model
+from torch import Tensor
+
+from fuzz import OPS
+from fuzz.mutate import flip, length, part, several, truncate
+from fuzz.op_cases import compare, run
+from fuzz.targets import TARGETS, Target
+from poseren_ext import ops
+from poseren_ext.camera import Camera
+from poseren_ext.frames import find_frames
+
+MOST_PIXELS = 2**13
+"""Of a frame that is computed with: the reference takes its time."""
+_DRAWS = 600
+
+
+class ByteRandom(Random):
+    """Draws that bytes decide; behind their end, those of seed 0."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(0)
+        self._rest = data
+
+    def getrandbits(self, k: int) -> int:
+        """A whole number of k bits."""
+        size = (k + 7) // 8
+        if len(self._rest) < size:
+            return super().getrandbits(k)
+        drawn, self._rest = self._rest[:size], self._rest[size:]
+        return int.from_bytes(drawn, "little") & ((1 << k) - 1)
+
+    def random(self) -> float:
+        """A number in [0, 1), one of 65536: two bytes are enough to choose by."""
+        return self.getrandbits(16) / 65536
+
+
+@dataclass(frozen=True)
+class OpTarget:
+    """An op under test, driven as a reader is: see `Target`."""
+
+    name: str
+    suffix: str = ".draws"
+
+    def seeds(self) -> list[bytes]:
+        """Draws that lead to this and that."""
+        return [Random(seed).randbytes(_DRAWS) for seed in range(12)]
+
+    def run(self, path: Path, data: bytes) -> bool:
+        """Whether the op takes the arguments that the bytes choose.
+
+        Raises:
+            AssertionError, or anything but a refusal: a finding.
+        """
+        path.write_bytes(data)
+        return run(self.name, ByteRandom(data))
+
+    def mutate(self, random: Random, data: bytes) -> bytes:
+        """Other draws."""
+        return several(random, data, (flip, truncate, length, part))
+
+
+@cache
+def _model() -> Any:
+    return tiny_model("nyu14")
+
+
+def _estimate(path: Path, data: bytes) -> None:
+    """The way of a frame through the ops, each compared with the reference."""
+    depth = torch.from_numpy(find_frames([path])[0].read().copy())[None]
+    if depth.numel() > MOST_PIXELS:
+        return
+    camera, model = Camera(200.0, 180.0, depth.shape[2] / 2, depth.shape[1] / 2), _model()
+    passes = 2 if not depth.is_floating_point() else 0  # sums of floats differ in their last bit
+    found = {"depth": depth, "near": 100.0, "far": 2000.0, "iterations": passes, "camera": camera}
+    center = _checked("hand_center", **found)[0]
+    crop = _checked("depth_crop", depth=depth, center=center, camera=camera, cube=60.0, size=96)
+    with torch.no_grad():
+        features, pose = model.backbone(crop), model.init(crop)
+        _checked("pose_roi_pool", features=features, pose=pose, joints=model.head.config.joints)
+        poses, _ = _checked("cascade_refine", features=features, pose=pose, head=model.head, stages=2)
+    _checked("denormalize_pose", pose=poses[-1], center=center, camera=camera)
+
+
+def _checked(name: str, **arguments: Any) -> Any:
+    result: Tensor | tuple[Tensor, ...] = getattr(ops, name)(**arguments)
+    compare(name, arguments, result)
+    return result
+
+
+def _through_the_ops(reader: str) -> Target:
+    target = TARGETS[reader]
+    return Target(target.suffix, target.seeds, _estimate, target.mutations)
+
+
+NATIVE_TARGETS: dict[str, Target | OpTarget] = {
+    **{name: OpTarget(name) for name in OPS},
+    "png to pose": _through_the_ops("png"),
+    "npy to pose": _through_the_ops("npy"),
+}
