@@ -16,6 +16,7 @@ PYTEST_ARGS ?=
 NATIVE_TESTS := $(addprefix python_tests/test_,hand_center.py depth_crop.py depth_crop_grad.py roi_windows.py \
   pose_roi_pool.py pose_roi_pool_edges.py cascade_refine.py cascade_refine_packed.py cuda_kernels.py fuzz_ops.py)
 SANITIZED := .venv-sanitize
+FREE := .venv-free-threaded
 SANITIZER_FLAGS := -O1 -g1
 RACES := build/thread
 runtime_of = $(shell $(CXX) -print-file-name=lib$(1).so)
@@ -26,7 +27,7 @@ NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
 CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs wheel sanitize gpu-check clean locked fuzz soak lock sbom
+.PHONY: help demo test lint format docs wheel sanitize gpu-check clean locked fuzz soak lock sbom free-threaded
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -105,6 +106,14 @@ soak: $(VENV)/.test  ## a live session of SOAK_SECONDS with a faulty camera, 100
 	  -o timeout=3600 python_tests/test_soak_live.py python_tests/test_concurrency.py python_tests/test_faults_kill.py \
 	  $(PYTEST_ARGS)
 
+# Of the dependencies torch and numpy alone have wheels for it; of torch, not each version.
+free-threaded:  ## the ops from many threads in a free-threaded Python: PYTHON=python3.13t
+	$(PYTHON) -m venv $(FREE)
+	$(FREE)/bin/pip install --quiet --only-binary=torch,numpy "torch>=2.11" numpy -r requirements/build.txt
+	$(FREE)/bin/pip install --quiet --no-deps --no-build-isolation --config-settings=build-dir=build/free-threaded \
+	  --config-settings=cmake.define.POSEREN_CUDA=OFF .
+	cd python_tests && ../$(FREE)/bin/python free_threaded.py 1000
+
 locked: $(VENV)/.torch  ## install what the tests need in the locked versions, every file checked by its hash
 	$(PIP) install --require-hashes --no-deps -r requirements/lock.txt
 
@@ -152,4 +161,4 @@ gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; w
 	$(PYTHON) tools/gpu_check.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(SANITIZED) build dist site demo.png
+	rm -rf $(VENV) $(SANITIZED) $(FREE) build dist site demo.png

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 from dataset_trees import icvl_tree
 from depth_cases import CAMERA, rough_frames
-from heads import narrow_config, random_head, scene
+from free_threaded import works
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from trust_record import record, resident_mib
@@ -30,33 +31,6 @@ from poseren_ext.data.packed import PackedDataset
 THREADS = 6
 LEAK_CALLS = int(os.environ.get("POSEREN_LEAK_CALLS", "5000"))
 """Calls of the leak test; `make soak` sets 100000."""
-
-Work = Callable[[], list[Tensor]]
-
-
-def works() -> dict[str, Work]:
-    """Each op on data of its own, all deterministic."""
-    depth, center = rough_frames(0, (3, 20, 30), torch.uint16), torch.tensor([[15.0, 10.0, 800.0]]).repeat(3, 1)
-    head = random_head(narrow_config(), step=0.02)
-    features, pose = scene(5, head.config)
-    single, alone = features[:1], pose[:1]
-    float_depth = depth.float().requires_grad_()
-
-    def gradients() -> list[Tensor]:
-        crop = ops.depth_crop(float_depth, center, CAMERA, size=16)
-        maps = features.clone().requires_grad_()
-        regions = ops.pose_roi_pool(maps, pose, head.config.joints)
-        return [*torch.autograd.grad(crop.sum(), float_depth), *torch.autograd.grad(regions.square().sum(), maps)]
-
-    return {
-        "hand_center": lambda: list(ops.hand_center(depth, near=300, far=900, iterations=2, camera=CAMERA)),
-        "depth_crop": lambda: [ops.depth_crop(depth, center, CAMERA, size=24)],
-        "pose_roi_pool": lambda: [ops.pose_roi_pool(features, pose, head.config.joints)],
-        "roi_windows": lambda: [ops.roi_windows(pose, head.config.joints)],
-        "cascade_refine, batch 5": lambda: list(ops.cascade_refine(features, pose, head)),
-        "cascade_refine, batch 1": lambda: list(ops.cascade_refine(single, alone, head)),
-        "gradients": gradients,
-    }
 
 
 def hand_frame(x: float, y: float = 60, mm: int = 500) -> np.ndarray:
@@ -103,6 +77,19 @@ def test_ops_from_many_threads_give_the_serial_bits(intra: int) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         calls = sum(pool.map(loop, range(THREADS)))
     record("concurrency", f"{THREADS} threads, {intra} intra-op threads", calls=calls, wrong=0)
+
+
+@pytest.mark.timeout(120)
+def test_ops_from_threads_without_the_interpreters_lock() -> None:
+    """As it is run by a free-threaded Python; here by this one, whatever it is, that the script stays right."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "free_threaded.py", "4"], cwd=here, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    calls = int(re.search(r"(\d+) calls, each with the serial bits", done.stdout)[1])
+    assert calls == 8 * 4 * 7
+    record("concurrency", f"8 threads, {done.stdout.split(':')[0]}", calls=calls, wrong=0)
 
 
 @pytest.mark.timeout(120)

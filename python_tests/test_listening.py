@@ -176,10 +176,12 @@ def test_the_viewer_outlives_hostile_messages(estimator: Estimator, folder: Path
         messages = [update(uuid, value=value) for uuid in controls for value in values]
         messages += [b"", bytes(100), b"\xc1", b"\xff" * 9, messages[0][:-3], encode({"type": "Nothing"})]
         messages += [encode({"type": "GuiUpdateMessage"}), update("nobody", value=1)]
+        moves = messages[: 2 * len(values)]
         for message in messages:
             with suppress(ConnectionClosed), visitor(port) as client:
                 client.send(message)
                 client.ping().wait(10)
+                time.sleep(0.1 if message in moves else 0)  # until the viewer has looked at it
         with visitor(port) as client:  # a frame that claims a terabyte
             client.socket.sendall(b"\x82\xff" + struct.pack(">Q", 2**40) + bytes(4))
         with connect(f"ws://127.0.0.1:{port}") as client, pytest.raises(ConnectionClosed, match="ismatch"):
