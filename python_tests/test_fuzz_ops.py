@@ -15,7 +15,8 @@ import pytest
 import torch
 from fuzz import NATIVE, OPS
 from fuzz.__main__ import kept
-from fuzz.op_cases import run
+from fuzz.native import cases as native_cases
+from fuzz.op_cases import OTHERS, run
 from fuzz.op_targets import NATIVE_TARGETS, ByteRandom
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,16 @@ def test_a_cube_that_is_nan_has_nothing_inside(axis: int, device: str) -> None:
         ops.hand_center(depth, iterations=2, **arguments), ops.hand_center(depth, **arguments), strict=True
     ):
         assert torch.equal(one, other)  # the last centre is kept
+
+
+@pytest.mark.parametrize("dtype", OTHERS)
+def test_native_ops_refuse_depth_of_other_types(dtype: torch.dtype) -> None:
+    """int8 was read as if it were float32, beyond its end, by those who called the native op themselves."""
+    for function, arguments in native_cases()[:3]:
+        place = 1 if "backward" in str(function) else 0
+        arguments[place] = arguments[place].to(dtype)
+        with pytest.raises(RuntimeError, match=r"depth (must be uint16|has a type)"):
+            function(*arguments)
 
 
 def test_native_ops_called_past_their_functions_do_not_crash() -> None:

@@ -17,7 +17,7 @@ inline Tensor with_adjacent_columns(Tensor tensor) {
 inline DepthFrames depth_frames(const char* op, Tensor& depth) {  // depth [B, H, W]; may be replaced by a copy
   check(depth.dim() == 3, op, "depth must be [B, H, W]");
   const DType dtype = dtype_of(op, "depth", depth);
-  check(dtype != DType::f64, op, "depth must be uint16, int32, float16, bfloat16 or float32");
+  check(dtype != DType::f64 && dtype != DType::i8, op, "depth must be uint16, int32, float16, bfloat16 or float32");
   check(depth.size(1) < INT32_MAX && depth.size(2) < INT32_MAX, op, "depth has sides beyond 2^31");
   depth = with_adjacent_columns(depth);
   return {depth.data_ptr(), dtype, depth.size(0), depth.size(1), depth.size(2), depth.stride(0), depth.stride(1)};
