@@ -97,7 +97,9 @@ def until_done(
         again: added to the arguments once `begun` is there.
     """
     for kill in range(KILLS):
-        more = again if begun.exists() else ()
+        # Killed between two renames, a checkpoint has but its other name.
+        there = begun.exists() or begun.with_name(f"{begun.name}.previous").exists()
+        more = again if there else ()
         if not killed([*arguments, *more], begun, random.uniform(0, 0.3)):
             return kill
         check()
