@@ -173,3 +173,11 @@ def test_log_and_configuration_are_written(whole: Path) -> None:
     assert len(rows[-1].split(",")[-1].split()) == 4  # initial pose and three stages
     assert read_config(whole / "config.toml") == make_config(TINY)
     assert isinstance(make_config(TINY), TrainConfig)
+
+
+def test_a_run_that_was_killed_between_two_renames_is_not_begun_anew(tmp_path: Path, whole: Path) -> None:
+    left = tmp_path / "checkpoint.safetensors.previous"
+    left.write_bytes((whole / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(FileExistsError, match="holds a training already"):
+        Trainer(make_config(TINY), tmp_path)
+    assert Trainer(make_config(TINY), tmp_path, resume=True).saved is not None

@@ -67,6 +67,11 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(tensors, json.loads(metadata["state"]))
 
 
+def existing_checkpoints(path: Path) -> list[Path]:
+    """The checkpoint at `path` and the previous one, as far as they are there: between two renames the last is not."""
+    return [file for file in (path, path.with_name(path.name + _PREVIOUS)) if file.exists()]
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Reads `path`, or the previous checkpoint where `path` is corrupt or missing.
 
@@ -74,7 +79,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         FileNotFoundError: there is neither.
         CorruptCheckpointError: what there is cannot be used.
     """
-    candidates = [p for p in (path, path.with_name(path.name + _PREVIOUS)) if p.exists()]
+    candidates = existing_checkpoints(path)
     if not candidates:
         raise FileNotFoundError(f"no checkpoint at {path}; start the training without resuming")
     faults = []

@@ -16,7 +16,7 @@ from torch import nn
 from poseren_ext.data.atomic import forget_drafts, write_atomic
 from poseren_ext.data.batches import CropBatch
 from poseren_ext.models import PoseREN, initialize, save
-from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
 from poseren_ext.training.graphed import GraphedStep
@@ -72,7 +72,7 @@ class Trainer:
         self._share, self._watch = ranks.share(config.batch), watch
         self._compiled = config.compile and self.device.type == "cuda"
         self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1
-        if not resume and self._checkpoint_path.exists():
+        if not resume and existing_checkpoints(self._checkpoint_path):
             raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
         folder.mkdir(parents=True, exist_ok=True)
