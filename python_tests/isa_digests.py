@@ -30,14 +30,15 @@ def hand_center() -> list[Tensor]:
 
 
 def depth_crop() -> list[Tensor]:
+    """Crops of frames narrower than two registers and of wider ones, whose columns lie close together and far apart."""
     results: list[Tensor] = []
     centers = torch.tensor([[30.0, 20.0, 800.0], [5.0, 39.0, 700.0], [50.0, -4.0, 900.0]])
     transforms = (None, random_transforms(0, 3))
-    for dtype, crop, transform, size in product(DEPTHS, CROPS, transforms, (5, 96, 200)):
-        depth = rough_frames(1, (3, 40, 60), dtype)
-        for invalid in ("background", None):
+    for dtype, crop, transform, size in product(DEPTHS, CROPS, transforms, (5, 24, 96, 200)):
+        for width, cube, invalid in ((60, 60.0, "background"), (60, 60.0, None), (150, 250.0, "background")):
+            depth = rough_frames(1, (3, 40, width), dtype)
             options = {"transform": transform, "size": size, "invalid": invalid, "dtype": crop}
-            results.append(ops.depth_crop(depth, centers, CAMERA, cube=60.0, **options))
+            results.append(ops.depth_crop(depth, centers, CAMERA, cube=cube, **options))
     return results
 
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "cpu/isa/fetch.h"
 #include "cpu/isa/gather.h"
 
 namespace poseren::cpu {
@@ -29,27 +30,39 @@ struct Span {
   int64_t first, last;
 };
 
-// mixed[i] = the depths stored at base[at[i]] and base[at[i] + 1], interpolated.
+// Two neighbouring stored values for each of some output pixels.
+template <class T>
+struct StoredPairs {
+  alignas(64) uint32_t left[kBlock];   // of 16-bit values: both
+  alignas(64) uint32_t right[kBlock];  // of 32-bit values
+
+  // Those at base[at[i]] and base[at[i] + 1].
+  void gather(const T* base, const int32_t* at, int64_t count) {
+    gather32<sizeof(T)>(base, at, count, left);
+    if constexpr (sizeof(T) == 4) gather32<4>(base + 1, at, count, right);
+  }
+  float first(int64_t i) const {
+    if constexpr (sizeof(T) == 4)
+      return to_float(bit_cast<T>(left[i]));
+    else
+      return to_float(bit_cast<T>(static_cast<uint16_t>(left[i])));
+  }
+  float second(int64_t i) const {
+    if constexpr (sizeof(T) == 4)
+      return to_float(bit_cast<T>(right[i]));
+    else
+      return to_float(bit_cast<T>(static_cast<uint16_t>(left[i] >> 16)));
+  }
+};
+
+// mixed[i] = the depths of pair i, interpolated.
 // The view comes by value: the compiler must see that writing `mixed` does not change it, or it will not vectorise.
 template <class T, bool kReplace>
-void mix_pairs(const T* base, const int32_t* at, const float* fraction, int64_t count, CropView view, float unit,
-               float* mixed) {
-  alignas(64) uint32_t left[kBlock], right[kBlock];
-  if constexpr (sizeof(T) == 2) {  // one load brings both neighbours
-    gather32<2>(base, at, count, left);
-    for (int64_t i = 0; i < count; i++) {
-      const float first = to_float(bit_cast<T>(static_cast<uint16_t>(left[i])));
-      const float second = to_float(bit_cast<T>(static_cast<uint16_t>(left[i] >> 16)));
-      mixed[i] = mix(depth_of<kReplace>(first, view, unit), depth_of<kReplace>(second, view, unit), fraction[i]);
-    }
-  } else {
-    gather32<4>(base, at, count, left);
-    gather32<4>(base + 1, at, count, right);
-    for (int64_t i = 0; i < count; i++) {
-      const float first = to_float(bit_cast<T>(left[i])), second = to_float(bit_cast<T>(right[i]));
-      mixed[i] = mix(depth_of<kReplace>(first, view, unit), depth_of<kReplace>(second, view, unit), fraction[i]);
-    }
-  }
+void mix_pairs(const StoredPairs<T>& pairs, const float* fraction, int64_t count, CropView view, float unit,
+               float* __restrict mixed) {
+  for (int64_t i = 0; i < count; i++)
+    mixed[i] = mix(depth_of<kReplace>(pairs.first(i), view, unit), depth_of<kReplace>(pairs.second(i), view, unit),
+                   fraction[i]);
 }
 
 // What croppers have in common: a block of output columns, for which they give one row of depths after another.
@@ -71,11 +84,10 @@ struct RowCropper {
   }
   double offset_y(int64_t row) const { return crop_coordinate(row, geometry.size) - source.view.shift_y; }
 
-  void pairs(const T* base, const int32_t* at, const float* fraction, Span span, float* mixed) const {
-    const auto mix_span = source.replace ? mix_pairs<T, true> : mix_pairs<T, false>;
-    const int64_t first = span.first;
-    if (span.first < span.last)
-      mix_span(base, at + first, fraction + first, span.last - first, source.view, source.unit, mixed + first);
+  // The depths of the pairs that the block's pixels from `first` on look at, interpolated.
+  void mix(const StoredPairs<T>& pairs, int64_t first, int64_t pixels, float* mixed) const {
+    const auto mix_some = source.replace ? mix_pairs<T, true> : mix_pairs<T, false>;
+    mix_some(pairs, x.fraction + first, pixels, source.view, source.unit, mixed + first);
   }
 };
 
@@ -93,34 +105,34 @@ class UprightCropper : RowCropper<T> {
     inside_ = {0, count};
     while (inside_.first < count && x.index[inside_.first] < 0) inside_.first++;
     while (inside_.last > inside_.first && x.index[inside_.last - 1] + 1 >= source.width) inside_.last--;
+    if (sizeof(T) == 2) picker_.plan(x.index + inside_.first, inside_.last - inside_.first, source.width);
     held_[0] = held_[1] = kNone;
   }
 
   void depths(int64_t row, float* depth) {
     const Cell y = cell_of_row(row);
-    prefetch(cell_of_row(row + kAhead).index);
+    fetch_rows(cell_of_row(row + kAhead).index);
     const float* upper = frame_row(y.index);
     const float* lower = frame_row(y.index + 1);
-    for (int64_t i = 0; i < count; i++) depth[i] = mix(upper[i], lower[i], y.fraction);
+    for (int64_t i = 0; i < count; i++) depth[i] = poseren::mix(upper[i], lower[i], y.fraction);
   }
 
  private:
   using RowCropper<T>::source, RowCropper<T>::x, RowCropper<T>::offset_x, RowCropper<T>::count;
   static constexpr int64_t kNone = -3;
-  static constexpr int64_t kAhead = 2;  // output rows
+  static constexpr int64_t kAhead = 4;  // output rows
 
   Cell cell_of_row(int64_t row) const {
     return cell_at(place_v(source.view, 0, this->offset_y(row)), static_cast<double>(source.height));
   }
 
   // The pieces of rows that a crop reads are too short for the hardware to foresee the next ones.
-  void prefetch(int64_t row) const {
+  void fetch_rows(int64_t row) const {
     if (row < 0 || row + 1 >= source.height || inside_.first == inside_.last) return;
-    const T* upper = source.frame + row * source.row_stride;
-    for (int64_t at = x.index[inside_.first]; at <= x.index[inside_.last - 1] + 1; at += 64 / sizeof(T)) {
-      __builtin_prefetch(upper + at);
-      __builtin_prefetch(upper + source.row_stride + at);
-    }
+    const int64_t left = x.index[inside_.first], right = x.index[inside_.last - 1] + 2;
+    const T* upper = source.frame + row * source.row_stride + left;
+    fetch(upper, (right - left) * sizeof(T));
+    fetch(upper + source.row_stride, (right - left) * sizeof(T));
   }
 
   // A row of the frame, interpolated at the block's columns. Of two neighbouring rows one is often still held.
@@ -134,11 +146,19 @@ class UprightCropper : RowCropper<T> {
     }
     for (int64_t i = 0; i < inside_.first; i++) mixed[i] = source.across(x[i], row);
     for (int64_t i = inside_.last; i < count; i++) mixed[i] = source.across(x[i], row);
-    this->pairs(source.frame + row * source.row_stride, x.index, x.fraction, inside_, mixed);
+    const T* stored = source.frame + row * source.row_stride;
+    const int64_t first = inside_.first, pixels = inside_.last - first;
+    if constexpr (sizeof(T) == 2)
+      picker_.pick(reinterpret_cast<const uint16_t*>(stored), pairs_.left);
+    else
+      pairs_.gather(stored, x.index + first, pixels);
+    this->mix(pairs_, first, pixels, mixed);
     return mixed;
   }
 
   Span inside_;  // both columns of the cell lie in the frame
+  PairPicker<kBlock> picker_;
+  StoredPairs<T> pairs_;
   int64_t held_[2];
   alignas(64) float rows_[2][kBlock];
 };
@@ -174,8 +194,12 @@ class TransformedCropper : RowCropper<T> {
     alignas(64) float upper[kBlock], lower[kBlock];
     for (int64_t i = inside.first; i < inside.last; i++) at[i] = (y_.index[i] - first_row) * stride + x.index[i];
     const T* base = source.frame + first_row * source.row_stride;
-    this->pairs(base, at, x.fraction, inside, upper);
-    this->pairs(base + source.row_stride, at, x.fraction, inside, lower);
+    StoredPairs<T> pairs;
+    const int64_t first = inside.first, pixels = inside.last - first;
+    pairs.gather(base, at + first, pixels);
+    this->mix(pairs, first, pixels, upper);
+    pairs.gather(base + source.row_stride, at + first, pixels);
+    this->mix(pairs, first, pixels, lower);
     for (int64_t i = inside.first; i < inside.last; i++) depth[i] = mix(upper[i], lower[i], y_.fraction[i]);
   }
 
@@ -209,18 +233,24 @@ class NearestCropper : RowCropper<T> {
   }
 };
 
-void store_row(void* crop, DType dtype, int64_t at, const float* values, int64_t count) {
-  visit_crop(dtype, [&]<class C>(Type<C>) {
-    C* out = static_cast<C*>(crop) + at;
-    for (int64_t i = 0; i < count; i++) out[i] = from_float<C>(values[i]);
-  });
+// depth [count] as the crop holds it, from its element `at` on.
+template <class C>
+void store_row(const float* depth, int64_t count, CropView view, void* crop, int64_t at) {
+  C* __restrict out = static_cast<C*>(crop) + at;
+  for (int64_t i = 0; i < count; i++) out[i] = from_float<C>(normalized_depth(depth[i], view));
+}
+
+using StoreRow = void (*)(const float* depth, int64_t count, CropView view, void* crop, int64_t at);
+
+StoreRow store_row_as(DType dtype) {
+  return visit_crop(dtype, []<class C>(Type<C>) -> StoreRow { return store_row<C>; });
 }
 
 // Rows first..last of one sample.
 template <class Cropper, class T>
 void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, int64_t first, int64_t last) {
   const int64_t size = p.geometry.size;
-  const CropView view = source.view;
+  const StoreRow store = store_row_as(p.crop_dtype);
   Cropper cropper(source, p.geometry);
   alignas(64) float depth[kBlock];
   for (int64_t column = 0; column < size; column += kBlock) {
@@ -228,17 +258,17 @@ void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, 
     cropper.start_block(column, count);
     for (int64_t row = first; row < last; row++) {
       cropper.depths(row, depth);
-      for (int64_t i = 0; i < count; i++) depth[i] = normalized_depth(depth[i], view);
-      store_row(p.crop, p.crop_dtype, (sample * size + row) * size + column, depth, count);
+      store(depth, count, source.view, p.crop, (sample * size + row) * size + column);
     }
   }
 }
 
 void fill_with_nan(const DepthCrop& p, int64_t sample, int64_t first, int64_t last) {
   const int64_t size = p.geometry.size;
-  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const StoreRow store = store_row_as(p.crop_dtype);
+  const float nan = kNaN<float>;
   for (int64_t at = (sample * size + first) * size; at < (sample * size + last) * size; at++)
-    store_row(p.crop, p.crop_dtype, at, &nan, 1);
+    store(&nan, 1, CropView{}, p.crop, at);
 }
 
 }  // namespace

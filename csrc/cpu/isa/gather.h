@@ -33,5 +33,62 @@ inline void gather32(const void* base, const int32_t* index, int64_t count, uint
     memcpy(out + i, static_cast<const char*>(base) + static_cast<int64_t>(kScale) * index[i], sizeof(uint32_t));
 }
 
+// Pairs of 16-bit neighbours at the same places of one row after another.
+template <int64_t kMost>
+class PairPicker {
+ public:
+  // The pairs that begin at the columns index[i], ascending and below width - 1, for i in [0, count).
+  void plan(const int32_t* index, int64_t count, int64_t width) {
+    index_ = index;
+    count_ = count;
+#if defined(__AVX512BW__)
+    for (int64_t i = 0; i < count; i += kGroup) plan_group(i, count - i < kGroup ? count - i : kGroup, width);
+#endif
+  }
+
+  // out[i] = the pair at index[i] of the row, the first value in the low half; room for whole groups.
+  void pick(const uint16_t* row, uint32_t* out) const {
+#if defined(__AVX512BW__)
+    for (int64_t i = 0; i < count_; i += kGroup) {
+      const Group& group = groups_[i / kGroup];
+      if (group.start < 0) {
+        gather32<2>(row, index_ + i, count_ - i < kGroup ? count_ - i : kGroup, out + i);
+        continue;
+      }
+      const __m512i low = _mm512_loadu_si512(row + group.start), high = _mm512_loadu_si512(row + group.start + 32);
+      _mm512_storeu_si512(out + i, _mm512_permutex2var_epi16(low, _mm512_load_si512(group.from), high));
+    }
+#else
+    gather32<2>(row, index_, count_, out);
+#endif
+  }
+
+ private:
+  const int32_t* index_;
+  int64_t count_;
+
+#if defined(__AVX512BW__)
+  // Sixteen pairs out of two registers, which reach over 64 columns: several times as fast as a gather.
+  static constexpr int64_t kGroup = 16, kReach = 64;
+  struct alignas(64) Group {
+    int16_t from[2 * kGroup];
+    int64_t start;  // first column of the two registers; -1: the pairs lie too far apart
+  };
+  Group groups_[(kMost + kGroup - 1) / kGroup];
+
+  void plan_group(int64_t first, int64_t size, int64_t width) {
+    Group& group = groups_[first / kGroup];
+    group = {};
+    group.start = index_[first] < width - kReach ? index_[first] : width - kReach;
+    if (group.start >= 0 && index_[first + size - 1] + 1 - group.start >= kReach) group.start = -1;
+    if (group.start < 0) return;
+    for (int64_t i = 0; i < size; i++) {
+      group.from[2 * i] = static_cast<int16_t>(index_[first + i] - group.start);
+      group.from[2 * i + 1] = static_cast<int16_t>(group.from[2 * i] + 1);
+    }
+  }
+#endif
+};
+
 }  // namespace
 }  // namespace poseren::cpu

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// Memory asked for before it is needed. Only for csrc/cpu/isa/*.cpp.
+#pragma once
+
+#include <cstdint>
+
+namespace poseren::cpu {
+namespace {
+
+constexpr int64_t kFetchLine = 64;  // bytes of a cache line
+
+// Starts to bring `bytes` bytes from `place` on to the second-level cache. Nothing is read: the place may lie anywhere.
+inline void fetch(const void* place, int64_t bytes) {
+  asm volatile("");  // an effect: gcc drops the calls of a function that does nothing but prefetch
+  const char* line = static_cast<const char*>(place);
+  for (const char* end = line + bytes; line < end; line += kFetchLine) __builtin_prefetch(line, 0, 2);
+}
+
+}  // namespace
+}  // namespace poseren::cpu
