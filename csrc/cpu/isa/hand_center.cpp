@@ -7,38 +7,49 @@
 #include <cstring>
 #include <limits>
 
+#include "cpu/isa/fetch.h"
+#include "cpu/isa/lanes.h"
+
 namespace poseren::cpu {
 namespace {
 
-// Columns after which sums in narrow lanes are gathered, so that they never overflow.
-constexpr int64_t kChunk = 1 << 13;
-
-// The valid pixels of a row: how many, the sum of their columns counted from the row's first, the sum of their depths.
+// Rows of a region's pixels.
 template <class T>
-struct RowSums {
-  int64_t count, columns;
-  DepthSum<T> depth;
+struct Pixels {
+  const T* stored;      // [height, width]
+  const uint8_t* mask;  // [height, width] or null
+  int64_t stride, mask_stride;
+  int64_t width, height;
+
+  Pixels part(int64_t x, int64_t y, int64_t columns, int64_t rows) const {
+    return {stored + y * stride + x,
+            mask ? mask + y * mask_stride + x : nullptr,
+            stride,
+            mask_stride,
+            std::min(columns, width - x),
+            std::min(rows, height - y)};
+  }
 };
 
-// One row of a region.
-template <class T>
-struct Row {
-  const T* stored;      // [width]
-  const uint8_t* mask;  // [width] or null
-  int64_t width;
-};
+// --- integer depths -------------------------------------------------------------------------------------------------
 
-// 64 bytes of integer depths at a time, with their counts and columns in lanes as narrow as the depths.
+// A register of depths at a time, with their counts in lanes as narrow as the depths.
 template <class T>
 struct Block {
+  static constexpr int64_t kRegister = sizeof(cpu::Lanes), kSize = kRegister / sizeof(T);
   using Lane = std::make_unsigned_t<T>;
   using Wide = std::conditional_t<sizeof(T) == 2, uint32_t, int64_t>;  // as signed as T
-  typedef Lane Lanes __attribute__((vector_size(64)));
-  typedef Wide WideLanes __attribute__((vector_size(64)));
-  static constexpr int64_t kSize = 64 / sizeof(T);
+  typedef Lane Lanes __attribute__((vector_size(kRegister)));
+  typedef Wide WideLanes __attribute__((vector_size(kRegister)));
   static constexpr int kLaneBits = 8 * sizeof(T);
-  static_assert(kChunk / kSize * (kChunk / kSize - 1) / 2 <= std::numeric_limits<Lane>::max());
 };
+
+// A tile of a region, so small that no lane overflows.
+constexpr int64_t kTileBlocks = 64, kTileRows = 32;
+static_assert(kTileRows * kTileBlocks * (kTileBlocks - 1) / 2 <= std::numeric_limits<uint16_t>::max());
+static_assert(kTileBlocks * kTileRows * (kTileRows + 1) / 2 <= std::numeric_limits<uint16_t>::max());
+
+constexpr int64_t kRowsAhead = 4;  // that are fetched while a row is summed
 
 // The stored integers whose depth lies in a region's range: first, and how many follow; none if `empty`.
 template <class T>
@@ -71,92 +82,110 @@ struct StoredRange {
   }
 };
 
-// Sums of up to kChunk columns.
+// Sums of at most kTileRows by kTileBlocks, columns and rows counted from the tile's own first.
 template <class T, bool kMasked>
-RowSums<T> sum_chunk(const Row<T>& row, const StoredRange<T>& range) {
+CenterSums<T> sum_tile(const Pixels<T>& tile, const StoredRange<T>& range) {
   using B = Block<T>;
   using Lane = typename B::Lane;
   using Lanes = typename B::Lanes;
   using WideLanes = typename B::WideLanes;
   Lanes count{}, blocks{};    // per lane: how many, and the sum of their blocks' numbers
+  Lanes so_far{};             // per lane: the sum of `count` after each row
   WideLanes evens{}, odds{};  // sums of the depths in even and odd lanes
+  const T* stored = tile.stored;
+  const uint8_t* mask = tile.mask;
   const auto add = [&](int64_t block, int64_t size) __attribute__((always_inline)) {
     const int64_t x = block * B::kSize;
-    Lanes stored{}, allowed{};
-    memcpy(&stored, row.stored + x, size * sizeof(T));
+    fetch(stored + kRowsAhead * tile.stride + x, kFetchLine);
+    Lanes some{}, allowed{};
+    memcpy(&some, stored + x, size * sizeof(T));
     if (kMasked || size < B::kSize) {
       alignas(64) Lane allow[B::kSize] = {};
-      for (int64_t lane = 0; lane < size; lane++) allow[lane] = kMasked && row.mask[x + lane] == 0 ? 0 : ~Lane{0};
+      for (int64_t lane = 0; lane < size; lane++) allow[lane] = kMasked && mask[x + lane] == 0 ? 0 : ~Lane{0};
       memcpy(&allowed, allow, sizeof(allowed));
     } else {
       allowed = ~allowed;
     }
-    const Lanes valid = reinterpret_cast<Lanes>(stored - range.first <= range.span) & allowed;
-    const auto depth = reinterpret_cast<WideLanes>(stored & valid);
+    const Lanes valid = reinterpret_cast<Lanes>(some - range.first <= range.span) & allowed;
+    const auto depth = reinterpret_cast<WideLanes>(some & valid);
     count -= valid;
     blocks += valid & static_cast<Lane>(block);
     evens += (depth << B::kLaneBits) >> B::kLaneBits;
     odds += depth >> B::kLaneBits;
   };
-  const int64_t whole = row.width / B::kSize;
-  for (int64_t block = 0; block < whole; block++) add(block, B::kSize);
-  if (whole * B::kSize < row.width) add(whole, row.width - whole * B::kSize);
+  const int64_t whole = tile.width / B::kSize;
+  for (int64_t y = 0; y < tile.height; y++, stored += tile.stride, mask += kMasked ? tile.mask_stride : 0) {
+    for (int64_t block = 0; block < whole; block++) add(block, B::kSize);
+    if (whole * B::kSize < tile.width) add(whole, tile.width - whole * B::kSize);
+    so_far += count;
+  }
 
-  RowSums<T> sums{};
+  CenterSums<T> sums{};
   for (int lane = 0; lane < B::kSize; lane++) {
     sums.count += count[lane];
     sums.columns += int64_t{blocks[lane]} * B::kSize + int64_t{count[lane]} * lane;
+    // A pixel of row y is in the counts after the rows y..height-1.
+    sums.rows += tile.height * int64_t{count[lane]} - int64_t{so_far[lane]};
   }
   for (int lane = 0; lane < B::kSize / 2; lane++) sums.depth += int64_t{evens[lane]} + int64_t{odds[lane]};
   return sums;
 }
 
+// Columns and rows counted from the region's own first.
 template <class T, bool kMasked>
   requires std::is_integral_v<T>
-RowSums<T> sum_row(const Row<T>& row, const StoredRange<T>& range) {
-  RowSums<T> sums{};
-  for (int64_t start = 0; start < row.width; start += kChunk) {
-    const Row<T> chunk{row.stored + start, kMasked ? row.mask + start : nullptr, std::min(kChunk, row.width - start)};
-    const RowSums<T> part = sum_chunk<T, kMasked>(chunk, range);
-    sums.count += part.count;
-    sums.columns += part.columns + start * part.count;
-    sums.depth += part.depth;
-  }
+CenterSums<T> sum_pixels(const Pixels<T>& pixels, const CenterRegion& region, float unit) {
+  const StoredRange<T> range(region, unit);
+  CenterSums<T> sums{};
+  if (range.empty) return sums;
+  constexpr int64_t kTileColumns = kTileBlocks * Block<T>::kSize;
+  for (int64_t y = 0; y < pixels.height; y += kTileRows)
+    for (int64_t x = 0; x < pixels.width; x += kTileColumns) {
+      const CenterSums<T> tile = sum_tile<T, kMasked>(pixels.part(x, y, kTileColumns, kTileRows), range);
+      sums.count += tile.count;
+      sums.columns += tile.columns + x * tile.count;
+      sums.rows += tile.rows + y * tile.count;
+      sums.depth += tile.depth;
+    }
   return sums;
 }
 
-// The depths in mm that count.
-struct DepthRange {
-  CenterRegion region;
-  float unit;
-  static constexpr bool empty = false;
+// --- floating-point depths ------------------------------------------------------------------------------------------
 
-  DepthRange(const CenterRegion& region, float unit) : region(region), unit(unit) {}
-  bool contains(float stored) const { return is_inside(stored * unit, region); }
+constexpr int64_t kChunk = 1 << 13;  // columns whose numbers sum up in 32 bits
+
+// The valid pixels of a row: how many, the sum of their columns counted from the row's first, the sum of their depths.
+struct RowSums {
+  int64_t count, columns;
+  double depth;
 };
 
-// Floating-point depths go through lanes (core/hand_center.h).
+// The depths go through lanes (core/hand_center.h).
 template <class T, bool kMasked>
-RowSums<T> sum_row(const Row<T>& row, DepthRange range) {
-  RowSums<T> sums{};
+RowSums sum_row(const T* stored, const uint8_t* mask, int64_t width, CenterRegion region, float unit) {
+  RowSums sums{};
   alignas(64) double depth[kSumLanes] = {};
-  for (int64_t start = 0; start < row.width; start += kChunk) {
-    const int64_t size = std::min(kChunk, row.width - start);
+  for (int64_t start = 0; start < width; start += kChunk) {
+    const int64_t size = std::min(kChunk, width - start);
     alignas(64) int32_t count[kSumLanes] = {}, columns[kSumLanes] = {};
-    const auto add = [&](int64_t x, int64_t lane) __attribute__((always_inline)) {
-      const bool allowed = !kMasked || row.mask[start + x] != 0;
-      const bool valid = range.contains(to_float(row.stored[start + x])) & allowed;
-      count[lane] += valid;
-      columns[lane] += valid ? static_cast<int32_t>(x) : 0;
-      depth[lane] += valid ? summand(row.stored[start + x]) : 0.0;
+    const auto add = [&](int64_t x, int64_t lanes) __attribute__((always_inline)) {
+      // The mask is widened apart: values of two widths would keep the sums from being vectorised.
+      alignas(64) int32_t allowed[kSumLanes];
+      for (int64_t lane = 0; lane < lanes; lane++) allowed[lane] = kMasked ? mask[start + x + lane] : 1;
+      for (int64_t lane = 0; lane < lanes; lane++) {
+        const T value = stored[start + x + lane];
+        const bool valid = is_inside(to_float(value) * unit, region) & (allowed[lane] != 0);
+        count[lane] += valid;
+        columns[lane] += valid ? static_cast<int32_t>(x) : 0;
+        depth[lane] += valid ? summand(value) : 0.0;
+      }
     };
     const int64_t whole = size / kSumLanes * kSumLanes;
-    for (int64_t x = 0; x < whole; x += kSumLanes)
-      for (int64_t lane = 0; lane < kSumLanes; lane++) add(x + lane, lane);
-    for (int64_t x = whole; x < size; x++) add(x, x - whole);
+    for (int64_t x = 0; x < whole; x += kSumLanes) add(x, kSumLanes);
+    add(whole, size - whole);
     for (int64_t lane = 0; lane < kSumLanes; lane++) {
       sums.count += count[lane];
-      sums.columns += columns[lane] + start * count[lane];
+      sums.columns += columns[lane] + (start + lane) * count[lane];
     }
   }
   sums.depth = fold_lanes(depth);
@@ -164,26 +193,32 @@ RowSums<T> sum_row(const Row<T>& row, DepthRange range) {
 }
 
 template <class T, bool kMasked>
-CenterSums<T> sum_region(const HandCenter& p, int64_t sample, const CenterRegion& region) {
-  using Range = std::conditional_t<std::is_integral_v<T>, StoredRange<T>, DepthRange>;
-  const Range range(region, static_cast<float>(p.unit));
-  const int64_t width = std::max<int64_t>(0, region.right - region.left);
+CenterSums<T> sum_pixels(const Pixels<T>& pixels, const CenterRegion& region, float unit) {
   CenterSums<T> sums{};
-  double lanes[kSumLanes] = {};  // of the rows, for floating-point depths
-  for (int64_t y = region.top; y < region.bottom && !range.empty; y++) {
-    const T* stored = p.depth.frame<T>(sample) + y * p.depth.row_stride + region.left;
-    const uint8_t* mask =
-        kMasked ? p.mask + sample * p.mask_frame_stride + y * p.mask_row_stride + region.left : nullptr;
-    const RowSums<T> row = sum_row<T, kMasked>({stored, mask, width}, range);
+  double lanes[kSumLanes] = {};
+  for (int64_t y = 0; y < pixels.height; y++) {
+    const Pixels<T> line = pixels.part(0, y, pixels.width, 1);
+    const RowSums row = sum_row<T, kMasked>(line.stored, line.mask, line.width, region, unit);
     sums.count += row.count;
-    sums.columns += row.columns + region.left * row.count;
+    sums.columns += row.columns;
     sums.rows += y * row.count;
-    if constexpr (std::is_integral_v<T>)
-      sums.depth += row.depth;
-    else
-      lanes[(y - region.top) % kSumLanes] += row.depth;
+    lanes[y % kSumLanes] += row.depth;
   }
-  if constexpr (!std::is_integral_v<T>) sums.depth = fold_lanes(lanes);
+  sums.depth = fold_lanes(lanes);
+  return sums;
+}
+
+// --- either ---------------------------------------------------------------------------------------------------------
+
+template <class T, bool kMasked>
+CenterSums<T> sum_region(const HandCenter& p, int64_t sample, const CenterRegion& region) {
+  const T* stored = p.depth.frame<T>(sample);
+  const uint8_t* mask = kMasked ? p.mask + sample * p.mask_frame_stride : nullptr;
+  const Pixels<T> frame{stored, mask, p.depth.row_stride, p.mask_row_stride, region.right, region.bottom};
+  const Pixels<T> pixels = frame.part(region.left, region.top, p.depth.width, p.depth.height);
+  CenterSums<T> sums = sum_pixels<T, kMasked>(pixels, region, static_cast<float>(p.unit));
+  sums.columns += region.left * sums.count;
+  sums.rows += region.top * sums.count;
   return sums;
 }
 
