@@ -49,6 +49,19 @@ def test_a_joint_that_is_nowhere_has_a_nan_region_and_no_gradient(
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *SIXTEEN_BIT])
+@pytest.mark.parametrize("mode", MODES)
+def test_regions_written_past_the_caches_are_the_same(dtype: torch.dtype, mode: Literal["max", "align"]) -> None:
+    """Large results take another way to memory; regions of 5 channels begin at any place within its vectors."""
+    samples = 2**23 // (11 * 5 * 49 * dtype.itemsize) + 1
+    features, pose = torch.randn(samples, 5, 12, 12).to(dtype), torch.randn(samples, 14, 3)
+    pose[7, 3] = math.nan
+    regions = ops.pose_roi_pool(features, pose, range(11), mode=mode)
+    assert regions.nbytes > 2**23
+    parts = zip(features.split(200), pose.split(200), strict=True)
+    assert_same_bits([regions], [torch.cat([ops.pose_roi_pool(*part, range(11), mode=mode) for part in parts])])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *SIXTEEN_BIT])
 @pytest.mark.parametrize("output_size", [7, 3])
 def test_an_all_nan_bin_is_nan_and_a_nan_outside_it_is_not_seen(
     device: str, dtype: torch.dtype, output_size: int

@@ -23,6 +23,20 @@ void with_known_size(int64_t bins, const Body& body) {
     body(std::integral_constant<int64_t, 0>{});
 }
 
+// The window [P, P] of every channel whose first `rows` and kColumns cells lie on the map, side by side; the rest is 0.
+template <int64_t kBins, int64_t kColumns, class T>
+void copy_window(const RegionPool& p, const MapStrides& s, const T* corner, int64_t rows, T* region) {  // [C, P, P]
+  for (int64_t c = 0; c < p.channels; c++, corner += s.channel, region += kBins * kBins) {
+#pragma GCC unroll 8
+    for (int64_t y = 0; y < kBins; y++) {
+      T* out = region + y * kBins;
+      if (y < rows) std::memcpy(out, corner + y * s.row, kColumns * sizeof(T));
+      if (y < rows && kColumns < kBins) std::memset(out + kColumns, 0, (kBins - kColumns) * sizeof(T));
+      if (y >= rows) std::memset(out, 0, kBins * sizeof(T));
+    }
+  }
+}
+
 // The window [P, P] of every channel; what lies outside the map is 0.
 template <int64_t kBins, class T>
 void crop_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
@@ -30,19 +44,14 @@ void crop_region(const RegionPool& p, const MapStrides& s, const T* map, const W
   const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, bins);
   const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, bins);
   const T* corner = map + w.y0 * s.row + w.x0 * s.column;
-  if (rows < bins || columns < bins) std::memset(region, 0, p.channels * bins * bins * sizeof(T));
-  for (int64_t c = 0; c < p.channels; c++, region += bins * bins) {
-    for (int64_t y = 0; y < rows; y++) {
-      const T* row = corner + c * s.channel + y * s.row;
-      T* out = region + y * bins;
-      if (s.column != 1)
-        for (int64_t x = 0; x < columns; x++) out[x] = row[x * s.column];
-      else if (kBins && columns == kBins)
-        std::memcpy(out, row, kBins * sizeof(T));
-      else
-        std::memcpy(out, row, columns * sizeof(T));
-    }
+  if constexpr (kBins > 0) {  // the published windows reach at most one cell beyond the map
+    if (s.column == 1 && columns == kBins) return copy_window<kBins, kBins>(p, s, corner, rows, region);
+    if (s.column == 1 && columns == kBins - 1) return copy_window<kBins, kBins - 1>(p, s, corner, rows, region);
   }
+  if (rows < bins || columns < bins) std::memset(region, 0, p.channels * bins * bins * sizeof(T));
+  for (int64_t c = 0; c < p.channels; c++, region += bins * bins)
+    for (int64_t y = 0; y < rows; y++)
+      for (int64_t x = 0; x < columns; x++) region[y * bins + x] = corner[c * s.channel + y * s.row + x * s.column];
 }
 
 template <class T>

@@ -3,11 +3,13 @@
 
 #include "cpu/parallel.h"
 #include "cpu/pool_region.h"
+#include "cpu/stream_out.h"
 
 namespace poseren::cpu {
 namespace {
 
 constexpr int64_t kRegionsPerThread = 8;
+constexpr int64_t kStagedBytes = 1 << 16;  // of a region that is put together in the cache and then written past it
 
 template <class T, class Position>
 void pool_regions(const PoseRoiPool& op) {
@@ -15,12 +17,16 @@ void pool_regions(const PoseRoiPool& op) {
   const int64_t count = p.joints.count, size = p.channels * p.bins * p.bins;
   const T* features = static_cast<const T*>(op.features);
   const Position* pose = static_cast<const Position*>(op.pose);
+  const int64_t bytes = size * static_cast<int64_t>(sizeof(T));
+  const bool streams = p.batch * count * bytes >= kStreamBytes && bytes <= kStagedBytes;
   parallel_ranges(p.batch * count, kRegionsPerThread, [&](int64_t begin, int64_t end) {
     AlignTaps<T> taps;
+    std::vector<T> staged(streams ? size : 0);
     for (int64_t i = begin; i < end; i++) {
       const int64_t sample = i / count, m = i % count;
       const T* map = features + sample * op.strides.sample;
-      T* region = static_cast<T*>(op.regions) + i * size;
+      T* result = static_cast<T*>(op.regions) + i * size;
+      T* region = streams ? staged.data() : result;
       const Window w = region_window(p, pose, sample, m);
       if (is_nowhere(w)) {
         nowhere_region(p, region);
@@ -30,7 +36,9 @@ void pool_regions(const PoseRoiPool& op) {
       } else {
         max_region(p, op.strides, map, w, region);
       }
+      if (streams) stream_out(result, region, bytes);
     }
+    if (streams) finish_streams();
   });
 }
 
