@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from poseren_ext.bench.material import CAMERA, FAR, NEAR, Material, draw_frames
 from poseren_ext.bench.peers import image
 from poseren_ext.bench.peers.network import PlainCascade, PlainEstimator, gather_regions, index_regions
 from poseren_ext.bench.report import growth_curves, markdown
-from poseren_ext.bench.rows import CannotRun, Contest, Target, make_rows
+from poseren_ext.bench.rows import CannotRun, Contest, Probe, Target, make_rows
 from poseren_ext.bench.subjects import frame
-from poseren_ext.bench.subjects.growth import judge_linear
+from poseren_ext.bench.subjects.crop import needed_bytes
+from poseren_ext.bench.subjects.growth import judge_linear, keeping_results
 from poseren_ext.bench.subjects.refine import needed_work
 from poseren_ext.bench.timing import interleaved_medians, time_limit
 from poseren_ext.bench.trajectory import load_trajectories, moved_shares, windows
@@ -57,6 +59,12 @@ def test_median_is_of_the_call():
     assert medians["idle"] < 1
 
 
+def test_fastest_call_counts_where_asked_for():
+    naps = iter([0.02, 0.002] * 20)
+    times = interleaved_medians({"nap": lambda i: time.sleep(next(naps))}, seconds=0, cold=True, fastest=["nap"])
+    assert 2 <= times["nap"] < 10
+
+
 def test_time_limit_ends_what_is_too_long():
     with pytest.raises(TimeoutError, match=r"0\.05 s"), time_limit(0.05):
         time.sleep(5)
@@ -72,26 +80,29 @@ def test_rows_have_ratios_floors_reasons_and_verdicts():
         ours={"float32": len, "int8": len},
         peers={"a": len, "gone": CannotRun("is not installed")},
         check=lambda: None,
-        probes={"read": len},
-        floor=lambda probes: {"float32": 2 * probes["read"]},
-        targets={"float32": [Target(4, ("a", "gone"), or_floor=1.3), Target(most_ms=1)]},
+        probes={"read": [Probe(len, 10), Probe(len, 20)], "a copy": [Probe(len, 1)]},
+        floor=lambda costs: {"float32": 60 * costs["read"]},
+        targets={"float32": [Target(4, ("a", "gone"), or_probe=(1.3, "a copy")), Target(most_ms=1)]},
         moved={"int8": [1.0, 0.2]},
     )
-    wide, narrow = make_rows(contest, {"ours/float32": 2.0, "ours/int8": 1.0, "peer/a": 6.0, "probe/read": 0.9}, {})
+    assert {"probe/read/0", "probe/read/1", "probe/a copy/0"} == set(contest.ways()) < set(contest.contenders())
+    times = {"ours/float32": 2.0, "ours/int8": 1.0, "peer/a": 6.0}
+    times |= {"probe/read/0": 0.9, "probe/read/1": 0.6, "probe/a copy/0": 1.6}
+    wide, narrow = make_rows(contest, times, {})
     assert wide.ratio == {"a": 3.0}
     assert wide.peers == {"a": 6.0, "gone": None}
     assert wide.unavailable == {"gone": "is not installed"}
     assert wide.floor_ms == pytest.approx(1.8)
-    assert [target["met"] for target in wide.targets] == [True, False]  # not 4x, but within 1.3x of the floor
+    assert [target["met"] for target in wide.targets] == [True, False]  # not 4x, but within 1.3x of a copy
     assert (narrow.ratio, narrow.floor_ms, narrow.moved) == ({"a": 6.0}, None, [1.0, 0.2])
 
 
 def test_target_without_any_peer_is_neither_met_nor_missed():
-    assert Target(2, ("gone",)).judge(1.0, {"gone": None}, None)["met"] is None
+    assert Target(2, ("gone",)).judge(1.0, {"gone": None}, {})["met"] is None
 
 
 def test_target_is_about_the_fastest_peer():
-    verdict = Target(2, ("a", "b")).judge(1.0, {"a": 5.0, "b": 1.5, "c": 1.0}, None)
+    verdict = Target(2, ("a", "b")).judge(1.0, {"a": 5.0, "b": 1.5, "c": 1.0}, {})
     assert verdict == {"wanted": "2x b", "reached": 1.5, "met": False}
 
 
@@ -226,6 +237,23 @@ def test_unknown_subject_and_absent_gpu_are_refused():
 @pytest.mark.parametrize(("times", "met"), [([1.0, 2.0, 4.0], True), ([5.0, 5.0, 5.0], True), ([1.0, 2.0, 6.0], False)])
 def test_growth_is_judged_by_the_cost_of_a_unit(times, met):
     assert judge_linear([1.0, 2.0, 4.0], times)["met"] is met
+
+
+def test_growth_keeps_results_up_to_its_memory():
+    call = keeping_results(lambda i: torch.full((4,), float(i)), most=40)  # two of 16 bytes
+    results = [call(i) for i in range(5)]
+    assert [int(result[0]) for result in results] == [0, 1, 2, 3, 4]
+    alive = [weakref.ref(result) for result in results]
+    del results
+    assert [reference() is not None for reference in alive] == [False, False, False, True, True]
+
+
+def test_a_crop_needs_its_rows_once_or_two_for_each_of_its_own():
+    far = 300 * CAMERA.fy / 100  # mm: 100 rows of the frame for 96
+    near = 300 * CAMERA.fy / 400  # 400 rows: two for each
+    columns = CAMERA.fx / CAMERA.fy
+    needed = needed_bytes(torch.tensor([[320.0, 240.0, far], [320.0, 240.0, near]]))
+    assert needed == pytest.approx(2 * columns * (100 * 100 + 400 * 192) + 2 * 4 * 96**2)
 
 
 def test_command_writes_rows(tmp_path):

@@ -114,15 +114,6 @@ class Material:
             self.heads[dtype] = ops.pack_head(self.model.head, dtype)  # type: ignore[arg-type]
         return self.heads[dtype]
 
-    @property
-    def probe_bytes(self) -> int:
-        """What :meth:`read_probe` reads."""
-        return self.model.head.region_weight.nbytes
-
-    def read_probe(self, _number: int) -> object:
-        """Reads memory as fast as it goes: for floors."""
-        return self.model.head.region_weight.detach().sum()
-
     def repeated(self, values: Tensor, batch: int) -> list[Tensor]:
         """Rotating input sets of `batch` out of N values; a larger batch repeats them."""
         if batch >= len(values):

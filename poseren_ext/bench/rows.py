@@ -22,6 +22,14 @@ class CannotRun:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """One way to use the hardware: what a call of it moves or computes, in bytes or products."""
+
+    call: Call
+    amount: float
+
+
+@dataclass(frozen=True)
 class Target:
     """A goal of one row.
 
@@ -29,15 +37,15 @@ class Target:
         ratio: how many times as fast as each of `peers` we want to be.
         peers: against which; those that cannot run do not count.
         most_ms: or the longest that it may take.
-        or_floor: met as well within this multiple of the floor.
+        or_probe: met as well within this multiple of what a probe costs: (multiple, probe).
     """
 
     ratio: float | None = None
     peers: tuple[str, ...] = ()
     most_ms: float | None = None
-    or_floor: float | None = None
+    or_probe: tuple[float, str] | None = None
 
-    def judge(self, ours: float, peers: Mapping[str, float | None], floor: float | None) -> dict[str, Any]:
+    def judge(self, ours: float, peers: Mapping[str, float | None], costs: Milliseconds) -> dict[str, Any]:
         """What was wanted, what was reached and whether that is enough."""
         if self.most_ms is not None:
             return {"wanted": f"at most {self.most_ms:g} ms", "reached": ours, "met": ours <= self.most_ms}
@@ -47,9 +55,10 @@ class Target:
         reached = None if fastest is None else times[fastest] / ours
         met = None if reached is None else reached >= self.ratio
         wanted = f"{self.ratio:g}x {fastest or 'a peer, of which none ran'}"
-        if self.or_floor is not None and floor is not None:
-            wanted += f", or within {self.or_floor:g}x of the floor"
-            met = bool(met) or ours <= self.or_floor * floor
+        if self.or_probe is not None:
+            multiple, probe = self.or_probe
+            wanted += f", or within {multiple:g}x of {probe}"
+            met = bool(met) or ours <= multiple * costs[probe]
         return {"wanted": wanted, "reached": reached, "met": met}
 
 
@@ -67,8 +76,8 @@ class Contest:
         params: sizes and settings.
         cold: a call finds its weights in memory, not in a cache, as the one call that a frame makes does.
         targets: by the names in `ours`.
-        probes: timed in turn with the contenders: what the hardware can do at that moment.
-        floor: from the probes' milliseconds to the least that each of ours could take, ms.
+        probes: timed in turn with the contenders: ways to use each resource, of which the fastest call counts.
+        floor: from the resources' costs, in ms a unit, to the least that each of ours could take, ms.
         moved: for each of ours the share of windows that each stage has to look at.
         verdicts: for each of ours more goals, already judged, in the form of ``Target.judge``.
         grad: gradients are asked for; otherwise all runs under ``torch.inference_mode``.
@@ -83,7 +92,7 @@ class Contest:
     params: Mapping[str, Any] = field(default_factory=dict)
     cold: bool = False
     targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)
-    probes: Mapping[str, Call] = field(default_factory=dict)
+    probes: Mapping[str, Sequence[Probe]] = field(default_factory=dict)
     floor: Callable[[Milliseconds], Milliseconds] | None = None
     moved: Mapping[str, list[float]] = field(default_factory=dict)
     verdicts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -93,7 +102,18 @@ class Contest:
         """All that can run: ours, peers, probes, by names that no two share."""
         calls = {f"ours/{name}": call for name, call in self.ours.items()}
         calls |= {f"peer/{name}": call for name, call in self.peers.items() if not isinstance(call, CannotRun)}
-        return calls | {f"probe/{name}": call for name, call in self.probes.items()}
+        return calls | {name: probe.call for name, probe in self.ways().items()}
+
+    def ways(self) -> dict[str, Probe]:
+        """All probes, by the names that they have among the contenders."""
+        return {f"probe/{name}/{i}": probe for name, ways in self.probes.items() for i, probe in enumerate(ways)}
+
+    def costs(self, times: Milliseconds) -> Milliseconds:
+        """What a unit of each resource costs at the least, ms."""
+        return {
+            name: min(times[f"probe/{name}/{i}"] / probe.amount for i, probe in enumerate(ways))
+            for name, ways in self.probes.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -115,14 +135,14 @@ class Row:
     targets: list[dict[str, Any]] = field(default_factory=list)
 
 
-def make_rows(contest: Contest, medians: Milliseconds, machine: dict[str, Any]) -> list[Row]:
-    """The rows of a contest from the medians of its contenders."""
-    peers = {name: medians.get(f"peer/{name}") for name in contest.peers}
-    probes = {name: medians[f"probe/{name}"] for name in contest.probes}
-    floors = contest.floor(probes) if contest.floor else {}
+def make_rows(contest: Contest, times: Milliseconds, machine: dict[str, Any]) -> list[Row]:
+    """The rows of a contest from the times of its contenders: medians, but of probes the fastest."""
+    peers = {name: times.get(f"peer/{name}") for name in contest.peers}
+    costs = contest.costs(times)
+    floors = contest.floor(costs) if contest.floor else {}
     rows = []
     for dtype in contest.ours:
-        ours, floor = medians[f"ours/{dtype}"], floors.get(dtype)
+        ours, floor = times[f"ours/{dtype}"], floors.get(dtype)
         rows.append(
             Row(
                 name=contest.name,
@@ -137,7 +157,7 @@ def make_rows(contest: Contest, medians: Milliseconds, machine: dict[str, Any]) 
                 machine=machine,
                 unavailable={name: p.why for name, p in contest.peers.items() if isinstance(p, CannotRun)},
                 moved=contest.moved.get(dtype, []),
-                targets=[target.judge(ours, peers, floor) for target in contest.targets.get(dtype, ())]
+                targets=[target.judge(ours, peers, costs) for target in contest.targets.get(dtype, ())]
                 + contest.verdicts.get(dtype, []),
             )
         )

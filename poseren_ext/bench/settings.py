@@ -20,6 +20,8 @@ class Settings:
         growth_batches: along which the cost of a batch is followed.
         growth_stages: the same for the number of stages.
         growth_images: the same for the frame, (height, width).
+        growth_bytes: that a curve's inputs and results go through at every point: more than a cache holds, or the small
+            would stay in it and the large not.
         train_batch: samples of the training step.
         seconds: for which the contenders of one contest take turns.
         compile_seconds: that torch.compile may take for one contender.
@@ -35,6 +37,7 @@ class Settings:
     growth_batches: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
     growth_stages: tuple[int, ...] = (1, 2, 3, 5, 10)
     growth_images: tuple[tuple[int, int], ...] = ((240, 320), (480, 640), (720, 1280), (1080, 1920))
+    growth_bytes: int = 1 << 26
     train_batch: int = 32
     seconds: float = 10.0
     compile_seconds: float = 120.0
@@ -52,6 +55,7 @@ class Settings:
             growth_batches=(1, 4),
             growth_stages=(1, 3),
             growth_images=((60, 80), (120, 160)),
+            growth_bytes=1 << 16,
             train_batch=2,
             seconds=0.02,
             compile_seconds=0.0,

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
 from types import FrameType
@@ -24,7 +24,14 @@ SHORT = 2.0
 """Milliseconds below which a contender is called several times a turn."""
 
 
-def interleaved_medians(calls: Mapping[str, Call], *, seconds: float, cold: bool, device: str = "cpu") -> Milliseconds:
+def interleaved_medians(
+    calls: Mapping[str, Call],
+    *,
+    seconds: float,
+    cold: bool,
+    device: str = "cpu",
+    fastest: Collection[str] = (),
+) -> Milliseconds:
     """Median time of each contender.
 
     They take turns, each time beginning with another, so that what else the machine does falls on all of them. Every
@@ -35,6 +42,7 @@ def interleaved_medians(calls: Mapping[str, Call], *, seconds: float, cold: bool
         seconds: about how long to go on.
         cold: time the first call of a turn. Otherwise one goes before that is not timed and wakes threads and caches.
         device: on "cuda" events of the GPU are timed.
+        fastest: contenders of whom the fastest call counts instead of the median.
 
     Returns:
         Milliseconds by the contenders' names.
@@ -52,7 +60,7 @@ def interleaved_medians(calls: Mapping[str, Call], *, seconds: float, cold: bool
                 calls[name](number)
             for repeat in range(repeats[name]):
                 samples[name].append(_timed(calls[name], number + repeat + 1, device))
-    return {name: median(times) for name, times in samples.items()}
+    return {name: min(times) if name in fastest else median(times) for name, times in samples.items()}
 
 
 def _timed(call: Call, number: int, device: str) -> float:

@@ -14,6 +14,7 @@ from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import FAR, NEAR, Material
 from poseren_ext.bench.peers import image
 from poseren_ext.bench.peers.compiled import call_or_reason, compiled
+from poseren_ext.bench.probes import reading
 from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.reference import hand_center
@@ -50,8 +51,8 @@ def contests(material: Material) -> Iterator[Contest]:
                 got = np.stack(got) if isinstance(got, list) else got.cpu()
                 assert_equal(name, got[:8], wanted, most=1e-3)
 
-    def floor(probes: Milliseconds) -> Milliseconds:
-        return {"uint16": probes["read"] * (batch * pixels * 2) / material.probe_bytes}
+    def floor(costs: Milliseconds) -> Milliseconds:
+        return {"uint16": costs["read"] * batch * pixels * 2}
 
     yield Contest(
         name="hand_center",
@@ -62,6 +63,6 @@ def contests(material: Material) -> Iterator[Contest]:
         check=check,
         params={"height": sets[0].shape[1], "width": sets[0].shape[2]},
         targets={"uint16": [Target(10, ("NumPy", "PyTorch")) if settings.device == "cpu" else Target(5, tuple(peers))]},
-        probes={"read": material.read_probe},
+        probes={"read": reading(material)},
         floor=floor,
     )

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from poseren_ext import ops
 from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import CAMERA, Material
 from poseren_ext.bench.peers import image
 from poseren_ext.bench.peers.compiled import call_or_reason, compiled
+from poseren_ext.bench.probes import reading
 from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.reference import depth_crop
@@ -53,11 +55,10 @@ def contests(material: Material) -> Iterator[Contest]:
                 coarse = name.startswith("OpenCV")
                 assert_equal(name, got[:4], wanted, most=1 / 8 if coarse else 2e-3, mean=5e-3 if coarse else 1e-5)
 
-    looked_at = (2 * CUBE / centers[0][:, 2].cpu()) ** 2 * CAMERA.fx * CAMERA.fy  # pixels
-    needed = float(looked_at.sum()) * 2 + len(looked_at) * SIZE**2 * 4
+    needed = needed_bytes(centers[0].cpu())
 
-    def floor(probes: Milliseconds) -> Milliseconds:
-        return {"float32": probes["read"] * needed / material.probe_bytes}
+    def floor(costs: Milliseconds) -> Milliseconds:
+        return {"float32": costs["read"] * needed}
 
     yield Contest(
         name="depth_crop",
@@ -68,9 +69,18 @@ def contests(material: Material) -> Iterator[Contest]:
         check=check,
         params={"height": sets[0].shape[1], "width": sets[0].shape[2], "frames": "uint16", "size": SIZE},
         targets={"float32": [Target(10, ("OpenCV",)) if settings.device == "cpu" else Target(5, tuple(peers))]},
-        probes={"read": material.read_probe},
+        probes={"read": reading(material)},
         floor=floor,
     )
+
+
+def needed_bytes(centers: Tensor) -> float:
+    """Of crops within their frames, around centers [B, 3]: their pieces of the frames' rows, and they themselves.
+
+    Of rows that lie closer than the crop's each is read once; of others two for each of the crop's rows.
+    """
+    columns, rows = (2 * CUBE * focal / centers[:, 2] for focal in (CAMERA.fx, CAMERA.fy))
+    return float((columns * rows.clamp(max=2 * SIZE) * 2).sum()) + len(centers) * SIZE**2 * 4
 
 
 def _opencv(material: Material, work: list[tuple[Any, Any]]) -> dict[str, Call]:

@@ -18,6 +18,7 @@ from poseren_ext.bench.peers.compiled import compiled
 from poseren_ext.bench.peers.image import center_opencv, crop_opencv_region
 from poseren_ext.bench.peers.network import PlainEstimator
 from poseren_ext.bench.peers.onnx import FLOAT32, INT8, onnx_runtime
+from poseren_ext.bench.probes import multiplying, reading
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.bench.subjects.crop import CUBE
 from poseren_ext.bench.subjects.refine import STAGES, cascade_poses, floors, widened
@@ -74,15 +75,13 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
             if not isinstance(call, CannotRun):
                 assert_equal(name, call(0), wanted.cpu(), most=_COARSE if name == INT8 else _NEAR)
 
-    def floor(probes: Milliseconds) -> Milliseconds:
-        convolutions = 2 * _BACKBONE * probes["product"] / 1024**3
-        read = probes["read"] / material.probe_bytes
+    def floor(costs: Milliseconds) -> Milliseconds:
+        convolutions = 2 * _BACKBONE * costs["product"]
         return {
-            dtype: ms + convolutions + estimators[dtype].model.init_head.nbytes * read
-            for dtype, ms in floors(material, moved, 1, probes).items()
+            dtype: ms + convolutions + estimators[dtype].model.init_head.nbytes * costs["read"]
+            for dtype, ms in floors(material, moved, 1, costs).items()
         }
 
-    matrix = torch.randn(1024, 1024, device=settings.device)
     goals = [Target(most_ms=MOST_MS)]
     return Contest(
         name="refine a frame",
@@ -100,7 +99,7 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
         },
         cold=True,
         targets={"int8": [Target(6, EAGER), *goals], "bfloat16": goals},
-        probes={"read": material.read_probe, "product": lambda i: matrix @ matrix},
+        probes={"read": reading(material), "product": multiplying(settings.device)},
         floor=floor,
         moved={dtype: moved_shares(stack, material.model.head.config) for dtype, stack in poses.items()},
         verdicts={

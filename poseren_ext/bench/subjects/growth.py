@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -69,15 +70,29 @@ def _op_batches(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
         features = material.repeated(material.features, batch)
         poses = material.repeated(material.initial, batch)
 
-        def crop(i: int, frames: Any = frames, centers: Any = centers) -> object:
+        def crop(i: int, frames: Any = frames, centers: Any = centers) -> Tensor:
             return ops.depth_crop(frames[i % len(frames)], centers[i % len(frames)], CAMERA)
 
-        def pool(i: int, features: Any = features, poses: Any = poses) -> object:
+        def pool(i: int, features: Any = features, poses: Any = poses) -> Tensor:
             return ops.pose_roi_pool(features[i % len(poses)], poses[i % len(poses)], config.joints)
 
-        crops[batch], pools[batch] = crop, pool
+        room = material.settings.growth_bytes
+        crops[batch], pools[batch] = keeping_results(crop, room), keeping_results(pool, room)
     yield from _curve(material, machine, "depth_crop", "batch", crops)
     yield from _curve(material, machine, "pose_roi_pool", "batch", pools)
+
+
+def keeping_results(call: Callable[[int], Tensor], most: int) -> Call:
+    """The call, whose results are kept until they fill `most` bytes: the next is written where no cache reaches."""
+    kept: deque[Tensor] = deque()
+
+    def keep(number: int) -> Tensor:
+        kept.append(call(number))
+        while len(kept) > 1 and len(kept) * kept[0].nbytes > most:
+            kept.popleft()
+        return kept[-1]
+
+    return keep
 
 
 def _stages(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
@@ -124,16 +139,17 @@ def _joints(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
 def _images(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
     calls: dict[str, dict[int, Call]] = {"hand_center": {}, "depth_crop": {}}
     for height, width in material.settings.growth_images:
-        frames = [frame[None].to(material.settings.device) for frame in draw_frames(4, height, width)]
+        drawn = draw_frames(4, height, width).to(material.settings.device)
+        frames = drawn.repeat(-(-material.settings.growth_bytes // drawn.nbytes), 1, 1)[:, None]
         scale = width / 640
         camera = Camera(CAMERA.fx * scale, CAMERA.fy * scale, width / 2, height / 2)
-        centers = [ops.hand_center(frame, near=NEAR, far=FAR)[0] for frame in frames]
+        centers = ops.hand_center(drawn, near=NEAR, far=FAR)[0][:, None]
 
-        def center(i: int, frames: Any = frames) -> object:
-            return ops.hand_center(frames[i % 4], near=NEAR, far=FAR)
+        def center(i: int, frames: Tensor = frames) -> object:
+            return ops.hand_center(frames[i % len(frames)], near=NEAR, far=FAR)
 
-        def crop(i: int, frames: Any = frames, centers: Any = centers, camera: Camera = camera) -> object:
-            return ops.depth_crop(frames[i % 4], centers[i % 4], camera)
+        def crop(i: int, frames: Tensor = frames, centers: Tensor = centers, camera: Camera = camera) -> object:
+            return ops.depth_crop(frames[i % len(frames)], centers[i % 4], camera)
 
         calls["hand_center"][height * width] = center
         calls["depth_crop"][height * width] = crop

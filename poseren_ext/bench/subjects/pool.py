@@ -14,8 +14,9 @@ from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import Material
 from poseren_ext.bench.peers.compiled import compiled
 from poseren_ext.bench.peers.network import gather_regions, index_regions, torchvision_regions
+from poseren_ext.bench.probes import reading
 from poseren_ext.bench.replay import replayed
-from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
+from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Probe, Target
 
 Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -69,10 +70,15 @@ def _contest(material: Material, *, backward: bool) -> Contest:
 
     source, sink = torch.randn(shape, device=settings.device), torch.empty(shape, device=settings.device)
 
-    def floor(probes: Milliseconds) -> Milliseconds:
-        return {"float32": probes["copy"] * (2 if backward else 1)}
+    def floor(costs: Milliseconds) -> Milliseconds:
+        once = work[0][0].nbytes + sink.nbytes
+        return {"float32": costs["read"] * once * (2 if backward else 1)}
 
-    target = Target(5, FASTEST) if backward or settings.device == "cuda" else Target(4, FASTEST, or_floor=1.3)
+    target = (
+        Target(5, FASTEST)
+        if backward or settings.device == "cuda"
+        else Target(4, FASTEST, or_probe=(1.3, "a copy of the regions"))
+    )
     return Contest(
         name="pose_roi_pool forward+backward" if backward else "pose_roi_pool forward",
         device=settings.device,
@@ -80,9 +86,13 @@ def _contest(material: Material, *, backward: bool) -> Contest:
         ours={"float32": ours},
         peers=peers,
         check=check,
-        params={"regions": config.num_regions, "channels": config.channels, "floor": "a copy of the regions each way"},
+        params={
+            "regions": config.num_regions,
+            "channels": config.channels,
+            "floor": "features and regions once each way",
+        },
         targets={"float32": [target]},
-        probes={"copy": lambda i: sink.copy_(source)},
+        probes={"read": reading(material), "a copy of the regions": [Probe(lambda _: sink.copy_(source), 1)]},
         floor=floor,
         grad=backward,
     )

@@ -19,6 +19,7 @@ from poseren_ext.bench.material import DTYPES, Material
 from poseren_ext.bench.peers.compiled import call_or_reason, compiled
 from poseren_ext.bench.peers.network import PlainCascade
 from poseren_ext.bench.peers.onnx import FLOAT32, INT8, onnx_runtime
+from poseren_ext.bench.probes import multiplying, reading
 from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.bench.settings import Settings
@@ -77,7 +78,6 @@ def _contest(material: Material, batch: int) -> Contest:
         peers |= _narrow(plain, work, settings)
     poses = {dtype: cascade_poses(material, dtype, work) for dtype in DTYPES}
     moved = {dtype: moved_windows(stack, config).cpu() for dtype, stack in poses.items()}
-    matrix = torch.randn(1024, 1024, device=settings.device)
     return Contest(
         name="cascade_refine",
         device=settings.device,
@@ -93,8 +93,8 @@ def _contest(material: Material, batch: int) -> Contest:
         },
         cold=True,
         targets=(TARGETS if settings.device == "cpu" else GPU_TARGETS).get(batch, {}),
-        probes={"read": material.read_probe, "product": lambda i: matrix @ matrix},
-        floor=lambda probes: floors(material, moved, batch, probes),
+        probes={"read": reading(material), "product": multiplying(settings.device)},
+        floor=lambda costs: floors(material, moved, batch, costs),
         moved={dtype: moved_shares(stack, config) for dtype, stack in poses.items()},
     )
 
@@ -119,14 +119,13 @@ def cascade_poses(material: Material, dtype: str, work: list[tuple[Tensor, Tenso
     return torch.cat([ops.cascade_refine(*pair, head, stages=stages)[0] for pair in work], 1)
 
 
-def floors(material: Material, moved: dict[str, Tensor], batch: int, probes: Milliseconds) -> Milliseconds:
+def floors(material: Material, moved: dict[str, Tensor], batch: int, costs: Milliseconds) -> Milliseconds:
     """The least that each of ours could take, from moved bool [T, N, M] of all input sets: the sets' median."""
-    read, product = probes["read"] / material.probe_bytes, probes["product"] / 1024**3
     result = {}
     for dtype, windows in moved.items():
         size = material.head(dtype).region_weight.element_size()
         works = [needed_work(part, material.model.head.config) for part in torch.split(windows, batch, 1)]
-        result[dtype] = median(work.milliseconds(read, product, size) for work in works)
+        result[dtype] = median(work.milliseconds(costs["read"], costs["product"], size) for work in works)
     return result
 
 
