@@ -3,29 +3,39 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from poseren_ext import ops
 from poseren_ext.bench.material import Material
 from poseren_ext.bench.rows import Probe
 
+_STREAM = 1 << 24  # float32 read a call: short enough to fall into an undisturbed moment
+_FRAME = 1 << 18  # of which a frame
+
 
 def reading(material: Material) -> list[Probe]:
     """Ways to read memory, in bytes.
 
-    No single one is the fastest on every machine: a core alone does not draw all that memory gives, and how near it
-    comes depends on how many places it reads from at once and on what it asks for ahead. A sum reads one stream a
-    thread, a product of two halves two, the head's first stage four with the next rows fetched.
+    No single one is the fastest on every machine: how near a core comes to what memory gives depends on how many places
+    it reads from at once and on what it asks for ahead. A sum reads one stream a thread, a product two, the head's
+    first stage four with the next rows fetched, hand_center one with the next rows fetched.
     """
-    weights = material.model.head.region_weight.detach()
-    first, second = weights.flatten()[: weights.numel() // 2 * 2].chunk(2)
+    weights = material.model.head.region_weight.detach().flatten()
+    size = min(_STREAM, len(weights))
+    parts = weights[: len(weights) // size * size].view(-1, size)  # in turn: no cache holds all of them
+    halves = parts[:, : size // 2 * 2].view(len(parts), 2, -1)
+    frame, width = math.gcd(size, _FRAME), math.gcd(size, 1024)
+    frames = parts.view(torch.int32).view(len(parts), -1, frame // width, width)
     head = material.head("float32")
     layers = (head.region_weight, head.finger_weight, head.pose_weight)
     features, pose = material.features[:1], material.initial[:1]
     return [
-        Probe(lambda _: weights.sum(), weights.nbytes),
-        Probe(lambda _: torch.dot(first, second), first.nbytes + second.nbytes),
+        Probe(lambda i: parts[i % len(parts)].sum(), parts[0].nbytes),
+        Probe(lambda i: torch.dot(*halves[i % len(parts)]), halves[0].nbytes),
         Probe(lambda _: ops.cascade_refine(features, pose, head, stages=1), sum(layer.nbytes for layer in layers)),
+        Probe(lambda i: ops.hand_center(frames[i % len(parts)], near=0, far=1), parts[0].nbytes),
     ]
 
 

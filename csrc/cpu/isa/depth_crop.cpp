@@ -4,6 +4,7 @@
 #include "cpu/isa/depth_crop.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "cpu/isa/fetch.h"
 #include "cpu/isa/gather.h"
@@ -45,13 +46,22 @@ struct StoredPairs {
     if constexpr (sizeof(T) == 4)
       return to_float(bit_cast<T>(left[i]));
     else
-      return to_float(bit_cast<T>(static_cast<uint16_t>(left[i])));
+      return half_word(left[i] & 0xffff);
   }
   float second(int64_t i) const {
     if constexpr (sizeof(T) == 4)
       return to_float(bit_cast<T>(right[i]));
     else
-      return to_float(bit_cast<T>(static_cast<uint16_t>(left[i] >> 16)));
+      return half_word(left[i] >> 16);
+  }
+
+ private:
+  static float half_word(uint32_t bits) {
+    // Whole numbers stay 32 bits wide: on their way through T compilers pack them and take them apart again.
+    if constexpr (std::is_same_v<T, uint16_t>)
+      return static_cast<float>(static_cast<int32_t>(bits));
+    else
+      return to_float(bit_cast<T>(static_cast<uint16_t>(bits)));
   }
 };
 
@@ -111,8 +121,10 @@ class UprightCropper : RowCropper<T> {
 
   void depths(int64_t row, float* depth) {
     const Cell y = cell_of_row(row);
-    fetch_rows(cell_of_row(row + kAhead).index);
+    const int64_t ahead = cell_of_row(row + kAhead).index;
+    fetch_row(ahead);  // one row before each that is mixed: not all requests at once
     const float* upper = frame_row(y.index);
+    fetch_row(ahead + 1);
     const float* lower = frame_row(y.index + 1);
     for (int64_t i = 0; i < count; i++) depth[i] = poseren::mix(upper[i], lower[i], y.fraction);
   }
@@ -127,12 +139,10 @@ class UprightCropper : RowCropper<T> {
   }
 
   // The pieces of rows that a crop reads are too short for the hardware to foresee the next ones.
-  void fetch_rows(int64_t row) const {
-    if (row < 0 || row + 1 >= source.height || inside_.first == inside_.last) return;
+  void fetch_row(int64_t row) const {
+    if (row < 0 || row >= source.height || inside_.first == inside_.last) return;
     const int64_t left = x.index[inside_.first], right = x.index[inside_.last - 1] + 2;
-    const T* upper = source.frame + row * source.row_stride + left;
-    fetch(upper, (right - left) * sizeof(T));
-    fetch(upper + source.row_stride, (right - left) * sizeof(T));
+    fetch<1>(source.frame + row * source.row_stride + left, (right - left) * sizeof(T));
   }
 
   // A row of the frame, interpolated at the block's columns. Of two neighbouring rows one is often still held.

@@ -96,7 +96,7 @@ CenterSums<T> sum_tile(const Pixels<T>& tile, const StoredRange<T>& range) {
   const uint8_t* mask = tile.mask;
   const auto add = [&](int64_t block, int64_t size) __attribute__((always_inline)) {
     const int64_t x = block * B::kSize;
-    fetch(stored + kRowsAhead * tile.stride + x, kFetchLine);
+    fetch<2>(stored + kRowsAhead * tile.stride + x, kFetchLine);
     Lanes some{}, allowed{};
     memcpy(&some, stored + x, size * sizeof(T));
     if (kMasked || size < B::kSize) {
