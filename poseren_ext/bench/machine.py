@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -15,6 +16,7 @@ import torch
 from poseren_ext import __version__
 from poseren_ext.ops import _native
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _LIBRARIES = ("torch", "numpy", "opencv-python", "onnxruntime", "torchvision", "kornia")
 
 
@@ -42,6 +44,18 @@ def set_threads(count: int) -> None:
 
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
+
+
+def keep_freed_memory() -> None:
+    """Freed memory is used again, whatever its size, in this process from now on.
+
+    glibc hands blocks of 32 MB and more back to the system at once: beyond that size every call pays for fresh pages,
+    many times what the work costs, and a curve of the cost shows the allocator. With other C libraries nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _processor() -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext import ops
+from poseren_ext.bench.machine import keep_freed_memory
 from poseren_ext.bench.material import CAMERA, FAR, NEAR, Material, draw_frames
 from poseren_ext.bench.rows import Call, Milliseconds, Row
 from poseren_ext.bench.timing import interleaved_medians
@@ -28,6 +29,7 @@ STAGES_FACTOR = 1.5
 
 def curves(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
     """All rows; a curve's last row holds the verdict on the curve."""
+    keep_freed_memory()
     for batches in (_cascade_batches, _op_batches, _stages, _joints, _images):
         yield from batches(material, machine)
 
@@ -83,13 +85,12 @@ def _op_batches(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
 
 
 def keeping_results(call: Callable[[int], Tensor], most: int) -> Call:
-    """The call, whose results are kept until they fill `most` bytes: the next is written where no cache reaches."""
-    kept: deque[Tensor] = deque()
+    """The call, whose last results are kept, `most` bytes of them: the next is written where no cache reaches."""
+    count = max(1, most // call(0).nbytes)
+    kept = deque((call(number) for number in range(count)), maxlen=count)
 
     def keep(number: int) -> Tensor:
         kept.append(call(number))
-        while len(kept) > 1 and len(kept) * kept[0].nbytes > most:
-            kept.popleft()
         return kept[-1]
 
     return keep
