@@ -11,7 +11,7 @@ from poseren_ext import ops
 from poseren_ext.bench.material import Material
 from poseren_ext.bench.rows import Probe
 
-_STREAM = 1 << 24  # float32 read a call: short enough to fall into an undisturbed moment
+_STREAM = 1 << 24  # float32 read a call on a CPU: short enough to fall into an undisturbed moment
 _FRAME = 1 << 18  # of which a frame
 
 
@@ -23,7 +23,7 @@ def reading(material: Material) -> list[Probe]:
     first stage four with the next rows fetched, hand_center one with the next rows fetched.
     """
     weights = material.model.head.region_weight.detach().flatten()
-    size = min(_STREAM, len(weights))
+    size = len(weights) if weights.is_cuda else min(_STREAM, len(weights))
     parts = weights[: len(weights) // size * size].view(-1, size)  # in turn: no cache holds all of them
     halves = parts[:, : size // 2 * 2].view(len(parts), 2, -1)
     frame, width = math.gcd(size, _FRAME), math.gcd(size, 1024)
