@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from poseren_ext.models import PoseREN, load
-from poseren_ext.training import TrainConfig, Trainer
+from poseren_ext.training import RECIPES, TrainConfig, Trainer
 from poseren_ext.training.initial import load_start
 from poseren_ext.weights import BUNDLED
 
@@ -81,8 +81,8 @@ def test_resuming_needs_no_start_any_more(tmp_path: Path, first: Path) -> None:
     assert _same(Trainer(config, tmp_path / "parts", resume=True).run(), whole)
 
 
-def test_the_bundled_model_is_a_start_of_the_compact_recipe() -> None:
-    model = PoseREN.build(TrainConfig().model())
+def test_the_bundled_model_is_a_start_of_its_own_recipe() -> None:
+    model = PoseREN.build(RECIPES["bundled"].model())
     load_start(model, "demo")
     assert _same(model, load(BUNDLED["demo"]))
 
