@@ -119,6 +119,17 @@ for batch in (1, 4, 19):
     for dtype, bound in (("float32", 1e-5), ("bfloat16", 5e-2), ("int8", 2e-1)):
         poses, _ = ops.cascade_refine(features, pose, ops.pack_head(head, dtype), stages=3)
         torch.testing.assert_close(poses[:2], expected[:2], rtol=0, atol=bound)
+deep = random_head(narrow_config(widths=(6, 5), channels=45))  # 2205 inputs: three parts, the last not a register's
+features, pose = scene(19, deep.config)
+for dtype in ("float32", "bfloat16", "int8"):
+    packed = ops.pack_head(deep, dtype)
+    poses, _ = ops.cascade_refine(features, pose, packed, stages=3)
+    for sample in (0, 18):
+        alone, _ = ops.cascade_refine(features[sample], pose[sample], packed, stages=3)
+        assert torch.equal(poses[:, sample], alone), (dtype, sample)
+    expected, _ = reference.cascade_refine(features, pose, deep, stages=1)
+    bound = {"float32": 1e-5, "bfloat16": 5e-2, "int8": 2e-1}[dtype]
+    torch.testing.assert_close(poses[:2], expected, rtol=0, atol=bound)
 features = torch.randn(3, 5, 12, 12)
 pose = torch.rand(3, 14, 3) - 0.5
 assert torch.equal(ops.pose_roi_pool(features, pose, (0, 1)), reference.pose_roi_pool(features, pose, (0, 1)))

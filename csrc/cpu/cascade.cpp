@@ -235,7 +235,7 @@ class Cascade {
     const int64_t depth = layer.depth / demand.parts;
     const int64_t offset = group * layer.rows * layer.depth + part * depth;
     dense_rows_({static_cast<const char*>(layer.weight) + offset * weight_size(), layer.depth, op_.weight_dtype, depth,
-                 static_cast<int64_t>(input.size()), input.data(), sums.data()},
+                 whole_depth_ ? depth : kPartDepth, static_cast<int64_t>(input.size()), input.data(), sums.data()},
                 first, last);
   }
 
@@ -243,17 +243,21 @@ class Cascade {
                      int64_t last, bool relu) {
     const float* scale = layer.scale ? layer.scale + group * layer.rows : nullptr;
     const float* bias = layer.bias + group * layer.rows;
-    for (int64_t row = first; row < last; row++) {
-      float sum = output.sums[row];
-      for (int64_t k = 1; k < parts; k++) sum += output.sums[k * layer.rows + row];
-      sum = (scale ? sum * scale[row] : sum) + bias[row];
-      output.values[row] = relu && sum < 0 ? 0.0f : sum;  // NaN stays
-    }
+    float* values = output.values;
+    for (int64_t row = first; row < last; row++) values[row] = output.sums[row];
+    for (int64_t k = 1; k < parts; k++)
+      for (int64_t row = first; row < last; row++) values[row] += output.sums[k * layer.rows + row];
+    if (scale)
+      for (int64_t row = first; row < last; row++) values[row] *= scale[row];
+    for (int64_t row = first; row < last; row++) values[row] += bias[row];
+    if (relu)
+      for (int64_t row = first; row < last; row++) values[row] = values[row] < 0 ? 0.0f : values[row];  // NaN stays
   }
 
   const CascadeRefine& op_;
   const Layout layout_;
   void (*dense_rows_)(const Dense&, int64_t, int64_t) = nullptr;
+  const bool whole_depth_ = second_level_cache_suffices();
   int64_t first_ = 0, stage_ = 0;
   std::vector<Window> windows_;  // [samples, M]: of the stage before
   std::vector<bool> is_used_;    // [M]: by a finger

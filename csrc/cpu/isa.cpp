@@ -51,4 +51,12 @@ const char* isa_name() {
   return kNames[static_cast<int>(isa())];
 }
 
+bool second_level_cache_suffices() {
+#ifdef POSEREN_X86
+  return isa() == Isa::avx512 && __builtin_cpu_is("amd");
+#else
+  return false;
+#endif
+}
+
 }  // namespace poseren::cpu

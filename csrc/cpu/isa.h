@@ -26,6 +26,10 @@ Isa isa();
 // Its name; for reports and tests.
 __attribute__((visibility("default"))) const char* isa_name();
 
+// Whether a processor's vector units take no more than its second-level cache gives: of AMD's with AVX-512 instructions
+// (measured on Zen 4, which needs two cycles for each). Others work on what is in the first-level cache.
+bool second_level_cache_suffices();
+
 template <class Call>
 void on_best_isa(Call&& call) {
   switch (isa()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Streams weights once past all samples that need them. With one sample the weights' way from memory is all that
-// counts; with many, the registers hold as many sums as fit, and blocks of samples stay in the second-level cache.
+// counts. With many it is the way from the second-level cache: a part of some rows stays in the first-level one while
+// the samples go past, as many at a time as have room for their sums in registers.
 #include "cpu/isa/dense.h"
 
 #include "cpu/isa/lanes.h"
@@ -14,7 +15,7 @@ constexpr int kTile = 6;  // samples at a time: 4 x 6 sums, 6 inputs and a weigh
 #else
 constexpr int kTile = 3;  // 4 x 3 sums, 3 inputs and a weight: 16 registers
 #endif
-constexpr int64_t kBlockBytes = 1 << 19;  // of inputs that stay in the cache while all rows go past
+constexpr int64_t kBlockSamples = 11 * kTile;  // share a weight's way from memory; their sums are on the stack
 constexpr int64_t kLineBytes = 64;
 constexpr int64_t kNearBytes = 512;  // ahead in each row, for the first-level cache
 
@@ -36,12 +37,19 @@ NextRows next_rows(const W* const (&weight)[kRows], int64_t row_stride, int64_t 
   return next;
 }
 
-// sums[n][r] = weight[r] . input[n]
+// Sums in the lanes that they are taken in, from part to part of the depth: [rows].
+struct Sums {
+  Lanes row[kRows];
+};
+
+// Adds products of the inputs from `begin` to `end`: sums[n][r] += weight[r] . input[n]
 template <int kSamples, class W>
-void dot_tile(const W* const (&weight)[kRows], const float* const* input, int64_t depth, const NextRows& next,
-              float (*sums)[kRows]) {
+void dot_tile(const W* const (&weight)[kRows], const float* const* input, int64_t begin, int64_t end,
+              const NextRows& next, Sums* sums) {
   constexpr int64_t kLine = kLineBytes / sizeof(W);
-  Lanes sum[kSamples][kRows] = {};
+  Lanes sum[kSamples][kRows];
+  for (int n = 0; n < kSamples; n++)
+    for (int r = 0; r < kRows; r++) sum[n][r] = begin ? sums[n].row[r] : Lanes{};
   const auto step = [&](const auto& take, int64_t k) __attribute__((always_inline)) {
     Lanes x[kSamples];
     for (int n = 0; n < kSamples; n++) x[n] = take(input[n] + k);
@@ -54,56 +62,58 @@ void dot_tile(const W* const (&weight)[kRows], const float* const* input, int64_
   const auto rest = [&](int64_t count) {
     return [count](const auto* p) __attribute__((always_inline)) { return first_lanes(p, count); };
   };
-  int64_t k = 0;
-  for (; k + kLine <= depth; k += kLine) {
+  int64_t k = begin;
+  for (; k + kLine <= end; k += kLine) {
     for (int i = 0; i < next.count; i++) __builtin_prefetch(next.row[i] + k * sizeof(W), 0, 2);
     for (int r = 0; r < kRows; r++) __builtin_prefetch(reinterpret_cast<const char*>(weight[r] + k) + kNearBytes, 0, 3);
 #pragma GCC unroll 16
     for (int64_t i = 0; i < kLine; i += kLanes) step(all, k + i);
   }
-  for (; k + kLanes <= depth; k += kLanes) step(all, k);
-  if (k < depth) step(rest(depth - k), k);
-#pragma GCC unroll 8
-  for (int n = 0; n < kSamples; n++) {
-    const FourLanes four = sum_lanes(sum[n][0], sum[n][1], sum[n][2], sum[n][3]);
-    memcpy(sums[n], &four, sizeof(four));
-  }
+  for (; k + kLanes <= end; k += kLanes) step(all, k);
+  if (k < end) step(rest(end - k), k);
+  for (int n = 0; n < kSamples; n++)
+    for (int r = 0; r < kRows; r++) sums[n].row[r] = sum[n][r];
 }
 
 template <int kSamples, class W>
-void dot_tiles(int64_t samples, const W* const (&weight)[kRows], const float* const* input, int64_t depth,
-               const NextRows& next, float (*sums)[kRows]) {
+void dot_tiles(int64_t samples, const W* const (&weight)[kRows], const float* const* input, int64_t begin, int64_t end,
+               const NextRows& next, Sums* sums) {
   if (samples == kSamples)
-    dot_tile<kSamples>(weight, input, depth, next, sums);
+    dot_tile<kSamples>(weight, input, begin, end, next, sums);
   else if constexpr (kSamples > 1)
-    dot_tiles<kSamples - 1>(samples, weight, input, depth, next, sums);
+    dot_tiles<kSamples - 1>(samples, weight, input, begin, end, next, sums);
 }
 
-// Samples `start` to `stop` (half open): few enough to stay in the cache.
+// Samples `start` to `stop` (half open).
 template <class W>
 void dense_block(const Dense& layer, int64_t first, int64_t last, int64_t start, int64_t stop) {
   const int64_t tiles = (stop - start + kTile - 1) / kTile;
+  const int64_t part = tiles > 1 ? layer.part : layer.depth;  // a single tile uses nothing twice
+  Sums sums[kBlockSamples];
   for (int64_t row = first; row < last; row += kRows) {
     const W* weight[kRows];  // beyond the last row: that again, its sums unused
     for (int64_t r = 0; r < kRows; r++)
       weight[r] = static_cast<const W*>(layer.weight) + (row + r < last ? row + r : last - 1) * layer.row_stride;
-    for (int64_t tile = 0; tile < tiles; tile++) {
-      const int64_t sample = start + tile * kTile, samples = stop - sample < kTile ? stop - sample : kTile;
-      const NextRows next = start == 0 ? next_rows(weight, layer.row_stride, tile, tiles) : NextRows{};
-      float sums[kTile][kRows];
-      dot_tiles<kTile>(samples, weight, layer.input + sample, layer.depth, next, sums);
-      for (int64_t n = 0; n < samples; n++)
-        for (int64_t r = 0; r < kRows && row + r < last; r++) layer.output[sample + n][row + r] = sums[n][r];
+    for (int64_t begin = 0; begin < layer.depth; begin += part)
+      for (int64_t tile = 0; tile < tiles; tile++) {
+        const int64_t n = tile * kTile, rest = stop - start - n;
+        dot_tiles<kTile>(rest < kTile ? rest : kTile, weight, layer.input + start + n, begin,
+                         begin + part < layer.depth ? begin + part : layer.depth,
+                         next_rows(weight, layer.row_stride, tile, tiles), sums + n);
+      }
+    for (int64_t n = 0; n < stop - start; n++) {
+      const Lanes* sum = sums[n].row;
+      const FourLanes four = sum_lanes(sum[0], sum[1], sum[2], sum[3]);
+      memcpy(layer.output[start + n] + row, &four, (last - row < kRows ? last - row : kRows) * sizeof(float));
     }
   }
 }
 
 template <class W>
 void dense(const Dense& layer, int64_t first, int64_t last) {
-  const int64_t fitting = kBlockBytes / (layer.depth * static_cast<int64_t>(sizeof(float))) / kTile * kTile;
-  const int64_t block = fitting > kTile ? fitting : kTile;
-  for (int64_t start = 0; start < layer.samples; start += block)
-    dense_block<W>(layer, first, last, start, start + block < layer.samples ? start + block : layer.samples);
+  const int64_t blocks = (layer.samples + kBlockSamples - 1) / kBlockSamples;
+  for (int64_t i = 0; i < blocks; i++)
+    dense_block<W>(layer, first, last, layer.samples * i / blocks, layer.samples * (i + 1) / blocks);
 }
 
 }  // namespace
