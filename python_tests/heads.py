@@ -56,3 +56,8 @@ def alone(features: Tensor, pose: Tensor, head: RegionEnsemble | ops.PackedHead,
         features.expand(repeats, *features.shape), pose.expand(repeats, *pose.shape), head, stages=stages
     )
     return poses[:, -1]
+
+
+def rounds_inputs(dtype: str, device: str = "cpu") -> bool:
+    """Whether inputs beside weights of this type are rounded: to 32639 steps, on CPUs that multiply bytes."""
+    return device == "cpu" and dtype == "int8" and _native.build_info()["cpu_isa"] == "avx512vnni"

@@ -22,7 +22,7 @@ def run(isa: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512vnni"])
 def test_gives_the_bits_of_the_baseline(isa: str) -> None:
     baseline, other = run("baseline"), run(isa)
     assert baseline.returncode == 0, baseline.stderr

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 import torch
+from heads import rounds_inputs
 
 from poseren_ext import SKELETONS, HeadConfig, load_model, ops, reference
 from poseren_ext.bench.subjects.refine import widened
@@ -43,7 +44,8 @@ def test_a_grid_head_sees_what_it_does_unpacked(name: str) -> None:
     for dtype in ("float32", "bfloat16", "int8"):
         packed = ops.pack_head(head, dtype)
         wanted = reference.cascade_refine(features, torch.zeros(3, 14, 3), widened(packed), stages=1)[0][1]
-        torch.testing.assert_close(ops.run_grid(features, packed), wanted, rtol=1e-5, atol=3e-6)
+        most = 1e-4 if rounds_inputs(dtype) else 3e-6
+        torch.testing.assert_close(ops.run_grid(features, packed), wanted, rtol=1e-5, atol=most)
     torch.testing.assert_close(ops.run_grid(features[0], head), ops.run_grid(features, head)[0], rtol=0, atol=0)
 
 

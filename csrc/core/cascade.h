@@ -38,7 +38,7 @@ struct CascadeRefine {
   float* poses;         // [T+1, B, J, 3]
   int32_t* stages_run;  // [B]: stage 1, and every later stage before which a window of the sample moved
   int64_t stages;       // T
-  DType weight_dtype;   // float32, bfloat16 or int8; sums are float32
+  DType weight_dtype;   // float32, bfloat16 or int8; sums are float32 (of int8 on some CPUs exact)
   HeadLayer region;     // M groups: C*P*P -> W1, ReLU
   HeadLayer finger;     // F groups: K*W1 -> W2, ReLU
   HeadLayer joint;      // 1 group: F*W2 -> 3J

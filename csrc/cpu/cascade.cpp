@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/isa/dense.h"
+#include "cpu/isa/fixed_point.h"
 #include "cpu/parallel.h"
 #include "cpu/pool_region.h"
 #include "cpu/shared_units.h"
@@ -31,16 +32,21 @@ int64_t padded(int64_t floats) {
 struct Layout {
   int64_t samples;     // at once
   int64_t region;      // floats of a pooled region [C, P, P]
-  int64_t looked;      // of a sample's first-layer outputs [M, W1]
+  int64_t look;        // of a region's first-layer outputs [W1]
+  int64_t looked;      // of a sample's [M]
   int64_t shares;      // of what each region gives to the sums of each of its fingers [F, K, W2]
   int64_t understood;  // of a sample's second-layer outputs [F, W2]
 
   explicit Layout(const CascadeRefine& op)
       : samples(std::min(op.pool.batch, kSamplesAtOnce)),
-        region(padded(op.region.depth)),
-        looked(padded(op.region.groups * op.region.rows)),
+        region(room(op.region.depth)),
+        look(room(op.region.rows)),
+        looked(padded(op.region.groups * look)),
         shares(padded(op.tree.slots() * op.finger.rows)),
         understood(padded(op.joint.depth)) {}
+
+  // For that many floats, or as many values in fixed point.
+  static int64_t room(int64_t floats) { return padded(std::max(floats, fixed_point_floats(floats))); }
 
   int64_t floats(const CascadeRefine& op) const {
     return samples * (op.pool.joints.count * region + looked + shares + understood) + kFloatsOfCacheLine;
@@ -93,7 +99,14 @@ class Cascade {
         regions_(op.region.groups, 1, layout_.samples),
         fingers_(op.finger.groups, op.tree.members, layout_.samples),
         joints_(1, 1, layout_.samples) {
-    on_best_isa([&]<class Isa>(Isa) { dense_rows_ = dense_rows<Isa>; });
+    on_best_isa([&]<class Isa>(Isa) {
+      dense_rows_ = dense_rows<Isa>;
+      if constexpr (kHasFixedPoint<Isa>) {
+        if (op.weight_dtype != DType::i8 || std::max(op.region.depth, op.region.rows) > kFixedPointDepth) return;
+        to_fixed_point_ = to_fixed_point<Isa>;
+        fixed_point_rows_ = fixed_point_rows<Isa>;
+      }
+    });
     for (int64_t slot = 0; slot < op.tree.slots(); slot++) is_used_[op.tree.region[slot]] = true;
     const uintptr_t line = kFloatsOfCacheLine * sizeof(float);
     pooled_ = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(op.scratch) + line - 1) / line * line);
@@ -113,6 +126,9 @@ class Cascade {
       for (int64_t sample = 0; sample < count; sample++) plan_sample(sample);
       pool_moved();
       run_layer(op_.region, regions_, true);
+      if (to_fixed_point_)
+        for_each(static_cast<int64_t>(moved_.size()), 8,
+                 [&](int64_t i) { to_fixed_point_(looked(moved_[i].sample, moved_[i].m), op_.region.rows); });
       run_layer(op_.finger, fingers_, true);
       run_layer(op_.joint, joints_, false);
     }
@@ -160,11 +176,10 @@ class Cascade {
   }
 
   void demand_sample(int64_t sample, const bool* moved) {  // moved: [M]
-    float* looked = looked_ + sample * layout_.looked;
     float* understood = understood_ + sample * layout_.understood;
     for (int64_t m = 0; m < op_.pool.joints.count; m++) {
       if (!moved[m] || !is_used_[m]) continue;
-      float* seen = looked + m * op_.region.rows;
+      float* seen = looked(sample, m);
       regions_.multiply(m, pooled(moved_.size()), seen);
       regions_.outputs[m].push_back({seen, seen});
       moved_.push_back({sample, m});
@@ -176,7 +191,7 @@ class Cascade {
       for (int64_t k = 0; k < op_.tree.members; k++) {
         const int64_t m = op_.tree.region[first + k];
         if (!moved[m]) continue;
-        fingers_.multiply(first + k, looked + m * op_.region.rows, shares + k * op_.finger.rows);
+        fingers_.multiply(first + k, looked(sample, m), shares + k * op_.finger.rows);
         any = true;
       }
       if (any) fingers_.outputs[f].push_back({shares, understood + f * op_.finger.rows});
@@ -186,6 +201,7 @@ class Cascade {
   }
 
   float* pooled(int64_t i) const { return pooled_ + i * layout_.region; }
+  float* looked(int64_t sample, int64_t m) const { return looked_ + sample * layout_.looked + m * layout_.look; }
 
   void pool_moved() const {
     const RegionPool& p = op_.pool;
@@ -200,6 +216,7 @@ class Cascade {
         } else {
           max_region(p, op_.strides, map, windows_[sample * p.joints.count + m], pooled(i));
         }
+        if (to_fixed_point_) to_fixed_point_(pooled(i), op_.region.depth);
       }
     });
   }
@@ -234,9 +251,11 @@ class Cascade {
     if (input.empty()) return;
     const int64_t depth = layer.depth / demand.parts;
     const int64_t offset = group * layer.rows * layer.depth + part * depth;
-    dense_rows_({static_cast<const char*>(layer.weight) + offset * weight_size(), layer.depth, op_.weight_dtype, depth,
-                 whole_depth_ ? depth : kPartDepth, static_cast<int64_t>(input.size()), input.data(), sums.data()},
-                first, last);
+    const bool fixed_point = fixed_point_rows_ && &layer != &op_.joint;  // the last layer is small
+    (fixed_point ? fixed_point_rows_ : dense_rows_)(
+        {static_cast<const char*>(layer.weight) + offset * weight_size(), layer.depth, op_.weight_dtype, depth,
+         whole_depth_ ? depth : kPartDepth, static_cast<int64_t>(input.size()), input.data(), sums.data()},
+        first, last);
   }
 
   static void finish(const HeadLayer& layer, int64_t group, int64_t parts, const Demand::Output& output, int64_t first,
@@ -257,6 +276,8 @@ class Cascade {
   const CascadeRefine& op_;
   const Layout layout_;
   void (*dense_rows_)(const Dense&, int64_t, int64_t) = nullptr;
+  void (*to_fixed_point_)(float*, int64_t) = nullptr;  // or inputs stay floats
+  void (*fixed_point_rows_)(const Dense&, int64_t, int64_t) = nullptr;
   const bool whole_depth_ = second_level_cache_suffices();
   int64_t first_ = 0, stage_ = 0;
   std::vector<Window> windows_;  // [samples, M]: of the stage before

@@ -9,16 +9,17 @@ namespace poseren::cpu {
 
 namespace {
 
-constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512vnni"};
 
 bool has(Isa isa) {
 #ifdef POSEREN_X86
   const bool has_avx2 =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   if (isa == Isa::avx2) return has_avx2;
-  if (isa == Isa::avx512)
-    return has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (isa == Isa::avx512) return has_avx512;
+  if (isa == Isa::avx512vnni) return has_avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
   return isa == Isa::baseline;
 }
@@ -27,7 +28,7 @@ Isa choose() {
   const char* wanted = std::getenv("POSEREN_ISA");
   std::string here;
   Isa best = Isa::baseline;
-  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512vnni}) {
     if (!has(isa)) continue;
     best = isa;
     const char* name = kNames[static_cast<int>(isa)];
@@ -53,7 +54,7 @@ const char* isa_name() {
 
 bool second_level_cache_suffices() {
 #ifdef POSEREN_X86
-  return isa() == Isa::avx512 && __builtin_cpu_is("amd");
+  return isa() >= Isa::avx512 && __builtin_cpu_is("amd");
 #else
   return false;
 #endif

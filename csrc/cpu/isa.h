@@ -16,8 +16,9 @@ namespace poseren::cpu {
 struct baseline {};
 struct avx2 {};
 struct avx512 {};
+struct avx512vnni {};
 
-enum class Isa { baseline, avx2, avx512 };
+enum class Isa { baseline, avx2, avx512, avx512vnni };
 
 // The best set of this machine, or the one that the environment variable POSEREN_ISA names; decided at the first call.
 // Throws std::runtime_error when the variable names none, or one that this machine has not got.
@@ -34,6 +35,8 @@ template <class Call>
 void on_best_isa(Call&& call) {
   switch (isa()) {
 #ifdef POSEREN_X86
+    case Isa::avx512vnni:
+      return call(avx512vnni{});
     case Isa::avx512:
       return call(avx512{});
     case Isa::avx2:

@@ -43,3 +43,9 @@ def multiplying(device: str) -> list[Probe]:
     """A product of float32 matrices, in multiply-adds."""
     matrix = torch.randn(1024, 1024, device=device)
     return [Probe(lambda _: matrix @ matrix, 1024**3)]
+
+
+def multiplying_bytes() -> list[Probe]:
+    """A product of int8 matrices, in multiply-adds; CPU."""
+    matrix = torch.randint(-128, 128, (1024, 1024), dtype=torch.int8)
+    return [Probe(lambda _: torch._int_mm(matrix, matrix), 1024**3)]

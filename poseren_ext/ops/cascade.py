@@ -72,7 +72,9 @@ def pack_head(head: Head, dtype: WeightType) -> PackedHead:
     """A head's weights in a narrower type: the cascade at batch 1 takes as long as they take to read.
 
     "int8" rounds the weights of each output row to 255 equal steps of its own, the last layer's after its columns were
-    brought to one size, which the layer before makes up for. Sums are float32 in every type.
+    brought to one size, which the layer before makes up for. Sums are float32 in every type; on a CPU that multiplies
+    bytes (AVX-512 VNNI) those of int8 weights are exact, of inputs in steps of 1/32639 of a region's largest magnitude:
+    a few thousandths of a mm, where the weights' own rounding costs some tenths.
 
     Args:
         head: ``poseren_ext.models.RegionEnsemble``, or what has its parameters and configuration.

@@ -18,10 +18,9 @@ from poseren_ext.bench.peers.compiled import compiled
 from poseren_ext.bench.peers.image import center_opencv, crop_opencv_region
 from poseren_ext.bench.peers.network import PlainEstimator
 from poseren_ext.bench.peers.onnx import FLOAT32, INT8, onnx_runtime
-from poseren_ext.bench.probes import multiplying, reading
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 from poseren_ext.bench.subjects.crop import CUBE
-from poseren_ext.bench.subjects.refine import STAGES, cascade_poses, floors, widened
+from poseren_ext.bench.subjects.refine import STAGES, cascade_poses, floors, probes, widened
 from poseren_ext.bench.trajectory import moved_shares
 from poseren_ext.models import PackedPoseREN
 from poseren_ext.named_models import Precision
@@ -99,7 +98,7 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
         },
         cold=True,
         targets={"int8": [Target(6, EAGER), *goals], "bfloat16": goals},
-        probes={"read": reading(material), "product": multiplying(settings.device)},
+        probes=probes(material),
         floor=floor,
         moved={dtype: moved_shares(stack, material.model.head.config) for dtype, stack in poses.items()},
         verdicts={

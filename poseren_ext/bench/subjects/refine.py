@@ -19,13 +19,13 @@ from poseren_ext.bench.material import DTYPES, Material
 from poseren_ext.bench.peers.compiled import call_or_reason, compiled
 from poseren_ext.bench.peers.network import PlainCascade
 from poseren_ext.bench.peers.onnx import FLOAT32, INT8, onnx_runtime
-from poseren_ext.bench.probes import multiplying, reading
+from poseren_ext.bench.probes import multiplying, multiplying_bytes, reading
 from poseren_ext.bench.replay import replayed
-from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
+from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Probe, Target
 from poseren_ext.bench.settings import Settings
 from poseren_ext.bench.trajectory import moved_shares
 from poseren_ext.models import HeadConfig
-from poseren_ext.ops import PackedHead
+from poseren_ext.ops import PackedHead, _native
 from poseren_ext.reference.cascade_refine import moved_windows
 
 STAGES = 3
@@ -93,7 +93,7 @@ def _contest(material: Material, batch: int) -> Contest:
         },
         cold=True,
         targets=(TARGETS if settings.device == "cpu" else GPU_TARGETS).get(batch, {}),
-        probes={"read": reading(material), "product": multiplying(settings.device)},
+        probes=probes(material),
         floor=lambda costs: floors(material, moved, batch, costs),
         moved={dtype: moved_shares(stack, config) for dtype, stack in poses.items()},
     )
@@ -119,13 +119,27 @@ def cascade_poses(material: Material, dtype: str, work: list[tuple[Tensor, Tenso
     return torch.cat([ops.cascade_refine(*pair, head, stages=stages)[0] for pair in work], 1)
 
 
+def probes(material: Material) -> dict[str, list[Probe]]:
+    """What the machine can do: read, multiply floats, and multiply bytes where int8 heads run on that."""
+    device = material.settings.device
+    found = {"read": reading(material), "product": multiplying(device)}
+    if device == "cpu" and _native.build_info()["cpu_isa"] == "avx512vnni":
+        found["byte product"] = multiplying_bytes()
+    return found
+
+
 def floors(material: Material, moved: dict[str, Tensor], batch: int, costs: Milliseconds) -> Milliseconds:
-    """The least that each of ours could take, from moved bool [T, N, M] of all input sets: the sets' median."""
+    """The least that each of ours could take, from moved bool [T, N, M] of all input sets: the sets' median.
+
+    An input beside int8 weights is two bytes.
+    """
     result = {}
     for dtype, windows in moved.items():
         size = material.head(dtype).region_weight.element_size()
+        bytes_multiplied = dtype == "int8" and "byte product" in costs
+        product = 2 * costs["byte product"] if bytes_multiplied else costs["product"]
         works = [needed_work(part, material.model.head.config) for part in torch.split(windows, batch, 1)]
-        result[dtype] = median(work.milliseconds(costs["read"], costs["product"], size) for work in works)
+        result[dtype] = median(work.milliseconds(costs["read"], product, size) for work in works)
     return result
 
 
