@@ -5,89 +5,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from poseren_ext.data.atomic import write_atomic
-from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.models import PoseREN, load
-from poseren_ext.ops import roi_windows
 from poseren_ext.skeleton import SKELETONS
 from poseren_ext.training.config import RECIPES, TrainConfig, read_config
-from poseren_ext.training.stream import Store, render_store
-from poseren_ext.training.validate import label_store, stage_errors, stage_poses
-from poseren_ext.turns import mean_of_views, turned_views
+from poseren_ext.training.measure import FEWER, TEST_FRAMES, Measurement, measure
 from poseren_ext.weights import BUNDLED
 
-TEST_SEED = 20_270
-TEST_FRAMES = 4096
-STAGES = 3
-TURNS, TURNED_FRAMES = (2, 4), 1024
-"""How often hands are looked at, and of how many of the frames."""
 _LARGEST_FILE = 12_000_000
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A model on synthetic frames of subjects, and of a seed, that training never saw.
-
-    Attributes:
-        seed, frames: which frames.
-        stage_mm: mean joint error of the initial pose and of each stage.
-        mean_pose_mm: that of the mean pose, for comparison.
-        joint_mm: last stage, each joint.
-        moved: share of the windows that moved at each stage.
-        turned_mm: of the last stage, when a hand is looked at so often (`Estimator(turns=...)`) and the mean is taken;
-            of the first frames.
-    """
-
-    seed: int
-    frames: int
-    stage_mm: tuple[float, ...]
-    mean_pose_mm: float
-    joint_mm: tuple[float, ...]
-    moved: tuple[float, ...]
-    turned_mm: dict[int, float]
-
-
-def measure(model: PoseREN, *, seed: int = TEST_SEED, frames: int = TEST_FRAMES) -> Measurement:
-    """Measures on the test split, in float64."""
-    hands = SyntheticHands(seed, "test", 1.0, model.skeleton.name, cube=model.config.cube)
-    store = render_store(hands, 0, frames)
-    labels = label_store(store, model.config.cube)
-    poses = stage_poses(model, labels.crop, stages=STAGES)
-    errors = stage_errors(poses, labels, model.config.cube)
-    mean = stage_errors(model.mean_pose.expand(1, frames, -1, -1), labels, model.config.cube)
-    guided = model.head.config.joints
-    windows = [roi_windows(pose, guided) for pose in poses[:-1]]
-    # The first stage has no window before it; a later one moved where its guiding pose's windows did.
-    moved = [float((a != b).any(-1).float().mean()) for a, b in pairwise(windows)]
-    return Measurement(
-        seed,
-        frames,
-        tuple(errors.mean((1, 2)).tolist()),
-        float(mean.mean()),
-        tuple(errors[-1].mean(0).tolist()),
-        tuple(moved),
-        _turned(model, store[:TURNED_FRAMES]),
-    )
-
-
-def _turned(model: PoseREN, store: Store) -> dict[int, float]:
-    """Mean joint error of the last stage's mean over turned views; the fewer views are among the most."""
-    most, cube = max(TURNS), model.config.cube
-    views, labels = turned_views(most), label_store(store, cube)
-    seen = [store.crop(cube, transform=view.expand(len(store), 2, 3)) for view in views]
-    poses = torch.stack([stage_poses(model, crop, stages=STAGES)[-1] for crop in seen])  # [K, N, J, 3]
-    errors = {}
-    for turns in TURNS:
-        chosen = slice(None, None, most // turns)
-        mean = mean_of_views(poses[chosen].flatten(0, 1)[None], views[chosen])
-        errors[turns] = float(stage_errors(mean, labels, cube).mean())
-    return errors
 
 
 def card(model: PoseREN, config: TrainConfig, measured: Measurement, size: int, made: str, where: str) -> str:
@@ -126,8 +56,8 @@ A Pose-REN with narrow fully connected layers, trained on synthetic hands alone:
 
 {measured.frames:,} synthetic frames of subjects that training never saw (test split, seed {measured.seed}, full
 difficulty: any turn in the image plane, up to 60 degrees out of it, 350 to 1000 mm away, each finger anywhere from
-straight to a fist, hand size +-15 %, forearm, background and sensor noise on, centre from `hand_center`).
-Mean joint error, mm:
+straight to a fist, hand size +-15 %, forearm, background and sensor noise on, centre from `hand_center`), whole
+frames of 640x480 in whole mm. Mean joint error, mm:
 
 | | mm | against the initial pose |
 | --- | --- | --- |
@@ -138,17 +68,28 @@ Mean joint error, mm:
 Windows moved by stages 1 and 2: {moved} (the rest of the work is skipped by the exact shortcut).
 
 Looked at several times, turned in the image plane, and the mean taken (`Estimator(turns=...)`), on the first
-{min(TURNED_FRAMES, measured.frames):,} of these frames:
+{min(FEWER, measured.frames):,} of these frames:
 
 | | mm |
 | --- | --- |
 {turned}
+
+On windows rendered in the crop's own resolution, as training sees them, where each faulty pixel is one of the crop's:
+{measured.window_mm:.2f} mm.
 
 Last stage, each joint:
 
 | joint | mm |
 | --- | --- |
 {joints}
+
+The same by the command line, a T for each stage:
+
+```text
+poseren render unseen --split test --seed {measured.seed} --frames {measured.frames}
+poseren predict unseen/depth --camera sr305 --centers unseen/centers.txt --stages T --out T.txt
+poseren eval --dataset msra --camera 476.007,476.007,313.683,242.755 --gt unseen/labels.txt --pred T.txt
+```
 
 ## How it was made
 

@@ -100,6 +100,11 @@ def export_stack(
         )
 
 
+def stored_depth(frames: Frames) -> npt.NDArray[np.uint16]:
+    """The depth as files hold it: [B, H, W] in whole mm."""
+    return frames.depth.round().clamp(max=65535).to(torch.int32).numpy().astype(np.uint16)
+
+
 def _require_frames(count: int) -> None:
     if count < 1:
         raise ValueError(f"count is {count}; expected at least one frame")
@@ -109,7 +114,7 @@ def _batches(hands: SyntheticHands, count: int, first: int) -> Iterator[tuple[Fr
     """The frames a batch at a time, and their depth as stored: uint16 [B, H, W] mm."""
     for start in range(first, first + count, _BATCH):
         frames = hands.frames(torch.arange(start, min(start + _BATCH, first + count)))
-        yield frames, frames.depth.round().clamp(max=65535).to(torch.int32).numpy().astype(np.uint16)
+        yield frames, stored_depth(frames)
 
 
 def _write_labels(hands: SyntheticHands, folder: Path, names: list[str], parts: list[Frames]) -> None:
