@@ -102,7 +102,7 @@ def crops() -> torch.Tensor:
     return ops.depth_crop(hands.depth, hands.center, hands.camera)
 
 
-@pytest.mark.parametrize(("dtype", "most", "most_in_all"), [("bfloat16", 0.1, 0.2), ("int8", 0.3, 1.0)])
+@pytest.mark.parametrize(("dtype", "most", "most_in_all"), [("bfloat16", 0.1, 0.2), ("int8", 0.4, 1.0)])
 @torch.inference_mode()
 def test_narrow_weights_move_joints_by_little(crops: torch.Tensor, dtype: str, most: float, most_in_all: float) -> None:
     """Mean shift in mm of the bundled model's joints: of a stage from one pose; of three from the Init-CNN's own pose.
