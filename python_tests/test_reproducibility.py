@@ -16,8 +16,9 @@ from trust_record import record
 from poseren_ext.ops import _native
 
 SCRIPT = Path(__file__).with_name("reproducibility_probe.py")
-# Largest difference that is allowed where bits may differ; every other difference is none.
-BETWEEN_THREADS = {"Estimator, joints in mm": 1e-2, TRAINING: 1e-3}
+# Largest difference that is allowed where bits may differ; every other difference is none. In training a rounding may
+# put a window elsewhere, and Muon gives small gradients the same weight as large ones.
+BETWEEN_THREADS = {"Estimator, joints in mm": 1e-2, TRAINING: 5e-2}
 BETWEEN_SETS = BETWEEN_THREADS | {"cascade_refine": 1e-5}
 ON_CUDA = {"cascade_refine": 1e-5, "depth_crop": 2e-6, "depth_crop, gradient": 1e-8}
 
