@@ -95,7 +95,7 @@ def _scalars(folder: Path) -> dict[str, list[tuple[int, object]]]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing.toml"], "no configuration nothing.toml; expected a TOML file or one of compact, bundled, paper, released"),
+        (["nothing.toml"], "no configuration nothing.toml; expected a TOML file or one of compact, bundled, paper,"),
         (["compact", "bach=3"], "unknown field 'bach' in the training configuration; expected recipe, seed"),
         (["compact", "batch=many"], "batch is 'many'; expected a value like 64"),
         (["compact", "--resume"], "no checkpoint at runs/compact/checkpoint.safetensors"),
