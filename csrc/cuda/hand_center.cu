@@ -88,13 +88,13 @@ __device__ CenterSums<T> fold_lanes_of_warp(CenterSums<T> sums) {
 }
 
 // The sums are thread 0's.
-template <class T>
+template <class T, int kBlockWarps>
 __device__ CenterSums<T> fold_warps_of_block(const CenterSums<T>& of_warp) {
-  SHARED(partial, CenterSums<T>[kWarps]);
+  SHARED(partial, CenterSums<T>[kBlockWarps]);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   if (lane == 0) partial[warp] = of_warp;
   __syncthreads();
-  CenterSums<T> sums = partial[lane];
+  CenterSums<T> sums = lane < kBlockWarps ? partial[lane] : CenterSums<T>{};
   if (warp == 0) {
     if constexpr (!std::is_integral_v<T>) sums.depth = fold_warp(sums.depth);
     sums = fold_lanes_of_warp(sums);
@@ -104,7 +104,7 @@ __device__ CenterSums<T> fold_warps_of_block(const CenterSums<T>& of_warp) {
 }
 
 // Rows first, first + step, ... of a region, a row a warp; the sums are thread 0's.
-template <class T, bool kMasked, int kLoads>
+template <class T, bool kMasked, int kLoads, int kBlockWarps>
 __device__ CenterSums<T> sum_rows(const HandCenter& p, int64_t sample, const CenterRegion& region, int first,
                                   int step) {
   const RowSummer<T, kMasked, kLoads> summer{p, sample, region};
@@ -112,7 +112,7 @@ __device__ CenterSums<T> sum_rows(const HandCenter& p, int64_t sample, const Cen
   if (region.left < region.right)
     for (int64_t row = region.top + first; row < region.bottom; row += step)
       summer.add_row(row, static_cast<int>(threadIdx.x) % kWarp, sums);
-  return fold_warps_of_block(fold_lanes_of_warp(sums));
+  return fold_warps_of_block<T, kBlockWarps>(fold_lanes_of_warp(sums));
 }
 
 template <class T, bool kMasked>
@@ -123,18 +123,18 @@ __global__ void __launch_bounds__(kWarps* kWarp) hand_center(const HandCenter p)
   CenterRegion region = whole_frame(p);
   for (int64_t pass = 0; pass <= p.iterations; pass++) {
     if (pass > 0) region = inside_cube(p, sample, p.center + sample * 3);
-    const CenterSums<T> sums = sum_rows<T, kMasked, 4>(p, sample, region, warp, kWarps);
+    const CenterSums<T> sums = sum_rows<T, kMasked, 4, kWarps>(p, sample, region, warp, kWarps);
     if (threadIdx.x == 0) found = store_center(p, sample, sums, pass > 0);
     __syncthreads();
     if (!found) return;
   }
 }
 
-constexpr int kMaxShares = 16;
+constexpr int kMaxShares = 32, kShareWarps = 8;
 
 // Blocks that share a frame: y counts them. All meet after each pass, and each folds the shares' sums for itself.
 template <class T, bool kMasked>
-__global__ void __launch_bounds__(kWarps* kWarp) shared_hand_center(const HandCenter p) {
+__global__ void __launch_bounds__(kShareWarps* kWarp) shared_hand_center(const HandCenter p) {
   SHARED(region, CenterRegion);
   SHARED(center, float[3]);
   const int64_t sample = blockIdx.x, share = blockIdx.y;
@@ -144,8 +144,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) shared_hand_center(const HandCe
   for (int64_t pass = 0; pass <= p.iterations; pass++) {
     // Two sets of sums: a block may be a pass ahead of those that still read.
     CenterSums<T>* const sums = static_cast<CenterSums<T>*>(p.scratch) + (pass % 2 * gridDim.x + sample) * shares;
-    const CenterSums<T> own =
-        sum_rows<T, kMasked, 2>(p, sample, region, static_cast<int>(share) * kWarps + warp, shares * kWarps);
+    const CenterSums<T> own = sum_rows<T, kMasked, 2, kShareWarps>(
+        p, sample, region, static_cast<int>(share) * kShareWarps + warp, shares * kShareWarps);
     if (threadIdx.x == 0) sums[share] = own;
     grid_barrier();
     if (threadIdx.x == 0) {
@@ -180,7 +180,7 @@ void launch_for(const HandCenter& body, int shares, Queue queue) {
   const unsigned frames = grid_of(body.depth.batch);
   if constexpr (std::is_integral_v<T>) {
     const Launch shared{.grid = dim3(frames, static_cast<unsigned>(shares)),
-                        .block = kWarps * kWarp,
+                        .block = kShareWarps * kWarp,
                         .stream = queue.stream,
                         .cooperative = true};
     if (shares > 1) return launch<shared_hand_center<T, kMasked>>(shared, body);
