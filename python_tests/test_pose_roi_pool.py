@@ -119,6 +119,36 @@ def test_align_equals_the_reference_with_its_gradients(arguments: Arguments, rat
     )
 
 
+@pytest.mark.parametrize("size", [(12, 12), (4, 2), (2, 5), (1, 9), (3, 1), (14, 16), (40, 20)])
+@pytest.mark.parametrize("roi_size", [40, 48])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_windows_wherever_they_leave_a_map_of_any_size(size: tuple[int, int], roi_size: int, channels: int) -> None:
+    """Crops of 6 and 7 cells in maps that are smaller than the image says: partly and wholly outside."""
+    generator = torch.Generator().manual_seed(1)
+    pose = torch.cartesian_prod(torch.linspace(-1, 1, 7), torch.linspace(-1, 1, 7))[:, None]
+    features = torch.randn(len(pose), channels, *size, generator=generator)
+    for maps in (features, features[:, :, :, :-1], features.transpose(2, 3)):
+        if maps.shape[-1]:
+            options = {"image_size": 96, "roi_size": roi_size, "output_size": roi_size // 8 + 1}
+            arguments: Arguments = {"features": maps, "pose": pose, "joints": [0], **options}
+            assert_equal_with_gradients(arguments, ("features",), 1e-6)
+
+
+def test_a_sample_one_cell_off_the_map_counts_as_in_the_reference() -> None:
+    """Within a rounding of a scale that float32 does not hold."""
+    arguments: Arguments = {
+        "features": torch.tensor([[[[1.5], [-0.25]]]], dtype=torch.float64),
+        "pose": torch.tensor([[[-0.25, 0.0]]], dtype=torch.float64),
+        "joints": [0],
+        "output_size": 1,
+        "image_size": 12,
+        "roi_size": 1,
+        "spatial_scale": 1 / 3,
+    }
+    options = {"mode": "align", "sampling_ratio": 1}
+    assert_equal_with_gradients({**arguments, **options}, ("features", "pose"), 1e-12)
+
+
 def assert_equal_with_gradients(arguments: Arguments, differentiable: tuple[str, ...], bound: float) -> None:
     results = []
     for function in (ops.pose_roi_pool, reference.pose_roi_pool):

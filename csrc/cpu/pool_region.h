@@ -5,58 +5,35 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <utility>
 #include <vector>
 
 #include "core/pose_roi_pool.h"
+#include "cpu/isa/windows.h"
 
 namespace poseren::cpu {
 
-// Calls body(std::integral_constant<int64_t, P>): P is known to the compiler for the published sizes, 0 for others.
-template <class Body>
-void with_known_size(int64_t bins, const Body& body) {
-  if (bins == 7)
-    body(std::integral_constant<int64_t, 7>{});
-  else if (bins == 6)
-    body(std::integral_constant<int64_t, 6>{});
-  else
-    body(std::integral_constant<int64_t, 0>{});
-}
-
-// The window [P, P] of every channel whose first `rows` and kColumns cells lie on the map, side by side; the rest is 0.
-template <int64_t kBins, int64_t kColumns, class T>
-void copy_window(const RegionPool& p, const MapStrides& s, const T* corner, int64_t rows, T* region) {  // [C, P, P]
-  for (int64_t c = 0; c < p.channels; c++, corner += s.channel, region += kBins * kBins) {
-#pragma GCC unroll 8
-    for (int64_t y = 0; y < kBins; y++) {
-      T* out = region + y * kBins;
-      if (y < rows) std::memcpy(out, corner + y * s.row, kColumns * sizeof(T));
-      if (y < rows && kColumns < kBins) std::memset(out + kColumns, 0, (kBins - kColumns) * sizeof(T));
-      if (y >= rows) std::memset(out, 0, kBins * sizeof(T));
-    }
-  }
-}
-
 // The window [P, P] of every channel; what lies outside the map is 0.
-template <int64_t kBins, class T>
+template <class T>
 void crop_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
-  const int64_t bins = kBins ? kBins : p.bins;
-  const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, bins);
-  const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, bins);
+  const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, p.bins);
+  const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, p.bins);
   const T* corner = map + w.y0 * s.row + w.x0 * s.column;
-  if constexpr (kBins > 0) {  // the published windows reach at most one cell beyond the map
-    if (s.column == 1 && columns == kBins) return copy_window<kBins, kBins>(p, s, corner, rows, region);
-    if (s.column == 1 && columns == kBins - 1) return copy_window<kBins, kBins - 1>(p, s, corner, rows, region);
+  if (s.column == 1 && (p.bins == 6 || p.bins == 7)) {  // the published sizes
+    const int64_t plane = (p.height - 1) * s.row + p.width;
+    // A row begins on the map, and behind its channel lies the next one.
+    const bool may_overrun = columns > 0 && s.row >= p.width && s.channel >= plane && plane >= 8;
+    const MapWindow window{p.channels, s.channel, s.row, rows, columns, may_overrun};
+    return on_best_isa([&]<class Isa>(Isa) { copy_window<Isa>(window, p.bins, corner, region); });
   }
-  if (rows < bins || columns < bins) std::memset(region, 0, p.channels * bins * bins * sizeof(T));
-  for (int64_t c = 0; c < p.channels; c++, region += bins * bins)
+  if (rows < p.bins || columns < p.bins) std::memset(region, 0, p.channels * p.bins * p.bins * sizeof(T));
+  for (int64_t c = 0; c < p.channels; c++, region += p.bins * p.bins)
     for (int64_t y = 0; y < rows; y++)
-      for (int64_t x = 0; x < columns; x++) region[y * bins + x] = corner[c * s.channel + y * s.row + x * s.column];
+      for (int64_t x = 0; x < columns; x++) region[y * p.bins + x] = corner[c * s.channel + y * s.row + x * s.column];
 }
 
 template <class T>
 void max_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
-  if (is_crop(w, p.bins)) return with_known_size(p.bins, [&](auto bins) { crop_region<bins()>(p, s, map, w, region); });
+  if (is_crop(w, p.bins)) return crop_region(p, s, map, w, region);
   for (int64_t c = 0; c < p.channels; c++) {
     const T* plane = map + c * s.channel;
     for (int64_t by = 0; by < p.bins; by++) {

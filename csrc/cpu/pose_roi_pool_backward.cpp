@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Gradients of pose_roi_pool. A thread owns whole planes of the features' gradient, or whole samples of the pose's, and
 // goes through what falls on them in one order: the same bits for any number of threads.
-#include "cpu/isa/window_rows.h"
+#include "cpu/isa/windows.h"
 #include "cpu/parallel.h"
 #include "cpu/pool_region.h"
 #include "cpu/pose_roi_pool.h"
@@ -70,9 +70,8 @@ struct SampleRegions {
   int64_t sample = -1;
   std::vector<Window> windows;     // [M]
   std::vector<AlignTaps<T>> taps;  // [M], of align
-  bool crops = false;              // all windows are crops: their rows are all there is to know
-  std::vector<WindowRow> rows;
-  std::vector<int64_t> begin;  // [H + 1]
+  bool crops = false;              // all windows are crops: their places are all there is to know
+  std::vector<WindowGrad> grads;
 
   template <class Position>
   void look(const RegionPool& p, const Position* pose, int64_t at) {
@@ -87,51 +86,71 @@ struct SampleRegions {
       crops &= is_crop(windows[m], p.bins);
       if (p.align) taps[m].place(p, pose + joint_offset(p, sample, m));
     }
-    if (crops) list_rows(p);
+    if (crops) list_grads(p);
   }
 
-  void list_rows(const RegionPool& p) {
-    rows.clear();
-    begin.assign(1, 0);
-    for (int64_t y = 0; y < p.height; y++) {
-      for (int64_t m = 0; m < p.joints.count; m++) {
-        const Window& w = windows[m];
-        const int64_t columns = std::min<int64_t>(p.bins, p.width - w.x0);
-        if (is_nowhere(w) || y < w.y0 || y > w.y1 || columns <= 0) continue;
-        const int64_t offset = m * p.channels * p.bins * p.bins + (y - w.y0) * p.bins;
-        rows.push_back({offset, w.x0, static_cast<int32_t>(columns)});
-      }
-      begin.push_back(static_cast<int64_t>(rows.size()));
+  void list_grads(const RegionPool& p) {
+    grads.clear();
+    for (int64_t m = 0; m < p.joints.count; m++) {
+      const Window& w = windows[m];
+      const int64_t rows = std::min<int64_t>(p.bins, p.height - w.y0);
+      const int64_t columns = std::min<int64_t>(p.bins, p.width - w.x0);
+      if (is_nowhere(w) || rows <= 0 || columns <= 0) continue;
+      grads.push_back(
+          {m * p.channels * p.bins * p.bins, w.y0, w.x0, static_cast<int32_t>(rows), static_cast<int32_t>(columns)});
     }
   }
 };
+
+// Into planes of a sample from channel c on, all of whose windows are crops; returns how many were written, up to
+// `most`.
+template <class T>
+int64_t write_crops(const PoseRoiPoolFeatureGrad& op, const std::vector<WindowGrad>& windows, const T* grad,
+                    int64_t most, T* out, PlaneSum<T>& plane) {
+  const RegionPool& p = op.pool;
+  const MapStrides& s = op.grad_strides;
+  void (*sum)(const WindowGrads&, int64_t, const T*, Accumulator<T>*) = nullptr;
+  on_best_isa([&]<class Isa>(Isa) { sum = sum_windows<Isa, T>; });
+  const WindowGrads all{windows.data(), static_cast<int64_t>(windows.size()), p.bins, p.height, p.width};
+  if constexpr (std::is_same_v<T, Accumulator<T>>) {
+    if (s.column == 1 && s.row == p.width && s.channel == p.height * p.width) {
+      sum(all, most, grad, out);
+      return most;
+    }
+  }
+  plane.clear(p);
+  sum(all, 1, grad, plane.sum.data());
+  plane.write(p, s, out);
+  return 1;
+}
 
 template <class T, class Position>
 void feature_grad(const PoseRoiPoolFeatureGrad& op) {
   const RegionPool& p = op.pool;
   const int64_t bins = p.bins * p.bins, region = p.channels * bins;
-  void (*sum_rows)(const WindowRows&, const T*, Accumulator<T>*) = nullptr;
-  on_best_isa([&]<class Isa>(Isa) { sum_rows = sum_window_rows<Isa, T>; });
   parallel_ranges(p.batch * p.channels, kPlanesPerThread, [&](int64_t begin, int64_t end) {
     SampleRegions<T> regions;
     PlaneSum<T> plane;
-    for (int64_t i = begin; i < end; i++) {
+    for (int64_t i = begin; i < end;) {
       const int64_t sample = i / p.channels, c = i % p.channels;
       const T* features = static_cast<const T*>(op.features) + sample * op.strides.sample + c * op.strides.channel;
       const T* grad = static_cast<const T*>(op.grad) + sample * p.joints.count * region + c * bins;
+      T* out = static_cast<T*>(op.feature_grad) + sample * op.grad_strides.sample + c * op.grad_strides.channel;
       regions.look(p, static_cast<const Position*>(op.pose), sample);
+      if (regions.crops) {
+        i += write_crops(op, regions.grads, grad, std::min(end - i, p.channels - c), out, plane);
+        continue;
+      }
       plane.clear(p);
-      if (regions.crops)
-        sum_rows({regions.rows.data(), regions.begin.data(), p.height, p.width}, grad, plane.sum.data());
-      for (int64_t m = 0; m < p.joints.count && !regions.crops; m++) {
+      for (int64_t m = 0; m < p.joints.count; m++) {
         if (is_nowhere(regions.windows[m])) continue;
         if (p.align)
           add_align(p, regions.taps[m], grad + m * region, plane);
         else
           add_max(p, op.strides, features, regions.windows[m], grad + m * region, plane);
       }
-      plane.write(p, op.grad_strides,
-                  static_cast<T*>(op.feature_grad) + sample * op.grad_strides.sample + c * op.grad_strides.channel);
+      plane.write(p, op.grad_strides, out);
+      i++;
     }
   });
 }

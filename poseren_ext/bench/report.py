@@ -25,7 +25,10 @@ def cells(row: Row) -> list[str]:
         _ms(row.ours_ms),
         "" if fastest is None else f"{_ms(ran[fastest])} {fastest}",
         "" if fastest is None else f"{row.ratio[fastest]:.1f}x",
-        "" if row.floor_ms is None else _ms(row.floor_ms),
+        ", ".join(
+            ([] if row.floor_ms is None else [_ms(row.floor_ms)])
+            + [f"{_ms(ms)} {name}" for name, ms in row.params.get("limits", {}).items()]
+        ),
         " + ".join(f"{100 * share:.0f}" for share in row.moved) + (" %" if row.moved else ""),
     ]
 

@@ -37,15 +37,15 @@ class Target:
         ratio: how many times as fast as each of `peers` we want to be.
         peers: against which; those that cannot run do not count.
         most_ms: or the longest that it may take.
-        or_probe: met as well within this multiple of what a probe costs: (multiple, probe).
+        or_within: met as well within this multiple of what one of the contest's limits takes: (multiple, limit).
     """
 
     ratio: float | None = None
     peers: tuple[str, ...] = ()
     most_ms: float | None = None
-    or_probe: tuple[float, str] | None = None
+    or_within: tuple[float, str] | None = None
 
-    def judge(self, ours: float, peers: Mapping[str, float | None], costs: Milliseconds) -> dict[str, Any]:
+    def judge(self, ours: float, peers: Mapping[str, float | None], limits: Milliseconds) -> dict[str, Any]:
         """What was wanted, what was reached and whether that is enough."""
         if self.most_ms is not None:
             return {"wanted": f"at most {self.most_ms:g} ms", "reached": ours, "met": ours <= self.most_ms}
@@ -55,10 +55,10 @@ class Target:
         reached = None if fastest is None else times[fastest] / ours
         met = None if reached is None else reached >= self.ratio
         wanted = f"{self.ratio:g}x {fastest or 'a peer, of which none ran'}"
-        if self.or_probe is not None:
-            multiple, probe = self.or_probe
-            wanted += f", or within {multiple:g}x of {probe}"
-            met = bool(met) or ours <= multiple * costs[probe]
+        if self.or_within is not None:
+            multiple, limit = self.or_within
+            wanted += f", or within {multiple:g}x of {limit}"
+            met = bool(met) or ours <= multiple * limits[limit]
         return {"wanted": wanted, "reached": reached, "met": met}
 
 
@@ -73,6 +73,7 @@ class Contest:
         ours: our ways by the type of their weights or data; each becomes a row.
         peers: by name.
         check: raises AssertionError unless all compute the same; called before anything is timed.
+        limits: what does not do the work but moves as much, by names: timed as the peers are.
         params: sizes and settings.
         cold: a call finds its weights in memory, not in a cache, as the one call that a frame makes does.
         targets: by the names in `ours`.
@@ -89,6 +90,7 @@ class Contest:
     ours: Mapping[str, Call]
     check: Callable[[], None]
     peers: Mapping[str, Call | CannotRun] = field(default_factory=dict)
+    limits: Mapping[str, Call] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     cold: bool = False
     targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)
@@ -99,9 +101,10 @@ class Contest:
     grad: bool = False
 
     def contenders(self) -> dict[str, Call]:
-        """All that can run: ours, peers, probes, by names that no two share."""
+        """All that can run: ours, peers, limits, probes, by names that no two share."""
         calls = {f"ours/{name}": call for name, call in self.ours.items()}
         calls |= {f"peer/{name}": call for name, call in self.peers.items() if not isinstance(call, CannotRun)}
+        calls |= {f"limit/{name}": call for name, call in self.limits.items()}
         return calls | {name: probe.call for name, probe in self.ways().items()}
 
     def ways(self) -> dict[str, Probe]:
@@ -138,6 +141,7 @@ class Row:
 def make_rows(contest: Contest, times: Milliseconds, machine: dict[str, Any]) -> list[Row]:
     """The rows of a contest from the times of its contenders: medians, but of probes the fastest."""
     peers = {name: times.get(f"peer/{name}") for name in contest.peers}
+    limits = {name: times[f"limit/{name}"] for name in contest.limits}
     costs = contest.costs(times)
     floors = contest.floor(costs) if contest.floor else {}
     rows = []
@@ -153,11 +157,11 @@ def make_rows(contest: Contest, times: Milliseconds, machine: dict[str, Any]) ->
                 peers=peers,
                 ratio={name: ms / ours for name, ms in peers.items() if ms is not None},
                 floor_ms=floor,
-                params=dict(contest.params),
+                params=dict(contest.params) | ({"limits": limits} if limits else {}),
                 machine=machine,
                 unavailable={name: p.why for name, p in contest.peers.items() if isinstance(p, CannotRun)},
                 moved=contest.moved.get(dtype, []),
-                targets=[target.judge(ours, peers, costs) for target in contest.targets.get(dtype, ())]
+                targets=[target.judge(ours, peers, limits) for target in contest.targets.get(dtype, ())]
                 + contest.verdicts.get(dtype, []),
             )
         )

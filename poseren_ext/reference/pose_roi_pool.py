@@ -126,6 +126,7 @@ def pose_roi_pool(
     elif mode == "align":
         center = _guided(pose, joints)
         center = center if center.dtype == torch.float64 else center.float()
+        spatial_scale = float(torch.tensor(spatial_scale, dtype=torch.float32))  # as windows are decided
         start = (((center + 1) * image_size / 2) - roi_size / 2) * spatial_scale - 0.5
         regions = _align(features, start, roi_size * spatial_scale, output_size, sampling_ratio)
     else:

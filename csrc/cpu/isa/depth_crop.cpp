@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "cpu/isa/fetch.h"
+#include "cpu/fetch.h"
 #include "cpu/isa/gather.h"
 
 namespace poseren::cpu {

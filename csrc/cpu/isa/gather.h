@@ -38,11 +38,14 @@ template <int64_t kMost>
 class PairPicker {
  public:
   // The pairs that begin at the columns index[i], ascending and below width - 1, for i in [0, count).
-  void plan(const int32_t* index, int64_t count, int64_t width) {
+  void plan(const int32_t* index, int64_t count, [[maybe_unused]] int64_t width) {
     index_ = index;
     count_ = count;
 #if defined(__AVX512BW__)
-    for (int64_t i = 0; i < count; i += kGroup) plan_group(i, count - i < kGroup ? count - i : kGroup, width);
+    if (count == 0) return;
+    // No register reaches beyond the last pair, if the row has room before it: there lies a cache line that nobody needs.
+    const int64_t end = index[count - 1] + 2 > kReach ? index[count - 1] + 2 : width;
+    for (int64_t i = 0; i < count; i += kGroup) plan_group(i, count - i < kGroup ? count - i : kGroup, end);
 #endif
   }
 
@@ -76,10 +79,10 @@ class PairPicker {
   };
   Group groups_[(kMost + kGroup - 1) / kGroup];
 
-  void plan_group(int64_t first, int64_t size, int64_t width) {
+  void plan_group(int64_t first, int64_t size, int64_t end) {
     Group& group = groups_[first / kGroup];
     group = {};
-    group.start = index_[first] < width - kReach ? index_[first] : width - kReach;
+    group.start = index_[first] < end - kReach ? index_[first] : end - kReach;
     if (group.start >= 0 && index_[first + size - 1] + 1 - group.start >= kReach) group.start = -1;
     if (group.start < 0) return;
     for (int64_t i = 0; i < size; i++) {

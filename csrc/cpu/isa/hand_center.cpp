@@ -7,7 +7,7 @@
 #include <cstring>
 #include <limits>
 
-#include "cpu/isa/fetch.h"
+#include "cpu/fetch.h"
 #include "cpu/isa/lanes.h"
 
 namespace poseren::cpu {

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from poseren_ext import ops
@@ -21,13 +22,21 @@ from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Targe
 from poseren_ext.reference import depth_crop
 
 CUBE, SIZE = 150.0, 96
+_LINE = 64
 
 
 def contests(material: Material) -> Iterator[Contest]:
+    """Batches in turn, whose frames come from memory; on a CPU then one batch alone, of which caches keep the hands."""
+    yield _contest(material, "depth_crop")
+    if material.settings.device == "cpu":
+        yield _contest(material, "depth_crop, hands in cache", batches=1)
+
+
+def _contest(material: Material, name: str, batches: int | None = None) -> Contest:
     """All frames of a batch at once, stored values as they are: holes too are interpolated by the peers."""
     settings = material.settings
-    sets = material.repeated(material.frames, settings.op_batches[0])
-    centers = material.repeated(material.centers, settings.op_batches[0])
+    sets = material.repeated(material.frames, settings.op_batches[0])[:batches]
+    centers = material.repeated(material.centers, settings.op_batches[0])[:batches]
     work = list(zip(sets, centers, strict=True))
 
     def ours(i: int) -> Any:
@@ -42,8 +51,10 @@ def contests(material: Material) -> Iterator[Contest]:
         "torch.compile": call_or_reason(compiled(torch_crop, work[0], settings, freeze=False, tune=False), work),
         "kornia": kornia if isinstance(kornia, CannotRun) else call_or_reason(kornia, work),
     }
+    limits: dict[str, Call] = {}
     if settings.device == "cpu":
         peers |= _opencv(material, work)
+        limits = {"a word of each cache line that is needed": _touch(sets, centers)}
 
     def check() -> None:
         wanted = depth_crop(sets[0][:4], centers[0][:4], CAMERA, invalid=None).cpu()
@@ -60,12 +71,13 @@ def contests(material: Material) -> Iterator[Contest]:
     def floor(costs: Milliseconds) -> Milliseconds:
         return {"float32": costs["read"] * needed}
 
-    yield Contest(
-        name="depth_crop",
+    return Contest(
+        name=name,
         device=settings.device,
         batch=len(centers[0]),
         ours={"float32": replayed(ours, len(work), settings.device)},
         peers=peers,
+        limits=limits,
         check=check,
         params={"height": sets[0].shape[1], "width": sets[0].shape[2], "frames": "uint16", "size": SIZE},
         targets={"float32": [Target(10, ("OpenCV",)) if settings.device == "cpu" else Target(5, tuple(peers))]},
@@ -81,6 +93,28 @@ def needed_bytes(centers: Tensor) -> float:
     """
     columns, rows = (2 * CUBE * focal / centers[:, 2] for focal in (CAMERA.fx, CAMERA.fy))
     return float((columns * rows.clamp(max=2 * SIZE) * 2).sum()) + len(centers) * SIZE**2 * 4
+
+
+def needed_lines(frames: Tensor, centers: Tensor) -> Tensor:
+    """Which cache lines of contiguous 16-bit frames [B, H, W] crops around centers [B, 3] look at: int64 [N]."""
+    height, width = frames.shape[1:]
+    lines: list[Tensor] = []
+    for sample, (u, v, z) in enumerate(centers.tolist()):
+        half_u, half_v = CUBE * CAMERA.fx / z, CUBE * CAMERA.fy / z
+        upper = (v + half_v * torch.linspace(-1, 1, SIZE)).floor().long()
+        rows = torch.unique(torch.cat([upper, upper + 1]))
+        rows = rows[(rows >= 0) & (rows < height)]
+        columns = torch.arange(max(0, int(u - half_u)), min(width, int(u + half_u) + 2))
+        lines.append(torch.unique(((sample * height + rows[:, None]) * width + columns) * 2 // _LINE))
+    found: Tensor = torch.unique(torch.cat(lines))
+    return found
+
+
+def _touch(sets: list[Tensor], centers: list[Tensor]) -> Call:
+    """PyTorch's gather of one word of each."""
+    words = [frames.view(torch.int64).view(-1, _LINE // 8)[:, 0] for frames in sets]
+    lines = [needed_lines(*pair) for pair in zip(sets, centers, strict=True)]
+    return lambda i: words[i % len(words)].index_select(0, lines[i % len(lines)])
 
 
 def _opencv(material: Material, work: list[tuple[Any, Any]]) -> dict[str, Call]:

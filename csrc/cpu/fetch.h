@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Memory asked for before it is needed. Only for csrc/cpu/isa/*.cpp.
+// Memory asked for before it is needed.
 #pragma once
 
 #include <cstdint>
