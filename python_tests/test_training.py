@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from poseren_ext.data.augmentation import restore_pose
 from poseren_ext.data.synthetic import SyntheticHands
@@ -208,3 +209,29 @@ def test_a_short_training_halves_the_mean_pose_s_error(tmp_path: Path) -> None:
     assert f"| stage 3 | {measured.stage_mm[3]:.2f} |" in card
     assert f"{sum(p.numel() for p in model.parameters()):,}" in card
     assert isinstance(load(tmp_path / "small.safetensors"), PoseREN)
+
+
+def test_a_step_makes_its_batch_in_few_operations() -> None:
+    """Each is a launch on a GPU. All but the crop is made once a turn through the frames."""
+
+    class Counting(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            result = function(*args, **(kwargs or {}))
+            shares = isinstance(result, torch.Tensor) and any(
+                isinstance(given, torch.Tensor)
+                and given.untyped_storage().data_ptr() == result.untyped_storage().data_ptr()
+                for given in args
+            )
+            self.count += not shares
+            return result
+
+    stream = SyntheticStream(dataclasses.replace(SMALL, batch=4))
+    stream.batch(0)
+    with Counting() as step:
+        stream.batch(1)
+    with Counting() as turn:
+        stream.batch(4)
+    assert step.count == 3  # frames gathered, the cube filled in, crops made
+    assert turn.count > 100

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,19 @@ class CropBatch:
     pose: Tensor
     index: Tensor
     transform: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Epoch:
+    """Once through N frames, all but the crops: made at once, for a step's small launches cost a GPU most."""
+
+    order: Tensor  # int64 [N], CPU
+    pose: Tensor  # [N, J, 3], where the crops show it
+    transform: Tensor  # [N, 2, 3]
+
+    def part(self, positions: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions in the pack, poses and transforms of some of them."""
+        return self.order[positions], self.pose[positions], self.transform[positions]
 
 
 class PackBatches:
@@ -70,38 +84,45 @@ class PackBatches:
         pack.require(augmentation, self.cube)
         self.frames = ResidentPack(pack, device)
         self.size_of_batch, self.seed, self.augmentation, self.size = batch, seed, augmentation, size
-        self._orders: dict[int, Tensor] = {}
+        self._epochs: dict[int, _Epoch] = {}
 
     def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
         """The batch of a step, or a share of it."""
-        number = torch.arange(step * self.size_of_batch, (step + 1) * self.size_of_batch)[share]
-        epoch, position = number // len(self.frames), number % len(self.frames)
-        index = torch.empty_like(number)
-        for each in sorted(set(epoch.tolist())):
-            index[epoch == each] = self._order(each)[position[epoch == each]]
+        shown = range(step * self.size_of_batch, (step + 1) * self.size_of_batch)[share]
+        parts = [self._epoch(epoch).part(positions) for epoch, positions in self._spans(shown.start, shown.stop)]
+        index, pose, transform = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         regions = self.frames.regions(index)
-        device = regions.depth.device
-        transform = self.augmentation.transform(
-            index.to(device), seed=self.seed, epoch=epoch.to(device), size=self.size
-        )
-        camera = self.frames.camera
         crop = depth_crop(
             regions.depth,
             regions.center,
-            camera,
+            self.frames.camera,
             cube=self.cube,
             size=self.size,
             transform=transform,
             depth_unit=self.frames.info.unit,
         )
-        pose = normalize_pose(regions.uvd, regions.frame_center, camera, cube=self.cube)
-        return CropBatch(crop, move_pose(pose, transform), index, transform)
+        return CropBatch(crop, pose, index, transform)
 
-    def _order(self, epoch: int) -> Tensor:
-        """The order in which an epoch shows the frames: int64 [N]."""
-        if epoch not in self._orders:
-            generator = torch.Generator().manual_seed(self.seed * _EPOCH_PRIME + epoch)
+    def _spans(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
+        """Samples first .. end-1 of the endless row of epochs as epochs and positions in their orders."""
+        size = len(self.frames)
+        while first < end:
+            epoch, start = divmod(first, size)
+            stop = min(size, start + end - first)
+            yield epoch, slice(start, stop)
+            first += stop - start
+
+    def _epoch(self, epoch: int) -> _Epoch:
+        if epoch not in self._epochs:
             # A batch sees two epochs at most, unless there are hardly any frames.
-            self._orders = {kept: self._orders[kept] for kept in self._orders if kept >= epoch - 1}
-            self._orders[epoch] = torch.randperm(len(self.frames), generator=generator)
-        return self._orders[epoch]
+            self._epochs = {kept: made for kept, made in self._epochs.items() if kept >= epoch - 1}
+            self._epochs[epoch] = self._make_epoch(epoch)
+        return self._epochs[epoch]
+
+    def _make_epoch(self, epoch: int) -> _Epoch:
+        generator = torch.Generator().manual_seed(self.seed * _EPOCH_PRIME + epoch)
+        order = torch.randperm(len(self.frames), generator=generator)
+        uvd, center = self.frames.labels(order)
+        transform = self.augmentation.transform(order.to(center.device), seed=self.seed, epoch=epoch, size=self.size)
+        pose = normalize_pose(uvd, center, self.frames.camera, cube=self.cube)
+        return _Epoch(order, move_pose(pose, transform), transform)

@@ -70,6 +70,11 @@ class ResidentPack:
     def __len__(self) -> int:
         return self.info.frames
 
+    def labels(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints uvd [B, J, 3] and centres [B, 3] of the frames at these positions, in the frames' pixels."""
+        index = index.to(self._uvd.device)
+        return self._uvd[index], self._center[index]
+
     def regions(self, index: Tensor) -> Regions:
         """The frames at these positions.
 
@@ -92,19 +97,19 @@ class ResidentPack:
         # Moved inside the frame, so that a crop meets the frame's own rim, not that of the batch's largest window.
         first = torch.minimum(window[:, :2], frame - size)
         rows, columns = size.tolist()
-        window, first, cell, index = (
-            tensor.to(device, non_blocking=True) for tensor in (window, first, self._first_cell[index], index)
-        )
+        table = torch.cat([window, first, self._first_cell[index][:, None], index[:, None]], 1)
+        # One copy: each waits for what the device does.
+        window, first, cell, index = torch.split(table.to(device, non_blocking=True), [4, 2, 1, 1], 1)
         row = (first[:, :1] - window[:, :1] + torch.arange(rows, device=device))[:, :, None]
         column = (first[:, 1:] - window[:, 1:2] + torch.arange(columns, device=device))[:, None]
         height, width = window[:, 2, None, None], window[:, 3, None, None]
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)  # [B, rows, columns]
-        tile = torch.where(inside, self._tile_of[torch.where(inside, cell[:, None, None] + row * width + column, 0)], 0)
+        tile = torch.where(inside, self._tile_of[torch.where(inside, cell[:, None] + row * width + column, 0)], 0)
         words = self._tiles.index_select(0, tile.flatten()).view(-1, rows, columns, SIDE, _WORDS)
         depth = words.transpose(2, 3).reshape(-1, rows * SIDE, columns * _WORDS).view(torch.uint16)
-        center = self._center[index]
+        uvd, center = self.labels(index[:, 0])
         origin = torch.cat([SIDE * first.flip(1), torch.zeros_like(first[:, :1])], 1)
-        return Regions(depth, center - origin, self._uvd[index], center)
+        return Regions(depth, center - origin, uvd, center)
 
 
 def _with_constant_tiles(kept: Pixels, device: torch.device | str) -> Tensor:

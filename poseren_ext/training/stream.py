@@ -39,25 +39,30 @@ class Store:
     def __len__(self) -> int:
         return len(self.depth)
 
-    def __getitem__(self, chosen: torch.Tensor | slice) -> Store:
-        return Store(*(getattr(self, field.name)[chosen] for field in fields(self)))
-
     @classmethod
     def joined(cls, parts: list[Store]) -> Store:
         """All the frames of several stores."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
-    def crop(
-        self, cube: float, center: torch.Tensor | None = None, transform: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Crops [N, 1, 96, 96], around other centres and moved by transforms where given."""
-        depth = self.depth.view(torch.uint16)  # which torch can neither index nor gather
-        center = self.center if center is None else center
-        return depth_crop(depth, center, self.camera, cube=cube, size=SIZE, transform=transform, depth_unit=_UNIT)
+    def crop(self, cube: float) -> torch.Tensor:
+        """Crops [N, 1, 96, 96]."""
+        return _crop(self.depth, self.center, self.camera, cube)
 
-    def pose(self, cube: float, center: torch.Tensor | None = None) -> torch.Tensor:
+    def pose(self, cube: float) -> torch.Tensor:
         """Normalised joints [N, J, 3]."""
-        return normalize_pose(self.uvd, self.center if center is None else center, self.camera, cube=cube)
+        return normalize_pose(self.uvd, self.center, self.camera, cube=cube)
+
+
+def _crop(
+    depth: torch.Tensor,
+    center: torch.Tensor,
+    camera: torch.Tensor,
+    cube: float,
+    transform: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Crops [N, 1, 96, 96] of a store's depth, moved by transforms where given."""
+    depth = depth.view(torch.uint16)  # which torch can neither index nor gather
+    return depth_crop(depth, center, camera, cube=cube, size=SIZE, transform=transform, depth_unit=_UNIT)
 
 
 def render_store(
@@ -82,6 +87,20 @@ def _stored(frames: Frames) -> Store:
     return Store(units.to(torch.uint16).view(torch.int16), frames.camera, frames.center, frames.uvd, frames.xyz)
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """Once through a chunk: N samples in their order, with all but their crops."""
+
+    chunk: int
+    turn: int
+    frame: torch.Tensor  # int64 [N], in the chunk
+    number: torch.Tensor  # int64 [N], of the stream's samples
+    center: torch.Tensor  # [N, 3]
+    camera: torch.Tensor  # [N, 4]
+    pose: torch.Tensor  # [N, J, 3], where the crop shows it
+    transform: torch.Tensor  # [N, 2, 3]
+
+
 class SyntheticStream:
     """Endless synthetic batches: chunks of fresh frames, each frame shown `reuse` times under new augmentation.
 
@@ -100,29 +119,31 @@ class SyntheticStream:
         self._tile_size = 8 * round(1.42 * SIZE / 8)
         self._margin = (self._tile_size - 1) / (SIZE - 1)
         self._chunk: tuple[int, Store] | None = None
-        self._order: tuple[tuple[int, int], torch.Tensor] | None = None  # of the last turn
+        self._last: _Turn | None = None
 
     def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
         """The batch of a step, or a share of it."""
-        config = self.config
-        shown = range(step * config.batch, (step + 1) * config.batch)[share]
-        store = Store.joined([self._turn(*part) for part in self._turns(shown.start, shown.stop)])
-        # Made on the device: a copy from the host would wait for the step before.
-        number = torch.arange(shown.start, shown.stop, device=self.device)
-        transform = self._augmentation.transform(number, seed=config.seed, epoch=0, size=SIZE)
-        lift = Counter(config.seed ^ _LIFT_SALT, number).uniform("lift", 1, -config.depth_shift, config.depth_shift)
-        center = torch.cat([store.center[:, :2], store.center[:, 2:] + lift], 1)
-        crop = store.crop(config.cube, center, transform)
-        return CropBatch(crop, move_pose(store.pose(config.cube, center), transform), number, transform)
+        shown = range(step * self.config.batch, (step + 1) * self.config.batch)[share]
+        parts = [self._part(*part) for part in self._turns(shown.start, shown.stop)]
+        if len(parts) == 1:
+            return parts[0]
+        return CropBatch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(CropBatch)))
 
-    def _turns(self, first: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Samples first .. end-1 of the stream as chunk, turn, and positions from and to in the turn's order."""
-        size, reuse = self.config.chunk, self.config.reuse
+    def _turns(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
+        """Samples first .. end-1 of the stream as turns, counted through, and positions in each turn's order."""
+        size = self.config.chunk
         while first < end:
             turn, start = divmod(first, size)
             stop = min(size, start + end - first)
-            yield turn // reuse, turn % reuse, start, stop
+            yield turn, slice(start, stop)
             first += stop - start
+
+    def _part(self, turn: int, shown: slice) -> CropBatch:
+        made = self._turn(*divmod(turn, self.config.reuse))
+        # The only work of each step: to a GPU small launches cost more than what they compute.
+        depth = self._load(made.chunk).depth.index_select(0, made.frame[shown])
+        crop = _crop(depth, made.center[shown], made.camera[shown], self.config.cube, made.transform[shown])
+        return CropBatch(crop, made.pose[shown], made.number[shown], made.transform[shown])
 
     def mean_pose(self) -> torch.Tensor:
         """Normalised mean pose [J, 3] of the first chunk of frames."""
@@ -140,13 +161,24 @@ class SyntheticStream:
             self._chunk = (chunk, store)
         return self._chunk[1]
 
-    def _turn(self, chunk: int, turn: int, start: int, stop: int) -> Store:
-        """Frames of a chunk; each turn shows all of them, in an order of its own."""
-        if self._order is None or self._order[0] != (chunk, turn):
-            generator = torch.Generator().manual_seed((self.config.seed * 1000003 + chunk) * 64 + turn)
-            order = torch.randperm(self.config.chunk, generator=generator)
-            self._order = (chunk, turn), order.to(self.device)
-        return self._load(chunk)[self._order[1][start:stop]]
+    def _turn(self, chunk: int, turn: int) -> _Turn:
+        """A turn of a chunk: it shows all frames, in an order and under an augmentation of its own."""
+        if self._last is None or (self._last.chunk, self._last.turn) != (chunk, turn):
+            self._last = self._make_turn(chunk, turn)
+        return self._last
+
+    def _make_turn(self, chunk: int, turn: int) -> _Turn:
+        config, store = self.config, self._load(chunk)
+        generator = torch.Generator().manual_seed((config.seed * 1000003 + chunk) * 64 + turn)
+        frame = torch.randperm(config.chunk, generator=generator).to(self.device)
+        first = (chunk * config.reuse + turn) * config.chunk
+        number = torch.arange(first, first + config.chunk, device=self.device)
+        transform = self._augmentation.transform(number, seed=config.seed, epoch=0, size=SIZE)
+        lift = Counter(config.seed ^ _LIFT_SALT, number).uniform("lift", 1, -config.depth_shift, config.depth_shift)
+        camera, center, uvd = store.camera[frame], store.center[frame], store.uvd[frame]
+        center = torch.cat([center[:, :2], center[:, 2:] + lift], 1)
+        pose = move_pose(normalize_pose(uvd, center, camera, cube=config.cube), transform)
+        return _Turn(chunk, turn, frame, number, center, camera, pose, transform)
 
 
 class PackStream(PackBatches):
