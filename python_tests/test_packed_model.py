@@ -9,12 +9,14 @@ import weakref
 import pytest
 import torch
 from heads import rounds_inputs
+from small_models import small_estimator
 
 from poseren_ext import SKELETONS, HeadConfig, load_model, ops, reference
 from poseren_ext.bench.subjects.refine import widened
 from poseren_ext.data.synthetic import SyntheticHands
-from poseren_ext.models import Backbone, InitCNN, PackedPoseREN, PoseREN, RegionEnsemble, initialize
+from poseren_ext.models import Backbone, InitCNN, PackedPoseREN, PoseREN, RegionEnsemble, initialize, round_to_bytes
 from poseren_ext.models.packed import pack_backbone
+from poseren_ext.ops.cascade import WeightType
 
 SKELETON = SKELETONS["nyu14"]
 HEADS = {
@@ -102,14 +104,11 @@ def crops() -> torch.Tensor:
     return ops.depth_crop(hands.depth, hands.center, hands.camera)
 
 
-@pytest.mark.parametrize(("dtype", "most", "most_in_all"), [("bfloat16", 0.1, 0.2), ("int8", 0.4, 1.0)])
-@torch.inference_mode()
-def test_narrow_weights_move_joints_by_little(crops: torch.Tensor, dtype: str, most: float, most_in_all: float) -> None:
-    """Mean shift in mm of the bundled model's joints: of a stage from one pose; of three from the Init-CNN's own pose.
+def shifts(model: PoseREN, dtype: WeightType, crops: torch.Tensor) -> tuple[float, float]:
+    """Mean shift in mm of the joints: of a stage from one pose; of three from each Init-CNN's own pose.
 
     The latter is larger: where a joint lies near the edge of two windows, another stage sees another one.
     """
-    model = load_model("demo")
     exact, narrow = PackedPoseREN(model, "float32"), PackedPoseREN(model, dtype)
     initial = exact.initial(crops)
 
@@ -117,5 +116,47 @@ def test_narrow_weights_move_joints_by_little(crops: torch.Tensor, dtype: str, m
         last = narrow.refine(crops, start, stages)[0][-1] - exact.refine(crops, initial, stages)[0][-1]
         return float(model.config.cube * last.norm(dim=-1).mean())
 
-    assert 0 < shift(initial, 1) < most
-    assert 0 < shift(narrow.initial(crops), 3) < most_in_all
+    return shift(initial, 1), shift(narrow.initial(crops), 3)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 0.1), ("int8", 0.3)])
+@torch.inference_mode()
+def test_the_bundled_model_hardly_moves_in_narrow_weights(crops: torch.Tensor, dtype: WeightType, most: float) -> None:
+    """Its weights were rounded once: what is left is how sums and inputs are rounded."""
+    for shift in shifts(load_model("demo"), dtype, crops):
+        assert shift < most / 5
+
+
+@pytest.mark.parametrize(("dtype", "most", "most_in_all"), [("bfloat16", 0.1, 0.2), ("int8", 0.4, 1.0)])
+@torch.inference_mode()
+def test_narrow_weights_of_any_model_move_joints_by_little(
+    crops: torch.Tensor, dtype: WeightType, most: float, most_in_all: float
+) -> None:
+    model = load_model("demo")
+    for head in (model.init.head, model.head):  # off the steps
+        for weight in (head.region_weight, head.finger_weight, head.pose_weight):
+            weight *= 1 + 0.01 * torch.rand(weight.shape, generator=torch.Generator().manual_seed(1))
+    one, in_all = shifts(model, dtype, crops)
+    assert 0 < one < most
+    assert 0 < in_all < most_in_all
+
+
+def test_rounded_weights_are_the_same_in_every_type() -> None:
+    model = small_estimator()
+    crop = torch.rand(4, 1, 96, 96, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = model(crop, stages=1)
+        round_to_bytes(model)
+        moved = model(crop, stages=1) - expected
+    assert 0 < float(moved.norm()) < 0.02 * float(expected.norm())
+    for head in (model.init.head, model.head):
+        packed = ops.pack_head(head, "int8")
+        for layer in ("region", "finger", "pose"):
+            weight = getattr(head, f"{layer}_weight").detach()
+            steps, scale = getattr(packed, f"{layer}_weight"), getattr(packed, f"{layer}_scale")
+            assert torch.equal(steps * scale[..., None], weight)
+            for dtype in (torch.bfloat16, torch.float16):
+                assert torch.equal(weight.to(dtype).float(), weight)
+    again = {name: value.clone() for name, value in model.state_dict().items()}
+    round_to_bytes(model)  # nothing is left to round
+    assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())

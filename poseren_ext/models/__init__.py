@@ -5,6 +5,7 @@ from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
 from poseren_ext.models.files import load, save
 from poseren_ext.models.network import Backbone, InitCNN, PoseREN, RegionEnsemble, initialize
 from poseren_ext.models.packed import PackedPoseREN
+from poseren_ext.models.rounding import round_to_bytes
 
 __all__ = [
     "STRIDE",
@@ -17,5 +18,6 @@ __all__ = [
     "RegionEnsemble",
     "initialize",
     "load",
+    "round_to_bytes",
     "save",
 ]

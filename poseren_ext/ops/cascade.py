@@ -72,9 +72,10 @@ def pack_head(head: Head, dtype: WeightType) -> PackedHead:
     """A head's weights in a narrower type: the cascade at batch 1 takes as long as they take to read.
 
     "int8" rounds the weights of each output row to 255 equal steps of its own, the last layer's after its columns were
-    brought to one size, which the layer before makes up for. Sums are float32 in every type; on a CPU that multiplies
-    bytes (AVX-512 VNNI) those of int8 weights are exact, of inputs in steps of 1/32639 of a region's largest magnitude:
-    a few thousandths of a mm, where the weights' own rounding costs some tenths.
+    brought to one size, which the layer before makes up for; rows that lie on steps of a power of two already, where
+    :func:`poseren_ext.models.round_to_bytes` puts them, are kept as they are. Sums are float32 in every type; on a CPU
+    that multiplies bytes (AVX-512 VNNI) those of int8 weights are exact, of inputs in steps of 1/32639 of a region's
+    largest magnitude: a few thousandths of a mm, where rounding weights costs some tenths.
 
     Args:
         head: ``poseren_ext.models.RegionEnsemble``, or what has its parameters and configuration.
@@ -92,7 +93,7 @@ def pack_head(head: Head, dtype: WeightType) -> PackedHead:
         packed, scale = _quantize(weight, layer) if dtype == "int8" else (weight.to(getattr(torch, dtype)), None)
         tensors[f"{layer}_weight"], tensors[f"{layer}_scale"] = packed, scale
         tensors[f"{layer}_bias"] = getattr(head, f"{layer}_bias").detach().float()
-    if dtype == "int8":
+    if dtype == "int8" and not _is_exact(head.pose_weight.detach(), tensors["pose_weight"], tensors["pose_scale"]):
         weight, columns = _balanced(head.pose_weight.detach().float())
         tensors["pose_weight"], tensors["pose_scale"] = _quantize(weight, "pose")
         columns = columns.view_as(tensors["finger_bias"])
@@ -278,6 +279,16 @@ def _balanced(weight: Tensor) -> tuple[Tensor, Tensor]:
     return weight / columns, columns
 
 
+def steps_of(weight: Tensor) -> Tensor:
+    """For each row of weights [..., R, K] the smallest power of two of which all are at most 127: float32 [..., R, 1].
+
+    NaN and infinity give steps that are neither finite nor used.
+    """
+    mantissa, exponent = torch.frexp(weight.abs().amax(-1, keepdim=True).float() / 127)
+    step = torch.ldexp(torch.ones_like(mantissa), exponent - (mantissa == 0.5).int())
+    return torch.where(mantissa == 0, 1, torch.where(mantissa.isfinite(), step, mantissa))
+
+
 def _quantize(weight: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     """Weights [..., R, K] as int8 and the float32 scales [..., R] of their rows."""
     scale = weight.abs().amax(-1).float() / 127
@@ -286,5 +297,12 @@ def _quantize(weight: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     scale[scale == 0] = 1  # a row of zeros
     packed = torch.empty_like(weight, dtype=torch.int8)
     for index in range(len(weight)):  # a group at a time: the temporary is small
-        packed[index] = (weight[index].float() / scale[index, ..., None]).round()
+        group, steps = weight[index].float(), steps_of(weight[index])
+        exact = (group / steps).frac().abs().amax(-1) == 0
+        scale[index] = torch.where(exact, steps[..., 0], scale[index])
+        packed[index] = (group / scale[index, ..., None]).round()
     return packed, scale
+
+
+def _is_exact(weight: Tensor, packed: Tensor, scale: Tensor) -> bool:
+    return bool((packed * scale[..., None] == weight).all())

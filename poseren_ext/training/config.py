@@ -72,6 +72,8 @@ class TrainConfig:
         chunk, reuse: synthetic frames rendered at a time, and how often each is shown (augmented anew).
         difficulty: of the synthetic training frames, 0 to 1.
         log_every, validate_every, checkpoint_every: steps.
+        finish: after the last step, put the weights on steps that bytes hold and take the joints' constant errors out
+            (`poseren_ext.training.finish`); not with a pose file to start from.
         tensorboard: whether to write for TensorBoard too, in the run's folder.
         validation_frames: unseen subjects' frames that validation measures on.
     """
@@ -125,6 +127,7 @@ class TrainConfig:
     validate_every: int = 500
     checkpoint_every: int = 250
     validation_frames: int = 1024
+    finish: bool = False
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
@@ -141,6 +144,8 @@ class TrainConfig:
                 raise ValueError(f"{name} is {value}; expected a finite number")
         if self.skeleton not in SKELETONS:
             raise ValueError(f"skeleton is {self.skeleton!r}; expected one of {', '.join(SKELETONS)}")
+        if self.finish and self.initial not in ("init", "mean"):
+            raise ValueError(f"finish is true and initial is {self.initial!r}; expected 'init' or 'mean' with it")
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay is {self.decay}; expected a fraction of a phase, above 0")
 
@@ -181,6 +186,7 @@ _BUNDLED = TrainConfig(
     validate_every=1000,
     checkpoint_every=1000,
     validation_frames=4096,
+    finish=True,
 )
 
 _PAPER = TrainConfig(

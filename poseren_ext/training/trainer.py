@@ -19,6 +19,7 @@ from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
+from poseren_ext.training.finish import finish
 from poseren_ext.training.graphed import GraphedStep
 from poseren_ext.training.initial import initial_poses, load_start
 from poseren_ext.training.journal import Journal
@@ -32,7 +33,7 @@ PHASES = ("init", "refine")
 _FILES = ("config.toml", "log.csv", "checkpoint.safetensors", "model.safetensors")
 _MAY_CHANGE = (
     *("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard"),
-    *("graph", "compile"),
+    *("graph", "compile", "finish"),
 )
 
 Watch: TypeAlias = Callable[[Phase, int, int, Mapping[str, Any]], None]
@@ -112,6 +113,8 @@ class Trainer:
             self.start_phase("refine")
             self._checkpoint()
         self.model.eval()
+        if self.config.finish:
+            finish(self.model, self.config, self.device)
         if self.ranks.main:
             save(self.model, self.folder / "model.safetensors")
         return self.model
