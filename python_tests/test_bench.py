@@ -274,7 +274,7 @@ def test_command_writes_rows(tmp_path):
     assert result.exit_code == 0, result.output
     assert "depth_crop" in result.output
     assert "target 10x OpenCV" in result.output
-    assert [row.name for row in load(file)] == ["depth_crop", "depth_crop, hands in cache"]
+    assert [row.name for row in load(file)] == ["depth_crop"]
     assert CliRunner().invoke(app, ["bench", "speed"]).exit_code == 2
 
 

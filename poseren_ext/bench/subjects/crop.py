@@ -26,17 +26,10 @@ _LINE = 64
 
 
 def contests(material: Material) -> Iterator[Contest]:
-    """Batches in turn, whose frames come from memory; on a CPU then one batch alone, of which caches keep the hands."""
-    yield _contest(material, "depth_crop")
-    if material.settings.device == "cpu":
-        yield _contest(material, "depth_crop, hands in cache", batches=1)
-
-
-def _contest(material: Material, name: str, batches: int | None = None) -> Contest:
     """All frames of a batch at once, stored values as they are: holes too are interpolated by the peers."""
     settings = material.settings
-    sets = material.repeated(material.frames, settings.op_batches[0])[:batches]
-    centers = material.repeated(material.centers, settings.op_batches[0])[:batches]
+    sets = material.repeated(material.frames, settings.op_batches[0])
+    centers = material.repeated(material.centers, settings.op_batches[0])
     work = list(zip(sets, centers, strict=True))
 
     def ours(i: int) -> Any:
@@ -71,8 +64,8 @@ def _contest(material: Material, name: str, batches: int | None = None) -> Conte
     def floor(costs: Milliseconds) -> Milliseconds:
         return {"float32": costs["read"] * needed}
 
-    return Contest(
-        name=name,
+    yield Contest(
+        name="depth_crop",
         device=settings.device,
         batch=len(centers[0]),
         ours={"float32": replayed(ours, len(work), settings.device)},
