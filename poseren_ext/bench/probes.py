@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from poseren_ext import ops
 from poseren_ext.bench.material import Material
@@ -13,6 +14,7 @@ from poseren_ext.bench.rows import Probe
 
 _STREAM = 1 << 24  # float32 read a call on a CPU: short enough to fall into an undisturbed moment
 _FRAME = 1 << 18  # of which a frame
+_PLACES = 5
 
 
 def reading(material: Material) -> list[Probe]:
@@ -36,6 +38,15 @@ def reading(material: Material) -> list[Probe]:
         Probe(lambda i: torch.dot(*halves[i % len(parts)]), halves[0].nbytes),
         Probe(lambda _: ops.cascade_refine(features, pose, head, stages=1), sum(layer.nbytes for layer in layers)),
         Probe(lambda i: ops.hand_center(frames[i % len(parts)], near=0, far=1), parts[0].nbytes),
+    ]
+
+
+def writing(like: Tensor) -> list[Probe]:
+    """Ways to write memory, in bytes: as much as a result takes, in turn to so many places that no cache holds them."""
+    places = [torch.empty_like(like) for _ in range(_PLACES)]
+    return [
+        Probe(lambda i: places[i % _PLACES].fill_(1), like.nbytes),
+        Probe(lambda i: places[i % _PLACES].zero_(), like.nbytes),
     ]
 
 

@@ -14,7 +14,7 @@ from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import Material
 from poseren_ext.bench.peers.compiled import compiled
 from poseren_ext.bench.peers.network import gather_regions, index_regions, torchvision_regions
-from poseren_ext.bench.probes import reading
+from poseren_ext.bench.probes import reading, writing
 from poseren_ext.bench.replay import replayed
 from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
 
@@ -56,8 +56,14 @@ def _contest(material: Material, *, backward: bool) -> Contest:
     peers = {name: _call(pooling, work, grad if backward else None) for name, pooling in poolings.items()}
     peers["PyTorch indexing, channels_last"] = _call(indexing, last, grad if backward else None)
     copies = 2 if backward else 1
-    source, sink = torch.randn(shape, device=settings.device), torch.empty(shape, device=settings.device)
-    limits: dict[str, Call] = {COPY[copies]: lambda _: [sink.copy_(source) for _ in range(copies)]}
+    # In turn, as the inputs, so that they come from memory and go there.
+    results = [torch.randn(shape, device=settings.device) for _ in range(2 * len(work))]
+
+    def copy(i: int) -> None:
+        for turn in range(copies):
+            results[2 * (i + turn) % len(results)].copy_(results[(2 * (i + turn) + 1) % len(results)])
+
+    limits: dict[str, Call] = {COPY[copies]: copy}
 
     def native(features: Tensor, pose: Tensor) -> Tensor:
         return ops.pose_roi_pool(features, pose, config.joints)
@@ -74,8 +80,9 @@ def _contest(material: Material, *, backward: bool) -> Contest:
                 assert_equal(name, call(0), wanted, most=1e-4 if backward else 0)
 
     def floor(costs: Milliseconds) -> Milliseconds:
-        once = work[0][0].nbytes + sink.nbytes
-        return {"float32": costs["read"] * once * (2 if backward else 1)}
+        features, regions = work[0][0].nbytes, results[0].nbytes
+        there = costs["read"] * features + costs["write"] * regions
+        return {"float32": there + (costs["read"] * regions + costs["write"] * features if backward else 0)}
 
     target = (
         Target(5, FASTEST) if backward or settings.device == "cuda" else Target(4, FASTEST, or_within=(1.3, COPY[1]))
@@ -91,10 +98,10 @@ def _contest(material: Material, *, backward: bool) -> Contest:
         params={
             "regions": config.num_regions,
             "channels": config.channels,
-            "floor": "features and regions once each way",
+            "floor": "features and regions once each way, read and written",
         },
         targets={"float32": [target]},
-        probes={"read": reading(material)},
+        probes={"read": reading(material), "write": writing(results[0])},
         floor=floor,
         grad=backward,
     )
