@@ -43,7 +43,7 @@ class PairPicker {
     count_ = count;
 #if defined(__AVX512BW__)
     if (count == 0) return;
-    // No register reaches beyond the last pair, if the row has room before it: there lies a cache line that nobody needs.
+    // No register reaches beyond the last pair, if there is room before it: a cache line lies there that nobody needs.
     const int64_t end = index[count - 1] + 2 > kReach ? index[count - 1] + 2 : width;
     for (int64_t i = 0; i < count; i += kGroup) plan_group(i, count - i < kGroup ? count - i : kGroup, end);
 #endif
