@@ -31,7 +31,8 @@ def finish(model: PoseREN, config: TrainConfig, device: torch.device | str = "cp
     """
     round_to_bytes(model)
     moves = dict.fromkeys(("rotation", "translation", "refine_translation", "scale", "depth_shift"), 0.0)
-    still: TrainConfig = dataclasses.replace(config, chunk=min(config.chunk, _CHUNK), reuse=1, **moves)  # type: ignore[arg-type]
+    once = {"chunk": min(config.chunk, _CHUNK), "reuse": 1, "compile": False}
+    still: TrainConfig = dataclasses.replace(config, **moves, **once)  # type: ignore[arg-type]
     stream, first = open_stream(still, "refine", device), config.init_steps + config.refine_steps
     errors = []
     for step in range(first, first + -(-FRAMES // config.batch)):
