@@ -200,6 +200,9 @@ def _inconsistency(info: PackInfo, arrays: Mapping[str, npt.NDArray[Any]]) -> st
         return f"frames of {width}x{height} pixels; expected multiples of {SIDE}, at most {MAX_PIXELS} together"
     if not all(0 < value < math.inf for value in (info.cube, info.reach, info.unit)):
         return f"cube {info.cube}, reach {info.reach}, unit {info.unit}; expected positive numbers"
+    missing = sorted(_STORED.keys() - arrays.keys())
+    if missing:
+        return f"{', '.join(missing)} missing"
     N, J, first, window = info.frames, len(SKELETONS[info.skeleton].joints), arrays["first"], arrays["window"]
     shapes = {"first": (N + 1, 2), "crc32": (N,), "window": (N, 4), "far": (N,), "center": (N, 3), "uvd": (N, J, 3)}
     shapes |= {"tiles": (len(arrays["tiles"]), SIDE, SIDE), "kinds": (arrays["kinds"].size,)}
