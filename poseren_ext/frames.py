@@ -55,8 +55,8 @@ _STORED_AS = {
 _ARRAY_KEYS = ("depth", "depths", "frames")
 
 
-# What numpy and zipfile raise for files that are not theirs, or are damaged, encrypted, or packed in unknown ways. Numpy
-# reads the name of a type as Python.
+# What numpy and zipfile raise for files that are not theirs, or are damaged, encrypted, or packed in unknown ways.
+# Numpy reads the name of a type as Python.
 _UNREADABLE = (
     SyntaxError,
     MemoryError,
