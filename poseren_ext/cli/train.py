@@ -55,17 +55,28 @@ def train_command(
     read = _read(config, fields or [])
     folder = out or _folder(config)
     command = ["poseren", "train", str(folder / _OWN_CONFIG), "--resume", *(["--device", device] * (device != "cpu"))]
-    trainer = None
     try:
         with _progress() as watch, launch(read, folder, resume=resume, device=device, watch=watch) as trainer:
             trainer.run()
     except KeyboardInterrupt:
-        at = trainer.saved if trainer else None
-        text = f"go on from {at[0]} step {at[1]} with: {shlex.join(command)}" if at else "there is no checkpoint yet"
+        at = _saved(folder)
+        text = f"go on from {at} with: {shlex.join(command)}" if at else "there is no checkpoint yet"
         console(stderr=True).print(f"poseren: interrupted; {text}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     if trainer.ranks.main:
         console().print(f"{folder / 'model.safetensors'}", markup=False, soft_wrap=True)
+
+
+def _saved(folder: Path) -> str:
+    """Where the folder's checkpoint goes on, as --resume will; "" without one. The file knows best."""
+    from poseren_ext.training.checkpoint import CorruptCheckpointError, read_checkpoint
+    from poseren_ext.training.trainer import CHECKPOINT
+
+    try:
+        state = read_checkpoint(folder / CHECKPOINT).state
+    except (FileNotFoundError, CorruptCheckpointError):
+        return ""
+    return f"{state['phase']} step {state['step']}"
 
 
 def _read(config: str, fields: list[str]) -> TrainConfig:

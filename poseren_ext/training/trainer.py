@@ -30,7 +30,8 @@ from poseren_ext.training.trainees import InitPose, StagePoses
 from poseren_ext.training.validate import Validation
 
 PHASES = ("init", "refine")
-_FILES = ("config.toml", "log.csv", "checkpoint.safetensors", "model.safetensors")
+CHECKPOINT = "checkpoint.safetensors"
+_FILES = ("config.toml", "log.csv", CHECKPOINT, "model.safetensors")
 _MAY_CHANGE = (
     *("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard"),
     *("graph", "compile", "finish"),
@@ -100,7 +101,7 @@ class Trainer:
 
     @property
     def _checkpoint_path(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / CHECKPOINT
 
     def run(self) -> PoseREN:
         """Trains to the end and writes the model; returns it in evaluation mode."""
