@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -217,7 +218,7 @@ def test_a_step_makes_its_batch_in_few_operations() -> None:
     class Counting(TorchDispatchMode):
         count = 0
 
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = function(*args, **(kwargs or {}))
             shares = isinstance(result, torch.Tensor) and any(
                 isinstance(given, torch.Tensor)

@@ -30,9 +30,17 @@ def finish(model: PoseREN, config: TrainConfig, device: torch.device | str = "cp
         device: where the model is.
     """
     round_to_bytes(model)
-    moves = dict.fromkeys(("rotation", "translation", "refine_translation", "scale", "depth_shift"), 0.0)
-    once = {"chunk": min(config.chunk, _CHUNK), "reuse": 1, "compile": False}
-    still: TrainConfig = dataclasses.replace(config, **moves, **once)  # type: ignore[arg-type]
+    still = dataclasses.replace(
+        config,
+        rotation=0.0,
+        translation=0.0,
+        refine_translation=0.0,
+        scale=0.0,
+        depth_shift=0.0,
+        chunk=min(config.chunk, _CHUNK),
+        reuse=1,
+        compile=False,
+    )
     stream, first = open_stream(still, "refine", device), config.init_steps + config.refine_steps
     errors = []
     for step in range(first, first + -(-FRAMES // config.batch)):

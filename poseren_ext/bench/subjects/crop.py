@@ -22,7 +22,7 @@ from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Targe
 from poseren_ext.reference import depth_crop
 
 CUBE, SIZE = 150.0, 96
-_LINE = 64
+_LINE = 64  # bytes of a cache line
 
 
 def contests(material: Material) -> Iterator[Contest]:
