@@ -18,13 +18,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Kind = TypeVar("Kind")
 
+_OTHERS = (Tensor, np.generic, int, float, str, type(None))
+"""Arguments that are no such arrays."""
 _LISTS = ("joints", "camera")
 """Arguments that are few numbers: a numpy array does as well as a tuple."""
 
 
 def is_array(value: object) -> bool:
     """Whether it is an array of another kind than torch's; numpy's scalars are numbers."""
-    if isinstance(value, Tensor | np.generic):
+    if isinstance(value, _OTHERS):  # most arguments: at once
         return False
     return hasattr(type(value), "__dlpack__") or hasattr(type(value), "__array__")
 
@@ -69,11 +71,10 @@ def takes_arrays(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        arrays = {name for name, value in given.items() if is_array(value)}
-        if not arrays:
+        if not any(map(is_array, args)) and not any(map(is_array, kwargs.values())):
             return function(*args, **kwargs)
-        for name in arrays:
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        for name in [name for name, value in given.items() if is_array(value)]:
             if name not in _LISTS or not isinstance(given[name], np.ndarray):
                 given[name] = as_tensor(given[name])
         first = args[0] if args else kwargs.get(names[0])

@@ -15,6 +15,7 @@ from depth_cases import CAMERA, CENTER, CUBE, random_transforms, rough_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from poseren_ext import ops, reference
 from poseren_ext.camera import CAMERAS, Camera
@@ -123,6 +124,34 @@ def test_stored_values_as_they_are(device: str) -> None:
 def test_outside_the_frame_is_background_whatever_the_policy(device: str) -> None:
     for invalid in ("background", None, 450.0):
         assert two_pixels(device, 480.0, 480.0, invalid=invalid)[0] == pytest.approx(600.0)
+
+
+def test_camera_and_cube_may_lie_anywhere(device: str) -> None:
+    frames = rough_frames(5, (3, 30, 90), torch.uint16).to(device)
+    centers = torch.tensor([[40.0, 15.0, 800.0], [3.0, 28.0, 700.0], [80.0, 2.0, 750.0]], device=device)
+    table = torch.rand(3, 9, device=device) * 100 + 100
+    cameras, cubes = table[:, :4], table[:, 4:7]
+    expected = ops.depth_crop(frames, centers, cameras.clone(), cube=cubes.clone(), size=20)
+    crops = ops.depth_crop(frames, centers, cameras, cube=cubes, size=20)
+    assert torch.equal(crops, expected)
+    crops = ops.depth_crop(frames, centers, cameras.t().contiguous().t(), cube=cubes.t().contiguous().t(), size=20)
+    assert torch.equal(crops, expected)
+
+
+def test_numbers_serve_in_every_mode_after_another() -> None:
+    camera = Camera(211.0, 212.0, 20.0, 15.0)  # of no other test
+    depth, center = torch.full((1, 30, 40), 800.0), torch.tensor([[20.0, 15.0, 800.0]])
+    with torch.inference_mode():
+        first = ops.depth_crop(depth, center, camera, cube=61.0, size=9)
+    depth.requires_grad_()
+    crop = ops.depth_crop(depth, center, camera, cube=61.0, size=9)
+    crop.sum().backward()
+    assert torch.equal(crop, first)
+    assert depth.grad is not None
+    assert depth.grad.any()
+    with FakeTensorMode():
+        faked = ops.depth_crop(torch.zeros(1, 30, 40), torch.zeros(1, 3), camera, cube=61.0, size=9)
+    assert faked.shape == (1, 1, 9, 9)
 
 
 UNUSABLE: dict[str, dict[str, Any]] = {

@@ -21,10 +21,18 @@ enum class Invalid : int32_t {
   value = 2,       // 0, NaN and infinity become a given depth
 };
 
+// A row of numbers for each sample.
+struct SampleRows {
+  const float* data;
+  int64_t step;  // from a sample's row to the next, elements: 0 where all share one
+
+  POSEREN_HD const float* operator[](int64_t sample) const { return data + sample * step; }
+};
+
 struct CropGeometry {
   const float* center;     // [B, 3]: u, v px, z mm
-  const float* camera;     // [B, 4]
-  const float* cube;       // [B, 3], half edges, mm
+  SampleRows camera;       // [B, 4]
+  SampleRows cube;         // [B, 3], half edges, mm
   const float* transform;  // [B, 2, 3], augmented = A p in normalised coordinates; or null
   int64_t size;            // S >= 2
   float unit;              // mm per stored unit
@@ -81,8 +89,8 @@ POSEREN_HD inline bool is_length(float value) {
 
 POSEREN_HD inline CropView crop_view(const CropGeometry& g, int64_t sample) {
   const float* center = g.center + sample * 3;
-  const float* camera = g.camera + sample * 4;
-  const float* cube = g.cube + sample * 3;
+  const float* camera = g.camera[sample];
+  const float* cube = g.cube[sample];
   CropView view;
   view.usable = is_finite(center[0]) && is_finite(center[1]) && is_length(center[2]) && is_length(camera[0]) &&
                 is_length(camera[1]) && is_length(cube[0]) && is_length(cube[1]) && is_length(cube[2]);

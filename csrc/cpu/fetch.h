@@ -14,8 +14,9 @@ constexpr int64_t kFetchLine = 64;  // bytes of a cache line
 template <int kLevel>
 inline void fetch(const void* place, int64_t bytes) {
   asm volatile("");  // an effect: gcc drops the calls of a function that does nothing but prefetch
-  const char* line = static_cast<const char*>(place);
-  for (const char* end = line + bytes; line < end; line += kFetchLine) __builtin_prefetch(line, 0, 4 - kLevel);
+  const char* first = static_cast<const char*>(place);
+  const char* line = first - reinterpret_cast<uintptr_t>(first) % kFetchLine;  // also the last byte's
+  for (const char* end = first + bytes; line < end; line += kFetchLine) __builtin_prefetch(line, 0, 4 - kLevel);
 }
 
 }  // namespace

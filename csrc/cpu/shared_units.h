@@ -15,9 +15,12 @@ class SharedUnits {
  public:
   SharedUnits() : threads_(count_threads()), next_(std::make_unique<Next[]>(threads_)) {}
 
+  int64_t threads() const { return threads_; }
+
   // body(unit) for every unit in [0, count).
   template <class Body>
   void run(int64_t count, const Body& body) {
+    if (count == 1) return body(0);
     for (int64_t thread = 0; thread < threads_; thread++) next_[thread].unit = bound(thread, count);
     parallel_ranges(threads_, 1, [&](int64_t begin, int64_t end) {
       for (int64_t thread = begin; thread < end; thread++)

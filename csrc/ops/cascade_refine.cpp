@@ -32,11 +32,11 @@ LayerTensors layer_tensors(const char* name, const Tensor& weight, const std::op
   check(bias.scalar_type() == ScalarType::Float, kOp, name, " bias must be float32");
   const bool packed = weight.scalar_type() == ScalarType::Char;
   check(packed == scale.has_value(), kOp, name, " weights have a scale exactly if they are int8");
-  LayerTensors tensors{torch::stable::contiguous(weight), torch::stable::contiguous(bias), std::nullopt};
+  LayerTensors tensors{as_contiguous(weight), as_contiguous(bias), std::nullopt};
   if (scale) {
     check(scale->scalar_type() == ScalarType::Float && scale->device() == features.device(), kOp, name,
           " scale must be float32, on the features' device");
-    tensors.scale = torch::stable::contiguous(*scale);
+    tensors.scale = as_contiguous(*scale);
   }
   return tensors;
 }
@@ -90,7 +90,7 @@ std::tuple<Tensor, Tensor> cascade_refine(Tensor features, Tensor pose, std::vec
   check(pose.device() == features.device(), kOp, "features and pose must be on one device");
   check(output_size > 0 && sampling_ratio > 0 && stages >= 0, kOp,
         "output_size and sampling_ratio must be positive, stages not negative");
-  pose = torch::stable::contiguous(pose);
+  pose = as_contiguous(pose);
 
   CascadeRefine op{};
   RegionPool& p = op.pool;

@@ -11,7 +11,7 @@ namespace poseren::ops {
 
 // Views of batches and rows pass as they are; only a tensor whose columns lie apart is copied.
 inline Tensor with_adjacent_columns(Tensor tensor) {
-  return tensor.size(2) <= 1 || tensor.stride(2) == 1 ? tensor : torch::stable::contiguous(tensor);
+  return tensor.size(2) <= 1 || tensor.stride(2) == 1 ? tensor : as_contiguous(tensor);
 }
 
 inline DepthFrames depth_frames(const char* op, Tensor& depth) {  // depth [B, H, W]; may be replaced by a copy
@@ -23,15 +23,20 @@ inline DepthFrames depth_frames(const char* op, Tensor& depth) {  // depth [B, H
   return {depth.data_ptr(), dtype, depth.size(0), depth.size(1), depth.size(2), depth.stride(0), depth.stride(1)};
 }
 
-// float32 [batch, ...], contiguous.
-inline Tensor coordinates(const char* op, const char* name, const Tensor& tensor, std::vector<int64_t> shape,
-                          const Tensor& depth) {
+inline void check_coordinates(const char* op, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape,
+                              const Tensor& depth) {
   bool fits = tensor.dim() == static_cast<int64_t>(shape.size());
   for (size_t i = 0; fits && i < shape.size(); i++) fits = tensor.size(i) == shape[i];
   check(fits, op, name, " has a shape that does not fit depth's batch");
   check(tensor.scalar_type() == ScalarType::Float, op, name, " must be float32");
   check(tensor.device() == depth.device(), op, name, " must be on depth's device");
-  return torch::stable::contiguous(tensor);
+}
+
+// float32 [batch, ...], contiguous.
+inline Tensor coordinates(const char* op, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape,
+                          const Tensor& depth) {
+  check_coordinates(op, name, tensor, shape, depth);
+  return as_contiguous(tensor);
 }
 
 }  // namespace poseren::ops

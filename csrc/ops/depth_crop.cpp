@@ -9,17 +9,29 @@ namespace poseren::ops {
 
 namespace {
 
-// The tensors that a CropGeometry points into, made contiguous.
+// float32 [batch, columns]: a row for each sample, or one that all share; a tensor that is neither is replaced by a
+// copy.
+SampleRows sample_rows(const char* op, const char* name, Tensor& tensor, int64_t columns, const Tensor& depth) {
+  check_coordinates(op, name, tensor, {depth.size(0), columns}, depth);
+  if (tensor.stride(1) != 1) tensor = as_contiguous(tensor);
+  return {data<const float>(tensor), tensor.stride(0)};
+}
+
+// A CropGeometry's arrays, and the tensors that they lie in.
 struct GeometryTensors {
   Tensor center, camera, cube;
   std::optional<Tensor> transform;
+  CropGeometry geometry{};
 
   GeometryTensors(const char* op, const Tensor& depth, const Tensor& center, const Tensor& camera, const Tensor& cube,
                   const std::optional<Tensor>& transform)
-      : center(coordinates(op, "center", center, {depth.size(0), 3}, depth)),
-        camera(coordinates(op, "camera", camera, {depth.size(0), 4}, depth)),
-        cube(coordinates(op, "cube", cube, {depth.size(0), 3}, depth)) {
-    if (transform) this->transform = coordinates(op, "transform", *transform, {depth.size(0), 2, 3}, depth);
+      : center(coordinates(op, "center", center, {depth.size(0), 3}, depth)), camera(camera), cube(cube) {
+    geometry.center = data<const float>(this->center);
+    geometry.camera = sample_rows(op, "camera", this->camera, 4, depth);
+    geometry.cube = sample_rows(op, "cube", this->cube, 3, depth);
+    if (!transform) return;
+    this->transform = coordinates(op, "transform", *transform, {depth.size(0), 2, 3}, depth);
+    geometry.transform = data<const float>(*this->transform);
   }
 };
 
@@ -27,11 +39,7 @@ CropGeometry crop_geometry(const char* op, const GeometryTensors& tensors, int64
                            double invalid_value, bool nearest, double depth_unit) {
   check(size >= 2 && size < INT32_MAX, op, "size must be at least 2");
   check(invalid >= 0 && invalid <= 2, op, "invalid must be 0, 1 or 2");
-  CropGeometry geometry{};
-  geometry.center = data<const float>(tensors.center);
-  geometry.camera = data<const float>(tensors.camera);
-  geometry.cube = data<const float>(tensors.cube);
-  geometry.transform = tensors.transform ? data<const float>(*tensors.transform) : nullptr;
+  CropGeometry geometry = tensors.geometry;
   geometry.size = size;
   geometry.unit = static_cast<float>(depth_unit);
   geometry.invalid = static_cast<Invalid>(invalid);
@@ -79,7 +87,7 @@ Tensor depth_crop_backward(Tensor grad, Tensor depth, Tensor center, Tensor came
   check(grad.device() == depth.device(), op, "grad must be on depth's device");
   body.geometry = crop_geometry(op, tensors, grad.size(2), invalid, invalid_value, nearest, depth_unit);
   body.grad_dtype = crop_dtype(op, "grad", grad.scalar_type());
-  grad = torch::stable::contiguous(grad);
+  grad = as_contiguous(grad);
   On<Queue> device(depth);
   Tensor depth_grad =
       torch::stable::new_empty(depth, {body.depth.batch, body.depth.height, body.depth.width}, ScalarType::Float);

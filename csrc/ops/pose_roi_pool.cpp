@@ -66,7 +66,7 @@ Tensor pose_roi_pool(Tensor features, Tensor pose, std::vector<int64_t> joints, 
                           roi_size,        spatial_scale, align,       sampling_ratio};
   PoseRoiPool op{};
   op.pool = region_pool(features, pose, settings);
-  pose = torch::stable::contiguous(pose);
+  pose = as_contiguous(pose);
   On<Queue> device(features);
   const RegionPool& p = op.pool;
   Tensor regions = torch::stable::new_empty(features, {p.batch, p.joints.count, p.channels, p.bins, p.bins});
@@ -87,8 +87,8 @@ Tensor pose_roi_pool_feature_grad(Tensor grad, Tensor features, Tensor pose, std
   PoseRoiPoolFeatureGrad op{};
   op.pool = region_pool(features, pose, settings);
   check_grad(settings.op, grad, features, op.pool);
-  grad = torch::stable::contiguous(grad);
-  pose = torch::stable::contiguous(pose);
+  grad = as_contiguous(grad);
+  pose = as_contiguous(pose);
   On<Queue> device(features);
   Tensor feature_grad = torch::stable::empty_like(features);
   op.grad = grad.data_ptr();
@@ -110,8 +110,8 @@ Tensor pose_roi_pool_pose_grad(Tensor grad, Tensor features, Tensor pose, std::v
   PoseRoiPoolPoseGrad op{};
   op.pool = region_pool(features, pose, settings);
   check_grad(settings.op, grad, features, op.pool);
-  grad = torch::stable::contiguous(grad);
-  pose = torch::stable::contiguous(pose);
+  grad = as_contiguous(grad);
+  pose = as_contiguous(pose);
   On<Queue> device(features);
   Tensor pose_grad = torch::stable::new_empty(pose, {op.pool.batch, op.pool.num_joints, op.pool.num_axes});
   op.grad = grad.data_ptr();

@@ -13,7 +13,7 @@ Tensor roi_windows(Tensor pose, std::vector<int64_t> joints, int64_t image_size,
   const char* op = "roi_windows";
   check(pose.dim() == 3 && pose.size(2) >= 2, op, "pose must be [B, J, >=2]");
   check(pose.scalar_type() == ScalarType::Float, op, "pose must be float32");
-  pose = torch::stable::contiguous(pose);
+  pose = as_contiguous(pose);
   RoiWindows body{};
   body.batch = pose.size(0);
   body.num_joints = pose.size(1);

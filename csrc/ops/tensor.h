@@ -43,6 +43,11 @@ void check(bool condition, const char* op, const Parts&... parts) {
   throw std::runtime_error(("poseren::" + text(op) + ": " + ... + text(parts)));
 }
 
+// torch's own looks for an operator by its name before it finds that there is nothing to do.
+inline Tensor as_contiguous(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
 template <class T>
 T* data(const Tensor& tensor) {
   return static_cast<T*>(tensor.data_ptr());

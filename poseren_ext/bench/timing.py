@@ -20,8 +20,11 @@ PAUSE = 0.004
 """Seconds before a turn: thread pools of the last contender stop spinning, which would cost the next one a core."""
 FEWEST, MOST = 5, 100
 """Turns of each contender."""
-SHORT = 2.0
-"""Milliseconds below which a contender is called several times a turn."""
+SHORT = 5.0
+"""Milliseconds that a turn's calls take at the least, those that are not timed and those that are: a single short call
+would pay for what the contender before it left in the caches."""
+MOST_CALLS = 20
+"""Of either kind a turn."""
 
 
 def interleaved_medians(
@@ -40,7 +43,7 @@ def interleaved_medians(
     Args:
         calls: the contenders.
         seconds: about how long to go on.
-        cold: time the first call of a turn. Otherwise one goes before that is not timed and wakes threads and caches.
+        cold: time the first call of a turn. Otherwise as many go before that are not timed and wake threads and caches.
         device: on "cuda" events of the GPU are timed.
         fastest: contenders of whom the fastest call counts instead of the median.
 
@@ -48,18 +51,18 @@ def interleaved_medians(
         Milliseconds by the contenders' names.
     """
     first = {name: max(_timed(call, number, device) for number in range(2)) for name, call in calls.items()}
-    repeats = {name: 1 if cold else max(1, min(10, math.ceil(SHORT / ms))) for name, ms in first.items()}
-    turn = sum(PAUSE + ms / 1000 * (repeats[name] + (not cold)) for name, ms in first.items())
+    repeats = {name: 1 if cold else max(1, min(MOST_CALLS, math.ceil(SHORT / ms))) for name, ms in first.items()}
+    turn = sum(PAUSE + ms / 1000 * repeats[name] * (1 if cold else 2) for name, ms in first.items())
     turns = max(FEWEST, min(MOST, int(seconds / turn)))
     names, samples = list(calls), {name: list[float]() for name in calls}
     for number in range(turns):
         begin = number % len(names)
         for name in names[begin:] + names[:begin]:
             time.sleep(PAUSE)
-            if not cold:
-                calls[name](number)
+            for repeat in range(0 if cold else repeats[name]):
+                calls[name](number + repeat)
             for repeat in range(repeats[name]):
-                samples[name].append(_timed(calls[name], number + repeat + 1, device))
+                samples[name].append(_timed(calls[name], number + repeats[name] + repeat, device))
     return {name: min(times) if name in fastest else median(times) for name, times in samples.items()}
 
 

@@ -6,6 +6,7 @@ They look at types, shapes and devices, never at a tensor's values: that would w
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import operator
@@ -13,8 +14,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from poseren_ext.camera import CameraLike, intrinsics
+from poseren_ext.camera import Camera, CameraLike, intrinsics
 
 LARGEST = torch.finfo(torch.float32).max
 """Of numbers: arithmetic is in float32."""
@@ -29,11 +31,15 @@ def check_tensor(value: object, name: str, shape: str, dtypes: Sequence[torch.dt
     Raises:
         TypeError: it is no tensor, or one of another type.
     """
-    expected = f"expected {_words(dtypes)} {shape}"
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} is a {type(value).__name__}; {expected} as a torch tensor (torch.as_tensor converts)")
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; expected {_words(dtypes)} {shape} as a torch tensor "
+            "(torch.as_tensor converts)"
+        )
     if value.dtype not in dtypes:
-        raise TypeError(f"{name} has dtype {value.dtype}; {expected}: convert it with .to({dtypes[0]})")
+        raise TypeError(
+            f"{name} has dtype {value.dtype}; expected {_words(dtypes)} {shape}: convert it with .to({dtypes[0]})"
+        )
     check_layout(value, name)
     return value
 
@@ -92,6 +98,8 @@ def camera_rows(camera: CameraLike, batch: int, batched: bool, device: torch.dev
         TypeError: no camera, or a tensor that is not floating-point.
         ValueError: values that no camera has, or another number of cameras than samples.
     """
+    if isinstance(camera, Camera) and _keeps_constants(device):
+        return _constant(camera.fx, camera.fy, camera.cx, camera.cy).expand(batch, 4)
     rows = intrinsics(camera, device=device)
     if rows.dim() == 2 and not (batched and rows.shape[0] == batch):
         wanted = f"[4] or [{batch}, 4]" if batched else "[4]"
@@ -107,7 +115,10 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
         ValueError: a number that is not positive and finite, or a shape that is not a scalar, [B] or [B, 3].
     """
     if not isinstance(cube, Tensor):
-        return torch.full((batch, 3), positive(cube, "cube", "half edge in mm"), dtype=torch.float32, device=device)
+        edge = positive(cube, "cube", "half edge in mm")
+        if _keeps_constants(device):
+            return _constant(edge, edge, edge).expand(batch, 3)
+        return torch.full((3,), edge, dtype=torch.float32, device=device).expand(batch, 3)
     if cube.is_complex() or cube.dtype == torch.bool:
         raise TypeError(f"cube has dtype {cube.dtype}; expected half edges in mm as real numbers")
     check_layout(cube, "cube")
@@ -117,6 +128,18 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
         raise ValueError(f"cube has shape {shape}; expected {wanted} half edges in mm beside this batch")
     cube = cube.to(torch.float32)
     return (cube[:, None] if batched and cube.dim() == 1 else cube).expand(batch, 3)
+
+
+@functools.lru_cache(256)
+def _constant(*values: float) -> Tensor:
+    """float32 [len(values)] on the CPU, made once: to make it takes longer than all of a call's checks."""
+    with torch.inference_mode(False):  # of use within and without
+        return torch.tensor(values, dtype=torch.float32, device="cpu")
+
+
+def _keeps_constants(device: torch.device) -> bool:
+    """Whether a tensor may outlive the call: not one that is traced or faked, nor one of a CUDA graph."""
+    return device.type == "cpu" and not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
 
 
 def number(value: object, name: str, meaning: str, *, finite: bool = True) -> float:

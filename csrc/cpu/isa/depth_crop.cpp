@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Rows of the crop, a block of columns at a time: coordinates, then taps, then interpolation, each a plain loop over
-// arrays that the compiler vectorises. The operations on one pixel are those of core/depth_crop.h in the same order.
+// Rows of the crop, a block of columns at a time: where its pixels look, then, for a group of pixels at once, their
+// taps and the interpolation, in plain loops that the compiler turns into vector instructions. The operations on one
+// pixel are those of core/depth_crop.h in the same order.
 #include "cpu/isa/depth_crop.h"
 
 #include <algorithm>
@@ -13,11 +14,13 @@ namespace poseren::cpu {
 namespace {
 
 constexpr int64_t kBlock = 128;  // columns; all of a block's arrays stay in the first-level cache
+constexpr int64_t kRows = 32;    // prepared at once; for as many again what they look at is fetched
+static_assert(2 * kRows <= kBlock);
 
 // The cells that a block of output pixels looks at along one axis.
 struct Cells {
   int32_t index[kBlock];
-  float fraction[kBlock];
+  float fraction[kBlock + kGroup] = {};  // groups may reach beyond the block
 
   void set(int64_t i, Cell cell) {
     index[i] = cell.index;
@@ -26,19 +29,20 @@ struct Cells {
   Cell operator[](int64_t i) const { return {index[i], fraction[i]}; }
 };
 
-// Output pixels first..last (half open) of a block.
+// Items first..last, half open.
 struct Span {
   int64_t first, last;
+  int64_t size() const { return last - first; }
 };
 
-// Two neighbouring stored values for each of some output pixels.
+// Two neighbouring stored values for each pixel of a group.
 template <class T>
 struct StoredPairs {
-  alignas(64) uint32_t left[kBlock];   // of 16-bit values: both
-  alignas(64) uint32_t right[kBlock];  // of 32-bit values
+  alignas(64) uint32_t left[kGroup] = {};   // of 16-bit values: both
+  alignas(64) uint32_t right[kGroup] = {};  // of 32-bit values
 
   // Those at base[at[i]] and base[at[i] + 1].
-  void gather(const T* base, const int32_t* at, int64_t count) {
+  POSEREN_HD void gather(const T* base, const int32_t* at, int64_t count) {
     gather32<sizeof(T)>(base, at, count, left);
     if constexpr (sizeof(T) == 4) gather32<4>(base + 1, at, count, right);
   }
@@ -65,17 +69,54 @@ struct StoredPairs {
   }
 };
 
-// mixed[i] = the depths of pair i, interpolated.
-// The view comes by value: the compiler must see that writing `mixed` does not change it, or it will not vectorise.
-template <class T, bool kReplace>
-void mix_pairs(const StoredPairs<T>& pairs, const float* fraction, int64_t count, CropView view, float unit,
-               float* __restrict mixed) {
-  for (int64_t i = 0; i < count; i++)
-    mixed[i] = mix(depth_of<kReplace>(pairs.first(i), view, unit), depth_of<kReplace>(pairs.second(i), view, unit),
-                   fraction[i]);
+// A unit of 1 mm, known to the compiler: it leaves the products out.
+struct Millimetre {
+  operator float() const { return 1; }
+};
+
+// The same for every pixel of a group.
+struct Same {
+  float value;
+  float operator[](int64_t) const { return value; }
+};
+
+// out[i] = the crop's value between the pairs i of two neighbouring rows.
+// The view comes by value: the compiler must see that writing `out` does not change it, or it will not vectorise.
+template <bool kReplace, class T>
+POSEREN_HD inline void mix_pairs(const StoredPairs<T>& upper, const StoredPairs<T>& lower, const float* x_fraction,
+                                 const auto& y_fraction, CropView view, auto unit, float* out) {
+  alignas(64) float value[kGroup];
+  for (int64_t i = 0; i < kGroup; i++) {
+    const auto across = [&](const StoredPairs<T>& pairs) __attribute__((always_inline)) {
+      return mix(depth_of<kReplace>(pairs.first(i), view, unit), depth_of<kReplace>(pairs.second(i), view, unit),
+                 x_fraction[i]);
+    };
+    value[i] = normalized_depth(mix(across(upper), across(lower), y_fraction[i]), view);
+  }
+  memcpy(out, value, sizeof(value));
 }
 
-// What croppers have in common: a block of output columns, for which they give one row of depths after another.
+// mix(group, where its values go) for the groups of `pixels`, whose values belong at out[i]. It always gives kGroup.
+template <class Mix>
+POSEREN_HD inline void for_groups(Span pixels, float* out, const Mix& mix) {
+  int64_t i = pixels.first;
+  for (; i + kGroup <= pixels.last; i += kGroup) mix(Span{i, i + kGroup}, out + i);
+  if (i == pixels.last) return;
+  float last[kGroup];
+  mix(Span{i, pixels.last}, last);
+  std::copy_n(last, pixels.last - i, out + i);
+}
+
+// visit<whether invalid values are replaced>(unit)
+template <class T, class Visit>
+void visit_stored(const CropSource<T>& source, const Visit& visit) {
+  if (source.replace)
+    source.unit == 1 ? visit.template operator()<true>(Millimetre{}) : visit.template operator()<true>(source.unit);
+  else
+    source.unit == 1 ? visit.template operator()<false>(Millimetre{}) : visit.template operator()<false>(source.unit);
+}
+
+// What croppers have in common: a block of output columns, of which they give one row after another.
 template <class T>
 struct RowCropper {
   RowCropper(const CropSource<T>& source, const CropGeometry& geometry) : source(source), geometry(geometry) {}
@@ -92,13 +133,10 @@ struct RowCropper {
     count = columns;
     for (int64_t i = 0; i < count; i++) offset_x[i] = crop_coordinate(column + i, geometry.size) - source.view.shift_x;
   }
+  // Called before every kRows rows, with all that are still to come.
+  void start_rows(Span) {}
   double offset_y(int64_t row) const { return crop_coordinate(row, geometry.size) - source.view.shift_y; }
-
-  // The depths of the pairs that the block's pixels from `first` on look at, interpolated.
-  void mix(const StoredPairs<T>& pairs, int64_t first, int64_t pixels, float* mixed) const {
-    const auto mix_some = source.replace ? mix_pairs<T, true> : mix_pairs<T, false>;
-    mix_some(pairs, x.fraction + first, pixels, source.view, source.unit, mixed + first);
-  }
+  float value_at(const Look& look) const { return normalized_depth(depth_at(source, look, false), source.view); }
 };
 
 // Without a transform all rows look at the same columns of the frame.
@@ -109,68 +147,100 @@ class UprightCropper : RowCropper<T> {
 
   void start_block(int64_t first_column, int64_t columns) {
     RowCropper<T>::start_block(first_column, columns);
-    const CropView& view = source.view;
+    fetched_ = 0;
     for (int64_t i = 0; i < count; i++)
-      x.set(i, cell_at(place_u(view, offset_x[i], 0), static_cast<double>(source.width)));
-    inside_ = {0, count};
-    while (inside_.first < count && x.index[inside_.first] < 0) inside_.first++;
-    while (inside_.last > inside_.first && x.index[inside_.last - 1] + 1 >= source.width) inside_.last--;
-    if (sizeof(T) == 2) picker_.plan(x.index + inside_.first, inside_.last - inside_.first, source.width);
-    held_[0] = held_[1] = kNone;
+      x.set(i, cell_at(place_u(source.view, offset_x[i], 0), static_cast<double>(source.width)));
+    touching_ = narrow({0, count}, -1, source.width - 1);
+    inside_ = narrow(touching_, 0, source.width - 2);
+    if constexpr (sizeof(T) == 2) are_near_ = picker_.plan(x.index + inside_.first, inside_.size(), source.width);
   }
 
-  void depths(int64_t row, float* depth) {
-    const Cell y = cell_of_row(row);
-    const int64_t ahead = cell_of_row(row + kAhead).index;
-    fetch_row(ahead);  // one row before each that is mixed: not all requests at once
-    const float* upper = frame_row(y.index);
-    fetch_row(ahead + 1);
-    const float* lower = frame_row(y.index + 1);
-    for (int64_t i = 0; i < count; i++) depth[i] = poseren::mix(upper[i], lower[i], y.fraction);
+  void start_rows(Span rows) {
+    first_row_ = rows.first;
+    const int64_t ahead = std::min(rows.first + 2 * kRows, rows.last);
+    for (int64_t row = rows.first; row < ahead; row++)
+      y_.set(row - first_row_,
+             cell_at(place_v(source.view, 0, this->offset_y(row)), static_cast<double>(source.height)));
+    fetch_rows({std::max(rows.first, fetched_), ahead});
+    fetched_ = ahead;
+  }
+
+  void row(int64_t row, float* out) {
+    const Cell y = y_[row - first_row_];
+    const bool touches = y.index >= -1 && y.index < source.height;
+    const bool is_inside = y.index >= 0 && y.index + 1 < source.height;
+    const Span touching = touches ? touching_ : Span{count, count};
+    const Span inside = is_inside ? inside_ : Span{touching.last, touching.last};
+    fill({0, touching.first}, y.fraction, out);
+    for (int64_t i = touching.first; i < inside.first; i++) out[i] = this->value_at({x[i], y});
+    for (int64_t i = inside.last; i < touching.last; i++) out[i] = this->value_at({x[i], y});
+    fill({touching.last, count}, y.fraction, out);
+    if (inside.size() == 0) return;
+    if constexpr (sizeof(T) == 2)
+      if (are_near_)
+        return mix_row(y, out, [this](const T* row, Span group, StoredPairs<T>& pairs) {
+          picker_.pick(row, (group.first - inside_.first) / kGroup, pairs.left);
+        });
+    mix_row(y, out, [this](const T* row, Span group, StoredPairs<T>& pairs) {
+      pairs.gather(row, x.index + group.first, group.size());
+    });
   }
 
  private:
   using RowCropper<T>::source, RowCropper<T>::x, RowCropper<T>::offset_x, RowCropper<T>::count;
-  static constexpr int64_t kNone = -3;
-  static constexpr int64_t kAhead = 4;  // output rows
 
-  Cell cell_of_row(int64_t row) const {
-    return cell_at(place_v(source.view, 0, this->offset_y(row)), static_cast<double>(source.height));
+  // Those of the pixels whose cells lie in the columns first..last (inclusive).
+  Span narrow(Span pixels, int64_t first, int64_t last) const {
+    while (pixels.first < pixels.last && x.index[pixels.first] < first) pixels.first++;
+    while (pixels.first < pixels.last && x.index[pixels.last - 1] > last) pixels.last--;
+    return pixels;
   }
 
-  // The pieces of rows that a crop reads are too short for the hardware to foresee the next ones.
-  void fetch_row(int64_t row) const {
-    if (row < 0 || row >= source.height || inside_.first == inside_.last) return;
-    const int64_t left = x.index[inside_.first], right = x.index[inside_.last - 1] + 2;
-    fetch<1>(source.frame + row * source.row_stride + left, (right - left) * sizeof(T));
-  }
-
-  // A row of the frame, interpolated at the block's columns. Of two neighbouring rows one is often still held.
-  const float* frame_row(int32_t row) {
-    float* mixed = rows_[row & 1];
-    if (held_[row & 1] == row) return mixed;
-    held_[row & 1] = row;
-    if (row < 0 || row >= source.height) {
-      std::fill_n(mixed, count, source.view.background);
-      return mixed;
+  // Pixels whose taps all lie beside the frame.
+  void fill(Span pixels, float y_fraction, float* out) const {
+    const CropView view = source.view;
+    for (int64_t i = pixels.first; i < pixels.last; i++) {
+      const float across = mix(view.background, view.background, x.fraction[i]);
+      out[i] = normalized_depth(mix(across, across, y_fraction), view);
     }
-    for (int64_t i = 0; i < inside_.first; i++) mixed[i] = source.across(x[i], row);
-    for (int64_t i = inside_.last; i < count; i++) mixed[i] = source.across(x[i], row);
-    const T* stored = source.frame + row * source.row_stride;
-    const int64_t first = inside_.first, pixels = inside_.last - first;
-    if constexpr (sizeof(T) == 2)
-      picker_.pick(reinterpret_cast<const uint16_t*>(stored), pairs_.left);
-    else
-      pairs_.gather(stored, x.index + first, pixels);
-    this->mix(pairs_, first, pixels, mixed);
-    return mixed;
   }
 
-  Span inside_;  // both columns of the cell lie in the frame
+  // load(row of the frame, group, its pairs)
+  template <class Load>
+  void mix_row(Cell y, float* out, const Load& load) const {
+    visit_stored(source, [&]<bool kReplace>(auto unit) { mix_row_of<kReplace>(y, unit, out, load); });
+  }
+
+  template <bool kReplace, class Unit, class Load>
+  void mix_row_of(Cell y, Unit unit, float* out, const Load& load) const {
+    const T* upper_row = source.frame + y.index * source.row_stride;
+    const CropView view = source.view;
+    for_groups(inside_, out, [&](Span group, float* mixed) __attribute__((always_inline)) {
+      StoredPairs<T> upper, lower;
+      load(upper_row, group, upper);
+      load(upper_row + source.row_stride, group, lower);
+      mix_pairs<kReplace>(upper, lower, x.fraction + group.first, Same{y.fraction}, view, unit, mixed);
+    });
+  }
+
+  // Starts to bring what those rows look at: pieces of the frame's rows too short for the hardware to foresee.
+  void fetch_rows(Span rows) const {
+    if (inside_.size() == 0) return;
+    const T* piece = source.frame + x.index[inside_.first];
+    const int64_t bytes = (x.index[inside_.last - 1] + 2 - x.index[inside_.first]) * sizeof(T);
+    int64_t y = 0;
+    for (int64_t row = rows.first; row < rows.last; row++) {
+      const int64_t upper = y_.index[row - first_row_];
+      for (y = std::max(y, upper); y < std::min(upper + 2, source.height); y++)
+        fetch<2>(piece + y * source.row_stride, bytes);
+    }
+  }
+
+  Cells y_;  // of the rows from first_row_ on
+  int64_t first_row_, fetched_;
+  Span touching_, inside_;  // one column of the cell, or both, lie in the frame
   PairPicker<kBlock> picker_;
-  StoredPairs<T> pairs_;
-  int64_t held_[2];
-  alignas(64) float rows_[2][kBlock];
+  bool are_near_;  // the picker can be used
 };
 
 template <class T>
@@ -178,9 +248,9 @@ class TransformedCropper : RowCropper<T> {
  public:
   using RowCropper<T>::RowCropper;
 
-  using RowCropper<T>::start_block;
+  using RowCropper<T>::start_block, RowCropper<T>::start_rows;
 
-  void depths(int64_t row, float* depth) {
+  void row(int64_t row, float* out) {
     const CropView& view = source.view;
     const double dy = this->offset_y(row);
     const double width = static_cast<double>(source.width), height = static_cast<double>(source.height);
@@ -189,28 +259,17 @@ class TransformedCropper : RowCropper<T> {
       y_.set(i, cell_at(place_v(view, offset_x[i], dy), height));
     }
     const Span inside = find_inside();
-    for (int64_t i = 0; i < inside.first; i++) depth[i] = depth_at(source, {x[i], y_[i]}, false);
-    for (int64_t i = inside.last; i < count; i++) depth[i] = depth_at(source, {x[i], y_[i]}, false);
+    for (int64_t i = 0; i < inside.first; i++) out[i] = this->value_at({x[i], y_[i]});
+    for (int64_t i = inside.last; i < count; i++) out[i] = this->value_at({x[i], y_[i]});
     if (inside.first == inside.last) return;
 
     // The taps' places count from the uppermost row in sight, so that they fit 32 bits in frames of any size.
     const auto [top, bottom] = std::minmax(y_.index[inside.first], y_.index[inside.last - 1]);
     if ((static_cast<int64_t>(bottom) - top + 2) * source.row_stride > INT32_MAX) {
-      for (int64_t i = inside.first; i < inside.last; i++) depth[i] = depth_at(source, {x[i], y_[i]}, false);
+      for (int64_t i = inside.first; i < inside.last; i++) out[i] = this->value_at({x[i], y_[i]});
       return;
     }
-    const int32_t stride = static_cast<int32_t>(source.row_stride), first_row = top;
-    alignas(64) int32_t at[kBlock];
-    alignas(64) float upper[kBlock], lower[kBlock];
-    for (int64_t i = inside.first; i < inside.last; i++) at[i] = (y_.index[i] - first_row) * stride + x.index[i];
-    const T* base = source.frame + first_row * source.row_stride;
-    StoredPairs<T> pairs;
-    const int64_t first = inside.first, pixels = inside.last - first;
-    pairs.gather(base, at + first, pixels);
-    this->mix(pairs, first, pixels, upper);
-    pairs.gather(base + source.row_stride, at + first, pixels);
-    this->mix(pairs, first, pixels, lower);
-    for (int64_t i = inside.first; i < inside.last; i++) depth[i] = mix(upper[i], lower[i], y_.fraction[i]);
+    visit_stored(source, [&]<bool kReplace>(auto unit) { mix_inside<kReplace>(inside, top, unit, out); });
   }
 
  private:
@@ -227,6 +286,23 @@ class TransformedCropper : RowCropper<T> {
     return span;
   }
 
+  // The pixels `inside`, whose taps lie in the frame's row `top` or below.
+  template <bool kReplace, class Unit>
+  void mix_inside(Span inside, int64_t top, Unit unit, float* out) const {
+    const T* base = source.frame + top * source.row_stride;
+    const int32_t stride = static_cast<int32_t>(source.row_stride), first_row = static_cast<int32_t>(top);
+    const CropView view = source.view;
+    alignas(64) int32_t at[kBlock];
+    for (int64_t i = inside.first; i < inside.last; i++) at[i] = (y_.index[i] - first_row) * stride + x.index[i];
+    for_groups(inside, out, [&](Span group, float* mixed) __attribute__((always_inline)) {
+      const int64_t i = group.first;
+      StoredPairs<T> upper, lower;
+      upper.gather(base, at + i, group.size());
+      lower.gather(base + source.row_stride, at + i, group.size());
+      mix_pairs<kReplace>(upper, lower, x.fraction + i, y_.fraction + i, view, unit, mixed);
+    });
+  }
+
   Cells y_;
 };
 
@@ -235,50 +311,54 @@ class NearestCropper : RowCropper<T> {
  public:
   using RowCropper<T>::RowCropper;
 
-  using RowCropper<T>::start_block;
+  using RowCropper<T>::start_block, RowCropper<T>::start_rows;
 
-  void depths(int64_t row, float* depth) {
+  void row(int64_t row, float* out) {
     for (int64_t i = 0; i < this->count; i++)
-      depth[i] = depth_at(this->source, look_of_pixel(this->source, this->geometry, row, this->column + i), true);
+      out[i] = depth_at(this->source, look_of_pixel(this->source, this->geometry, row, this->column + i), true);
+    const CropView view = this->source.view;
+    for (int64_t i = 0; i < this->count; i++) out[i] = normalized_depth(out[i], view);
   }
 };
 
-// depth [count] as the crop holds it, from its element `at` on.
+// values [count] as the crop holds them, from its element `at` on.
 template <class C>
-void store_row(const float* depth, int64_t count, CropView view, void* crop, int64_t at) {
+void store_row(const float* values, int64_t count, void* crop, int64_t at) {
   C* __restrict out = static_cast<C*>(crop) + at;
-  for (int64_t i = 0; i < count; i++) out[i] = from_float<C>(normalized_depth(depth[i], view));
-}
-
-using StoreRow = void (*)(const float* depth, int64_t count, CropView view, void* crop, int64_t at);
-
-StoreRow store_row_as(DType dtype) {
-  return visit_crop(dtype, []<class C>(Type<C>) -> StoreRow { return store_row<C>; });
+  for (int64_t i = 0; i < count; i++) out[i] = from_float<C>(values[i]);
 }
 
 // Rows first..last of one sample.
 template <class Cropper, class T>
-void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, int64_t first, int64_t last) {
+void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, Span rows) {
   const int64_t size = p.geometry.size;
-  const StoreRow store = store_row_as(p.crop_dtype);
   Cropper cropper(source, p.geometry);
-  alignas(64) float depth[kBlock];
-  for (int64_t column = 0; column < size; column += kBlock) {
-    const int64_t count = std::min(kBlock, size - column);
-    cropper.start_block(column, count);
-    for (int64_t row = first; row < last; row++) {
-      cropper.depths(row, depth);
-      store(depth, count, source.view, p.crop, (sample * size + row) * size + column);
+  visit_crop(p.crop_dtype, [&]<class C>(Type<C>) {
+    for (int64_t column = 0; column < size; column += kBlock) {
+      const int64_t count = std::min(kBlock, size - column);
+      cropper.start_block(column, count);
+      for (int64_t row = rows.first; row < rows.last; row++) {
+        if ((row - rows.first) % kRows == 0) cropper.start_rows({row, rows.last});
+        const int64_t at = (sample * size + row) * size + column;
+        if constexpr (std::is_same_v<C, float>) {
+          cropper.row(row, static_cast<float*>(p.crop) + at);
+        } else {
+          alignas(64) float values[kBlock];
+          cropper.row(row, values);
+          store_row<C>(values, count, p.crop, at);
+        }
+      }
     }
-  }
+  });
 }
 
 void fill_with_nan(const DepthCrop& p, int64_t sample, int64_t first, int64_t last) {
   const int64_t size = p.geometry.size;
-  const StoreRow store = store_row_as(p.crop_dtype);
   const float nan = kNaN<float>;
-  for (int64_t at = (sample * size + first) * size; at < (sample * size + last) * size; at++)
-    store(&nan, 1, CropView{}, p.crop, at);
+  visit_crop(p.crop_dtype, [&]<class C>(Type<C>) {
+    for (int64_t at = (sample * size + first) * size; at < (sample * size + last) * size; at++)
+      store_row<C>(&nan, 1, p.crop, at);
+  });
 }
 
 }  // namespace
@@ -295,11 +375,11 @@ void depth_crop_rows<POSEREN_ISA>(const DepthCrop& p, int64_t first, int64_t las
       if (!source.view.usable)
         fill_with_nan(p, sample, start, end);
       else if (p.geometry.nearest)
-        crop_rows<NearestCropper<T>>(p, source, sample, start, end);
+        crop_rows<NearestCropper<T>>(p, source, sample, {start, end});
       else if (p.geometry.transform)
-        crop_rows<TransformedCropper<T>>(p, source, sample, start, end);
+        crop_rows<TransformedCropper<T>>(p, source, sample, {start, end});
       else
-        crop_rows<UprightCropper<T>>(p, source, sample, start, end);
+        crop_rows<UprightCropper<T>>(p, source, sample, {start, end});
     }
   });
 }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/host_device.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -12,83 +14,80 @@
 namespace poseren::cpu {
 namespace {
 
-// out[i] = the 32 bits at base + kScale * index[i] bytes, for i in [0, count).
+constexpr int64_t kGroup = 16;  // pixels
+
+// out[i] = the 32 bits at base + kScale * index[i] bytes, for i in [0, count), count <= kGroup.
 template <int kScale>
-inline void gather32(const void* base, const int32_t* index, int64_t count, uint32_t* out) {
-  int64_t i = 0;
+POSEREN_HD inline void gather32(const void* base, const int32_t* index, int64_t count, uint32_t* out) {
 #if defined(__AVX512F__)
-  for (; i < count; i += 16) {
-    const __mmask16 some = count - i < 16 ? static_cast<__mmask16>((1u << (count - i)) - 1) : __mmask16(0xffff);
-    const __m512i at = _mm512_maskz_loadu_epi32(some, index + i);
-    _mm512_mask_storeu_epi32(out + i, some, _mm512_mask_i32gather_epi32(at, some, at, base, kScale));
-  }
-#elif defined(__AVX2__)
+  const __mmask16 some = static_cast<__mmask16>((1u << count) - 1);
+  const __m512i at = _mm512_maskz_loadu_epi32(some, index);
+  _mm512_mask_storeu_epi32(out, some, _mm512_mask_i32gather_epi32(at, some, at, base, kScale));
+#else
+  int64_t i = 0;
+#if defined(__AVX2__)
   for (; i + 8 <= count; i += 8) {
     const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index + i));
     const __m256i got = _mm256_i32gather_epi32(static_cast<const int*>(base), at, kScale);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), got);
   }
 #endif
-  for (; i < count; i++)
+  for (; i < count && i < kGroup; i++)
     memcpy(out + i, static_cast<const char*>(base) + static_cast<int64_t>(kScale) * index[i], sizeof(uint32_t));
+#endif
 }
 
-// Pairs of 16-bit neighbours at the same places of one row after another.
+// Pairs of 16-bit neighbours at the same places of one row after another, a group at a time, faster than gathered.
 template <int64_t kMost>
 class PairPicker {
  public:
   // The pairs that begin at the columns index[i], ascending and below width - 1, for i in [0, count).
-  void plan(const int32_t* index, int64_t count, [[maybe_unused]] int64_t width) {
-    index_ = index;
-    count_ = count;
+  // False: this instruction set, or pairs so far apart, must be gathered.
+  bool plan([[maybe_unused]] const int32_t* index, [[maybe_unused]] int64_t count, [[maybe_unused]] int64_t width) {
 #if defined(__AVX512BW__)
-    if (count == 0) return;
+    if (count == 0) return false;
     // No register reaches beyond the last pair, if there is room before it: a cache line lies there that nobody needs.
     const int64_t end = index[count - 1] + 2 > kReach ? index[count - 1] + 2 : width;
-    for (int64_t i = 0; i < count; i += kGroup) plan_group(i, count - i < kGroup ? count - i : kGroup, end);
+    bool are_near = true;
+    for (int64_t i = 0; i < count; i += kGroup)
+      are_near &= plan_group(groups_[i / kGroup], index + i, count - i < kGroup ? count - i : kGroup, end);
+    return are_near;
+#else
+    return false;
 #endif
   }
 
-  // out[i] = the pair at index[i] of the row, the first value in the low half; room for whole groups.
-  void pick(const uint16_t* row, uint32_t* out) const {
+  // out[i] = the pair i of that group in the row, the first value in the low half, for i in [0, kGroup);
+  // arbitrary ones of the row beyond the last.
+  POSEREN_HD void pick([[maybe_unused]] const void* row, [[maybe_unused]] int64_t group,
+                       [[maybe_unused]] uint32_t* out) const {
 #if defined(__AVX512BW__)
-    for (int64_t i = 0; i < count_; i += kGroup) {
-      const Group& group = groups_[i / kGroup];
-      if (group.start < 0) {
-        gather32<2>(row, index_ + i, count_ - i < kGroup ? count_ - i : kGroup, out + i);
-        continue;
-      }
-      const __m512i low = _mm512_loadu_si512(row + group.start), high = _mm512_loadu_si512(row + group.start + 32);
-      _mm512_storeu_si512(out + i, _mm512_permutex2var_epi16(low, _mm512_load_si512(group.from), high));
-    }
-#else
-    gather32<2>(row, index_, count_, out);
+    const Group& from = groups_[group];
+    const uint16_t* low = static_cast<const uint16_t*>(row) + from.start;
+    const __m512i pairs = _mm512_permutex2var_epi16(_mm512_loadu_si512(low), _mm512_load_si512(from.places),
+                                                    _mm512_loadu_si512(low + kReach / 2));
+    _mm512_storeu_si512(out, pairs);
 #endif
   }
 
  private:
-  const int32_t* index_;
-  int64_t count_;
-
 #if defined(__AVX512BW__)
-  // Sixteen pairs out of two registers, which reach over 64 columns: several times as fast as a gather.
-  static constexpr int64_t kGroup = 16, kReach = 64;
+  static constexpr int64_t kReach = 64;  // columns of two registers
   struct alignas(64) Group {
-    int16_t from[2 * kGroup];
-    int64_t start;  // first column of the two registers; -1: the pairs lie too far apart
+    int16_t places[2 * kGroup];
+    int64_t start;  // first column of the two registers
   };
   Group groups_[(kMost + kGroup - 1) / kGroup];
 
-  void plan_group(int64_t first, int64_t size, int64_t end) {
-    Group& group = groups_[first / kGroup];
+  static bool plan_group(Group& group, const int32_t* index, int64_t count, int64_t end) {
     group = {};
-    group.start = index_[first] < end - kReach ? index_[first] : end - kReach;
-    if (group.start >= 0 && index_[first + size - 1] + 1 - group.start >= kReach) group.start = -1;
-    if (group.start < 0) return;
-    for (int64_t i = 0; i < size; i++) {
-      group.from[2 * i] = static_cast<int16_t>(index_[first + i] - group.start);
-      group.from[2 * i + 1] = static_cast<int16_t>(group.from[2 * i] + 1);
+    group.start = index[0] < end - kReach ? index[0] : end - kReach;
+    if (group.start < 0 || index[count - 1] + 1 - group.start >= kReach) return false;
+    for (int64_t i = 0; i < count; i++) {
+      group.places[2 * i] = static_cast<int16_t>(index[i] - group.start);
+      group.places[2 * i + 1] = static_cast<int16_t>(group.places[2 * i] + 1);
     }
+    return true;
   }
 #endif
 };
