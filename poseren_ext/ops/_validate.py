@@ -99,7 +99,7 @@ def camera_rows(camera: CameraLike, batch: int, batched: bool, device: torch.dev
         ValueError: values that no camera has, or another number of cameras than samples.
     """
     if isinstance(camera, Camera) and _keeps_constants(device):
-        return _constant(camera.fx, camera.fy, camera.cx, camera.cy).expand(batch, 4)
+        return _constant_rows(batch, camera.fx, camera.fy, camera.cx, camera.cy)
     rows = intrinsics(camera, device=device)
     if rows.dim() == 2 and not (batched and rows.shape[0] == batch):
         wanted = f"[4] or [{batch}, 4]" if batched else "[4]"
@@ -117,7 +117,7 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
     if not isinstance(cube, Tensor):
         edge = positive(cube, "cube", "half edge in mm")
         if _keeps_constants(device):
-            return _constant(edge, edge, edge).expand(batch, 3)
+            return _constant_rows(batch, edge, edge, edge)
         return torch.full((3,), edge, dtype=torch.float32, device=device).expand(batch, 3)
     if cube.is_complex() or cube.dtype == torch.bool:
         raise TypeError(f"cube has dtype {cube.dtype}; expected half edges in mm as real numbers")
@@ -131,10 +131,10 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
 
 
 @functools.lru_cache(256)
-def _constant(*values: float) -> Tensor:
-    """float32 [len(values)] on the CPU, made once: to make it takes longer than all of a call's checks."""
+def _constant_rows(batch: int, *values: float) -> Tensor:
+    """float32 [batch, len(values)] on the CPU, made once: to make it takes longer than all of a call's checks."""
     with torch.inference_mode(False):  # of use within and without
-        return torch.tensor(values, dtype=torch.float32, device="cpu")
+        return torch.tensor(values, dtype=torch.float32, device="cpu").expand(batch, len(values))
 
 
 def _keeps_constants(device: torch.device) -> bool:

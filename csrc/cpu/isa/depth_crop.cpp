@@ -147,7 +147,7 @@ class UprightCropper : RowCropper<T> {
 
   void start_block(int64_t first_column, int64_t columns) {
     RowCropper<T>::start_block(first_column, columns);
-    fetched_ = 0;
+    ahead_ = 0;
     for (int64_t i = 0; i < count; i++)
       x.set(i, cell_at(place_u(source.view, offset_x[i], 0), static_cast<double>(source.width)));
     touching_ = narrow({0, count}, -1, source.width - 1);
@@ -161,12 +161,20 @@ class UprightCropper : RowCropper<T> {
     for (int64_t row = rows.first; row < ahead; row++)
       y_.set(row - first_row_,
              cell_at(place_v(source.view, 0, this->offset_y(row)), static_cast<double>(source.height)));
-    fetch_rows({std::max(rows.first, fetched_), ahead});
-    fetched_ = ahead;
+    // Pieces of rows are too short for the hardware to foresee the next.
+    int64_t y = 0;
+    for (int64_t row = std::max(rows.first, ahead_); row < ahead; row++) {
+      const int64_t upper = y_.index[row - first_row_];
+      fetch_rows<2>(std::max(y, upper), upper + 2);
+      y = upper + 2;
+    }
+    ahead_ = ahead;
   }
 
   void row(int64_t row, float* out) {
     const Cell y = y_[row - first_row_];
+    if (const int64_t next = row + 1; next < ahead_)
+      fetch_rows<1>(y_.index[next - first_row_], y_.index[next - first_row_] + 2);
     const bool touches = y.index >= -1 && y.index < source.height;
     const bool is_inside = y.index >= 0 && y.index + 1 < source.height;
     const Span touching = touches ? touching_ : Span{count, count};
@@ -223,22 +231,18 @@ class UprightCropper : RowCropper<T> {
     });
   }
 
-  // Starts to bring what those rows look at: pieces of the frame's rows too short for the hardware to foresee.
-  void fetch_rows(Span rows) const {
+  // Starts to bring what is read of the frame's rows to the cache of that level.
+  template <int kLevel>
+  void fetch_rows(int64_t first, int64_t last) const {
     if (inside_.size() == 0) return;
-    const T* piece = source.frame + x.index[inside_.first];
-    const int64_t bytes = (x.index[inside_.last - 1] + 2 - x.index[inside_.first]) * sizeof(T);
-    int64_t y = 0;
-    for (int64_t row = rows.first; row < rows.last; row++) {
-      const int64_t upper = y_.index[row - first_row_];
-      for (y = std::max(y, upper); y < std::min(upper + 2, source.height); y++)
-        fetch<2>(piece + y * source.row_stride, bytes);
-    }
+    const int64_t left = x.index[inside_.first], right = x.index[inside_.last - 1] + 2;
+    for (int64_t y = std::max<int64_t>(first, 0); y < std::min(last, source.height); y++)
+      fetch<kLevel>(source.frame + y * source.row_stride + left, (right - left) * sizeof(T));
   }
 
-  Cells y_;  // of the rows from first_row_ on
-  int64_t first_row_, fetched_;
-  Span touching_, inside_;  // one column of the cell, or both, lie in the frame
+  Cells y_;                    // of the rows from first_row_ on
+  int64_t first_row_, ahead_;  // those before ahead_ are fetched
+  Span touching_, inside_;     // one column of the cell, or both, lie in the frame
   PairPicker<kBlock> picker_;
   bool are_near_;  // the picker can be used
 };
