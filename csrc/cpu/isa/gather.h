@@ -81,7 +81,10 @@ class PairPicker {
 
   static bool plan_group(Group& group, const int32_t* index, int64_t count, int64_t end) {
     group = {};
-    group.start = index[0] < end - kReach ? index[0] : end - kReach;
+    // From a multiple of kGroup on, if the pairs still fit: fewer loads lie across two cache lines.
+    const int64_t even = index[0] / kGroup * kGroup;
+    const int64_t first = index[count - 1] + 1 - even < kReach ? even : index[0];
+    group.start = first < end - kReach ? first : end - kReach;
     if (group.start < 0 || index[count - 1] + 1 - group.start >= kReach) return false;
     for (int64_t i = 0; i < count; i++) {
       group.places[2 * i] = static_cast<int16_t>(index[i] - group.start);
