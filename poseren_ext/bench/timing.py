@@ -21,10 +21,10 @@ PAUSE = 0.004
 FEWEST, MOST = 5, 100
 """Turns of each contender."""
 SHORT = 5.0
-"""Milliseconds that a turn's calls take at the least, those that are not timed and those that are: a single short call
-would pay for what the contender before it left in the caches."""
+"""Milliseconds that a turn's untimed calls go on for, and then its timed ones: a single short call would pay for what
+the contender before it left in the caches."""
 MOST_CALLS = 20
-"""Of either kind a turn."""
+"""Of either kind a turn, however short they are."""
 
 
 def interleaved_medians(
