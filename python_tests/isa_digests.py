@@ -57,7 +57,24 @@ def pose_roi_pool() -> list[Tensor]:
     return results
 
 
-OPS: tuple[Callable[[], list[Tensor]], ...] = (hand_center, depth_crop, pose_roi_pool)
+def windows_of_the_map() -> list[Tensor]:
+    """Crops of 1 to 8 cells, more channels than are pooled at once, maps of a register's width and of others, with
+    gradients that are not finite beside those that are.
+    """
+    results: list[Tensor] = []
+    sizes = ((12, 12), (9, 16), (12, 5), (33, 12), (12, 17))
+    for dtype, cells, size in product((torch.float32, torch.bfloat16, torch.float64), range(1, 9), sizes):
+        generator = torch.Generator().manual_seed(cells)
+        features = torch.randn(2, 35, *size, generator=generator).to(dtype).requires_grad_()
+        pose = 1.3 * torch.randn(2, 4, 3, generator=generator)
+        regions = ops.pose_roi_pool(features, pose, [0, 1, 2, 3], output_size=cells, roi_size=max(8 * cells - 8, 1))
+        grad = torch.randn(regions.shape, generator=generator).to(dtype)
+        grad[torch.rand(regions.shape, generator=generator) < 0.01] = torch.inf
+        results += [regions.detach(), *torch.autograd.grad(regions, features, grad)]
+    return results
+
+
+OPS: tuple[Callable[[], list[Tensor]], ...] = (hand_center, depth_crop, pose_roi_pool, windows_of_the_map)
 
 
 def digest(tensors: list[Tensor]) -> str:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One region of one sample, all channels: what pose_roi_pool does for many and the cascade for those that moved.
+// One region of one sample, of all channels or of some: what pose_roi_pool does for many and the cascade for those that
+// moved.
 #pragma once
 
 #include <algorithm>
@@ -115,6 +116,32 @@ void align_region(const RegionPool& p, const MapStrides& s, const T* map, AlignT
     }
   }
 }
+
+// Where the regions of one sample look; kept from channel to channel.
+template <class T>
+struct SampleRegions {
+  int64_t sample = -1;
+  std::vector<Window> windows;     // [M]
+  std::vector<AlignTaps<T>> taps;  // [M], of align
+  bool crops = false;              // of max: all windows are crops
+
+  // Returns whether it looked elsewhere before.
+  template <class Position>
+  bool look(const RegionPool& p, const Position* pose, int64_t at) {
+    if (at == sample) return false;
+    sample = at;
+    windows.resize(p.joints.count);
+    taps.resize(p.align ? p.joints.count : 0);
+    crops = !p.align;
+    for (int64_t m = 0; m < p.joints.count; m++) {
+      windows[m] = region_window(p, pose, sample, m);
+      if (is_nowhere(windows[m])) continue;
+      crops &= is_crop(windows[m], p.bins);
+      if (p.align) taps[m].place(p, pose + joint_offset(p, sample, m));
+    }
+    return true;
+  }
+};
 
 // What a joint that is nowhere sees.
 template <class T>

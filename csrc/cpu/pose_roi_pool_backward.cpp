@@ -64,43 +64,18 @@ void add_align(const RegionPool& p, AlignTaps<T>& taps, const T* grad, PlaneSum<
   }
 }
 
-// Where the regions of one sample look; kept from plane to plane.
-template <class T>
-struct SampleRegions {
-  int64_t sample = -1;
-  std::vector<Window> windows;     // [M]
-  std::vector<AlignTaps<T>> taps;  // [M], of align
-  bool crops = false;              // all windows are crops: their places are all there is to know
-  std::vector<WindowGrad> grads;
-
-  template <class Position>
-  void look(const RegionPool& p, const Position* pose, int64_t at) {
-    if (at == sample) return;
-    sample = at;
-    windows.resize(p.joints.count);
-    taps.resize(p.align ? p.joints.count : 0);
-    crops = !p.align;
-    for (int64_t m = 0; m < p.joints.count; m++) {
-      windows[m] = region_window(p, pose, sample, m);
-      if (is_nowhere(windows[m])) continue;
-      crops &= is_crop(windows[m], p.bins);
-      if (p.align) taps[m].place(p, pose + joint_offset(p, sample, m));
-    }
-    if (crops) list_grads(p);
+// The places of a sample's windows that lie on the map, all of which are crops.
+void list_crops(const RegionPool& p, const std::vector<Window>& windows, std::vector<WindowGrad>& crops) {
+  crops.clear();
+  for (int64_t m = 0; m < p.joints.count; m++) {
+    const Window& w = windows[m];
+    const int64_t rows = std::min<int64_t>(p.bins, p.height - w.y0);
+    const int64_t columns = std::min<int64_t>(p.bins, p.width - w.x0);
+    if (is_nowhere(w) || rows <= 0 || columns <= 0) continue;
+    crops.push_back(
+        {m * p.channels * p.bins * p.bins, w.y0, w.x0, static_cast<int32_t>(rows), static_cast<int32_t>(columns)});
   }
-
-  void list_grads(const RegionPool& p) {
-    grads.clear();
-    for (int64_t m = 0; m < p.joints.count; m++) {
-      const Window& w = windows[m];
-      const int64_t rows = std::min<int64_t>(p.bins, p.height - w.y0);
-      const int64_t columns = std::min<int64_t>(p.bins, p.width - w.x0);
-      if (is_nowhere(w) || rows <= 0 || columns <= 0) continue;
-      grads.push_back(
-          {m * p.channels * p.bins * p.bins, w.y0, w.x0, static_cast<int32_t>(rows), static_cast<int32_t>(columns)});
-    }
-  }
-};
+}
 
 // Into planes of a sample from channel c on, all of whose windows are crops; returns how many were written, up to
 // `most`.
@@ -130,15 +105,17 @@ void feature_grad(const PoseRoiPoolFeatureGrad& op) {
   const int64_t bins = p.bins * p.bins, region = p.channels * bins;
   parallel_ranges(p.batch * p.channels, kPlanesPerThread, [&](int64_t begin, int64_t end) {
     SampleRegions<T> regions;
+    std::vector<WindowGrad> crops;
     PlaneSum<T> plane;
     for (int64_t i = begin; i < end;) {
       const int64_t sample = i / p.channels, c = i % p.channels;
       const T* features = static_cast<const T*>(op.features) + sample * op.strides.sample + c * op.strides.channel;
       const T* grad = static_cast<const T*>(op.grad) + sample * p.joints.count * region + c * bins;
       T* out = static_cast<T*>(op.feature_grad) + sample * op.grad_strides.sample + c * op.grad_strides.channel;
-      regions.look(p, static_cast<const Position*>(op.pose), sample);
+      if (regions.look(p, static_cast<const Position*>(op.pose), sample) && regions.crops)
+        list_crops(p, regions.windows, crops);
       if (regions.crops) {
-        i += write_crops(op, regions.grads, grad, std::min(end - i, p.channels - c), out, plane);
+        i += write_crops(op, crops, grad, std::min(end - i, p.channels - c), out, plane);
         continue;
       }
       plane.clear(p);

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poseren_ext._registrations._rules import autocast_keeps_types, overload, vmap_folds_batch
+from poseren_ext._registrations._rules import (
+    autocast_keeps_types,
+    below_autograd,
+    differentiable,
+    overload,
+    recorded_if_wanted,
+    vmap_folds_batch,
+)
 
 POOL, FEATURE_GRAD, POSE_GRAD = "pose_roi_pool", "pose_roi_pool_feature_grad", "pose_roi_pool_pose_grad"
 
@@ -20,7 +27,7 @@ def register(namespace: str) -> None:
     torch.library.register_fake(f"{namespace}::{POOL}", _pool_fake)
     torch.library.register_fake(f"{namespace}::{FEATURE_GRAD}", _feature_grad_fake)
     torch.library.register_fake(f"{namespace}::{POSE_GRAD}", _pose_grad_fake)
-    _register_pool_autograd(namespace)
+    differentiable(namespace, POOL, _pool_function(namespace))
     for name in (FEATURE_GRAD, POSE_GRAD):
         torch.library.register_autograd(f"{namespace}::{name}", _refuse_second_gradient)
     autocast_keeps_types(namespace, "roi_windows", float32=(0,))
@@ -45,22 +52,29 @@ def _pose_grad_fake(grad: Tensor, features: Tensor, pose: Tensor, *rest: Any) ->
     return pose.new_empty(pose.shape)
 
 
-def _register_pool_autograd(namespace: str) -> None:
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        features, pose, *ctx.settings = inputs
-        ctx.save_for_backward(features, pose)
+def _pool_function(namespace: str) -> type[torch.autograd.Function]:
+    pool, feature_grad_op, pose_grad_op = (overload(namespace, name) for name in (POOL, FEATURE_GRAD, POSE_GRAD))
 
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        features, pose = ctx.saved_tensors
-        *geometry, align, sampling_ratio = ctx.settings
-        feature_grad = pose_grad = None
-        if ctx.needs_input_grad[0]:
-            feature_grad = overload(namespace, FEATURE_GRAD)(grad, features, pose, *ctx.settings)
-        if ctx.needs_input_grad[1] and align:
-            pose_grad = overload(namespace, POSE_GRAD)(grad, features, pose, *geometry, sampling_ratio)
-        return feature_grad, pose_grad, *[None] * len(ctx.settings)
+    class PoseRoiPool(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, keyset: Any, features: Tensor, pose: Tensor, *settings: Any) -> Any:
+            ctx.save_for_backward(features, pose)
+            ctx.settings = settings
+            return below_autograd(pool, keyset, features, pose, *settings)
 
-    torch.library.register_autograd(f"{namespace}::{POOL}", backward, setup_context=setup_context)
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+            features, pose = ctx.saved_tensors
+            _, with_features, with_pose, *_ = ctx.needs_input_grad
+            *geometry, align, sampling_ratio = ctx.settings
+            feature_grad = pose_grad = None
+            if with_features:
+                feature_grad = recorded_if_wanted(feature_grad_op, grad, features, pose, *ctx.settings)
+            if with_pose and align:
+                pose_grad = recorded_if_wanted(pose_grad_op, grad, features, pose, *geometry, sampling_ratio)
+            return None, feature_grad, pose_grad, *[None] * len(ctx.settings)
+
+    return PoseRoiPool
 
 
 def _refuse_second_gradient(ctx: Any, grad: Tensor) -> None:

@@ -10,7 +10,8 @@ import functools
 import math
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,11 +19,16 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from poseren_ext.camera import Camera, CameraLike, intrinsics
 
+_Values = ParamSpec("_Values")
+_Result = TypeVar("_Result")
+
 LARGEST = torch.finfo(torch.float32).max
 """Of numbers: arithmetic is in float32."""
 
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of features, poses and other coordinates."""
+
+_PLAIN = {int, float}
 
 
 def check_tensor(value: object, name: str, shape: str, dtypes: Sequence[torch.dtype] = FLOATING) -> Tensor:
@@ -140,6 +146,21 @@ def _constant_rows(batch: int, *values: float) -> Tensor:
 def _keeps_constants(device: torch.device) -> bool:
     """Whether a tensor may outlive the call: not one that is traced or faked, nor one of a CUDA graph."""
     return device.type == "cpu" and not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
+
+
+def remembered(check: Callable[_Values, _Result]) -> Callable[_Values, _Result]:
+    """Keeps what a check of plain numbers returned, for calls with the same ones.
+
+    To check a dozen of them again takes longer than the rest of a call's Python.
+    """
+    known = functools.lru_cache(256, typed=True)(check)
+
+    @functools.wraps(check)
+    def call(*values: _Values.args, **named: _Values.kwargs) -> _Result:
+        plain = not torch.compiler.is_compiling() and not named and _PLAIN.issuperset(map(type, values))
+        return known(*values) if plain else check(*values, **named)  # type: ignore[arg-type]
+
+    return call
 
 
 def number(value: object, name: str, meaning: str, *, finite: bool = True) -> float:

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from poseren_ext.ops import _native
-from poseren_ext.ops._validate import FLOATING, add_batch, check_devices, check_tensor, choice, positive, whole
+from poseren_ext.ops._validate import (
+    FLOATING,
+    add_batch,
+    check_devices,
+    check_tensor,
+    choice,
+    positive,
+    remembered,
+    whole,
+)
 
 MOST_JOINTS = 128
 """Guided joints that one call takes."""
@@ -104,7 +113,7 @@ def pose_roi_pool(
         )
     check_devices(maps, "features", pose=rows)
     align = choice(mode, "mode", ("max", "align")) == "align"
-    if not align:
+    if rows.requires_grad and not align:
         rows = rows.detach()
     regions: Tensor = _native.ops.pose_roi_pool(
         maps,
@@ -118,7 +127,7 @@ def pose_roi_pool(
     return regions if batched else regions[0]
 
 
-def guided_joints(joints: Sequence[int], pose: Tensor) -> list[int]:
+def guided_joints(joints: Sequence[int], pose: Tensor) -> tuple[int, ...]:
     """The indices, once they are known to name joints of a pose [B, J, ...].
 
     Raises:
@@ -129,10 +138,15 @@ def guided_joints(joints: Sequence[int], pose: Tensor) -> list[int]:
         raise TypeError(f"joints is a {type(joints).__name__}; expected indices of the pose's joints, as a sequence")
     if not 1 <= len(joints) <= MOST_JOINTS:
         raise ValueError(f"joints names {len(joints)} guided joints; expected 1 to {MOST_JOINTS}")
-    last = pose.shape[1] - 1
-    return [whole(joint, "joints", "index of one of the pose's joints", least=0, most=last) for joint in joints]
+    return _indices(pose.shape[1] - 1, *joints)
 
 
+@remembered
+def _indices(last: int, *joints: int) -> tuple[int, ...]:
+    return tuple(whole(joint, "joints", "index of one of the pose's joints", least=0, most=last) for joint in joints)
+
+
+@remembered
 def window_geometry(image_size: int, roi_size: int, spatial_scale: float) -> tuple[int, int, float]:
     """The three numbers that say how a pose maps to windows, checked.
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "cpu/isa/windows.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "cpu/isa/lanes.h"
+#include "cpu/isa/map_row.h"
 
 namespace poseren::cpu {
 namespace {
@@ -86,61 +88,105 @@ void sum_cells(const WindowGrads& windows, int64_t channels, const T* grad, Accu
   }
 }
 
-#if defined(__AVX512F__)
-constexpr int64_t kMostRows = 32, kMostColumns = 8;
+#if defined(__AVX2__)
+constexpr int64_t kMostRows = 32;
+constexpr int64_t kPublishedHeight = 12, kPublishedBins = 7;
 
-// The first values of a window's row at p, moved to where it lies on the map; nothing beside them is read.
-inline Lanes placed(const float* p, __mmask8 some, __m512i from, __mmask16 where) {
-  return _mm512_maskz_permutexvar_ps(where, from, _mm512_castps256_ps512(_mm256_maskz_loadu_ps(some, p)));
-}
-inline Lanes placed(const BFloat16* p, __mmask8 some, __m512i from, __mmask16 where) {
-  const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_maskz_loadu_epi16(some, p)), 16);
-  return _mm512_maskz_permutexvar_ps(where, from, _mm512_castps256_ps512(_mm256_castsi256_ps(bits)));
-}
-
-// total[y] = row y of the map, of one channel. A row of the map takes one register, one of a window half of one.
-template <class T>
-inline void sum_rows(const WindowGrads& windows, const T* grad, Lanes* total) {
-  for (int64_t y = 0; y < windows.height; y++) total[y] = Lanes{};
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+// total[y] = row y of the map, of one channel. With kOverrun eight values can be read from where a window's row begins.
+template <bool kOverrun, class T>
+inline void sum_rows(const WindowGrads& windows, const T* grad, MapRow* total) {
+  for (int64_t y = 0; y < windows.height; y++) total[y] = MapRow{};
   for (int64_t m = 0; m < windows.count; m++) {
     const WindowGrad& w = windows.window[m];
-    const unsigned some = (1u << w.columns) - 1;
-    const __m512i from = _mm512_sub_epi32(lane, _mm512_set1_epi32(w.column));
+    const WindowColumns columns(w);
     const T* in = grad + w.offset;
-    for (int64_t y = w.row; y < w.row + w.rows; y++, in += windows.bins)
-      total[y] += placed(in, static_cast<__mmask8>(some), from, static_cast<__mmask16>(some << w.column));
+    for (int64_t y = w.row; y < w.row + w.rows; y++, in += windows.bins) columns.template add<kOverrun>(in, total[y]);
   }
 }
 
-// Each row's store reaches into the next ones, which then overwrite it.
-inline void store_rows(const WindowGrads& windows, const Lanes* total, float* sum) {
-  const int64_t size = windows.height * windows.width;
-  for (int64_t y = 0, at = 0; y < windows.height; y++, at += windows.width) {
-    if (at + kLanes <= size)
-      _mm512_storeu_ps(sum + at, total[y]);
-    else
-      memcpy(sum + at, &total[y], windows.width * sizeof(float));
-  }
+// A row's store reaches into the next ones, which then overwrite it.
+POSEREN_HD inline void store_row(const WindowGrads& windows, int64_t y, const MapRow& total, float* sum) {
+  const int64_t at = y * windows.width;
+  if (at + kMapColumns <= windows.height * windows.width)
+    store_all(total, sum + at);
+  else
+    store_first(total, windows.width, sum + at);
 }
 
-template <class T>
-void sum_in_registers(const WindowGrads& windows, int64_t channels, const T* grad, float* sum) {
-  Lanes total[kMostRows];
+template <bool kOverrun, class T>
+void sum_by_rows(const WindowGrads& windows, int64_t channels, const T* grad, float* sum) {
   const int64_t size = windows.height * windows.width, bins = windows.bins * windows.bins;
   for (int64_t c = 0; c < channels; c++, grad += bins, sum += size) {
-    sum_rows(windows, grad, total);
-    store_rows(windows, total, sum);
+    MapRow total[kMostRows];
+    sum_rows<kOverrun>(windows, grad, total);
+    for (int64_t y = 0; y < windows.height; y++) store_row(windows, y, total[y], sum);
+  }
+}
+#endif
+
+#if defined(__AVX512F__)
+// A window that begins in row kRow of a map of the published size, one channel.
+template <int64_t kRow, bool kOverrun, class T>
+POSEREN_HD inline void add_rows(const T* in, const WindowColumns& columns, MapRow* total) {
+  constexpr int64_t kEnd = std::min(kRow + kPublishedBins, kPublishedHeight);
+#pragma GCC unroll 8
+  for (int64_t y = kRow; y < kEnd; y++) columns.template add<kOverrun>(in + (y - kRow) * kPublishedBins, total[y]);
+}
+
+// The same as sum_by_rows on a map of the published size. The compiler knows all rows, so the totals stay in registers.
+template <bool kOverrun, class T>
+void sum_published(const WindowGrads& windows, int64_t channels, const T* grad, float* sum) {
+  for (int64_t c = 0; c < channels; c++, grad += kPublishedBins * kPublishedBins) {
+    MapRow total[kPublishedHeight];
+#pragma GCC unroll 12
+    for (int64_t y = 0; y < kPublishedHeight; y++) total[y] = MapRow{};
+    for (int64_t m = 0; m < windows.count; m++) {
+      const WindowGrad& w = windows.window[m];
+      const WindowColumns columns(w);
+      const T* in = grad + w.offset;
+      // clang-format off
+      switch (w.row) {
+        case 0: add_rows<0, kOverrun>(in, columns, total); break;
+        case 1: add_rows<1, kOverrun>(in, columns, total); break;
+        case 2: add_rows<2, kOverrun>(in, columns, total); break;
+        case 3: add_rows<3, kOverrun>(in, columns, total); break;
+        case 4: add_rows<4, kOverrun>(in, columns, total); break;
+        case 5: add_rows<5, kOverrun>(in, columns, total); break;
+        case 6: add_rows<6, kOverrun>(in, columns, total); break;
+        case 7: add_rows<7, kOverrun>(in, columns, total); break;
+        case 8: add_rows<8, kOverrun>(in, columns, total); break;
+        case 9: add_rows<9, kOverrun>(in, columns, total); break;
+        case 10: add_rows<10, kOverrun>(in, columns, total); break;
+        case 11: add_rows<11, kOverrun>(in, columns, total); break;
+      }
+      // clang-format on
+    }
+#pragma GCC unroll 12
+    for (int64_t y = 0; y < kPublishedHeight; y++) store_row(windows, y, total[y], sum);
+    sum += kPublishedHeight * windows.width;
   }
 }
 #endif
 
 template <class T>
 void sum(const WindowGrads& windows, int64_t channels, const T* grad, Accumulator<T>* sum) {
+#if defined(__AVX2__)
+  if constexpr (kSumsRows<T>) {
+    if (windows.width <= kMapColumns && windows.height <= kMostRows && windows.bins <= kWindowColumns) {
+      // What is read too many, up to kWindowColumns from the last row on, belongs to the next channels.
+      const int64_t size = windows.height * windows.width, bins = windows.bins * windows.bins;
+      const int64_t next = (kWindowColumns - windows.bins + bins - 1) / bins, last = std::min(next, channels);
+      const int64_t before = channels - last;
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float> || std::is_same_v<T, BFloat16>)
-    if (windows.width <= kLanes && windows.height <= kMostRows && windows.bins <= kMostColumns)
-      return sum_in_registers(windows, channels, grad, sum);
+      if (windows.height == kPublishedHeight && windows.bins == kPublishedBins) {
+        sum_published<true>(windows, before, grad, sum);
+        return sum_published<false>(windows, last, grad + before * bins, sum + before * size);
+      }
+#endif
+      sum_by_rows<true>(windows, before, grad, sum);
+      return sum_by_rows<false>(windows, last, grad + before * bins, sum + before * size);
+    }
+  }
 #endif
   sum_cells(windows, channels, grad, sum);
 }
