@@ -20,7 +20,7 @@ from poseren_ext.bench.equality import assert_equal
 from poseren_ext.bench.material import CAMERA, FAR, NEAR, Material, draw_frames
 from poseren_ext.bench.peers import image
 from poseren_ext.bench.peers.network import PlainCascade, PlainEstimator, gather_regions, index_regions
-from poseren_ext.bench.report import COLUMNS, cells, growth_curves, markdown
+from poseren_ext.bench.report import COLUMNS, cells, growth_curves, markdown, peer_lines
 from poseren_ext.bench.rows import CannotRun, Contest, Probe, Target, make_rows
 from poseren_ext.bench.subjects import frame
 from poseren_ext.bench.subjects.crop import needed_bytes, rectangles
@@ -102,6 +102,22 @@ def test_rows_have_ratios_floors_reasons_and_verdicts():
 
 def test_target_without_any_peer_is_neither_met_nor_missed():
     assert Target(2, ("gone",)).judge(1.0, {"gone": None}, {})["met"] is None
+
+
+def test_target_says_how_far_a_limit_would_get():
+    contest = Contest(
+        name="work",
+        device="cpu",
+        batch=1,
+        ours={"float32": len},
+        peers={"a": len},
+        check=lambda: None,
+        limits={"least": len},
+        targets={"float32": [Target(5, ("a",), limit="least")]},
+    )
+    (row,) = make_rows(contest, {"ours/float32": 2.0, "peer/a": 6.0, "limit/least": 1.5}, {})
+    assert row.targets == [{"wanted": "5x a", "reached": 3.0, "met": False, "limit": "least", "limit_reaches": 4.0}]
+    assert peer_lines(row)[-1] == "target 5x a: 3, not met (least would reach 4)"
 
 
 def test_target_is_about_the_fastest_peer():

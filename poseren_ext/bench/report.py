@@ -41,6 +41,8 @@ def peer_lines(row: Row) -> list[str]:
     for target in row.targets:
         reached = "nothing to compare with" if target["reached"] is None else f"{target['reached']:.3g}"
         verdict = "met" if target["met"] else "not met"
+        if "limit" in target:
+            verdict += f" ({target['limit']} would reach {target['limit_reaches']:.3g})"
         lines.append(f"target {target['wanted']}: {reached}, {verdict}")
     return lines
 

@@ -38,12 +38,14 @@ class Target:
         peers: against which; those that cannot run do not count.
         most_ms: or the longest that it may take.
         or_within: met as well within this multiple of what one of the contest's limits takes: (multiple, limit).
+        limit: one of the contest's limits; the verdict says how far that would get.
     """
 
     ratio: float | None = None
     peers: tuple[str, ...] = ()
     most_ms: float | None = None
     or_within: tuple[float, str] | None = None
+    limit: str | None = None
 
     def judge(self, ours: float, peers: Mapping[str, float | None], limits: Milliseconds) -> dict[str, Any]:
         """What was wanted, what was reached and whether that is enough."""
@@ -59,7 +61,10 @@ class Target:
             multiple, limit = self.or_within
             wanted += f", or within {multiple:g}x of {limit}"
             met = bool(met) or ours <= multiple * limits[limit]
-        return {"wanted": wanted, "reached": reached, "met": met}
+        verdict = {"wanted": wanted, "reached": reached, "met": met}
+        if self.limit is not None and fastest is not None:
+            verdict |= {"limit": self.limit, "limit_reaches": times[fastest] / limits[self.limit]}
+        return verdict
 
 
 @dataclass(frozen=True)
