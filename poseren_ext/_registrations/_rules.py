@@ -17,7 +17,7 @@ def overload(namespace: str, name: str) -> Any:
     return getattr(getattr(torch.ops, namespace), name).default
 
 
-def differentiable(namespace: str, name: str, function: type[torch.autograd.Function]) -> None:
+def differentiable(namespace: str, name: str, function: type[torch.autograd.Function], *, tensors: int) -> None:
     """Lets an op be recorded by an autograd function of our own.
 
     What torch.library.register_autograd makes does the same, but most of its work comes after the op, whose result has
@@ -26,7 +26,8 @@ def differentiable(namespace: str, name: str, function: type[torch.autograd.Func
     Args:
         namespace: the ops' namespace.
         name: the op's name.
-        function: called as ``apply(keyset, *arguments)``; its ``forward`` hands them on to :func:`below_autograd`.
+        function: called as ``apply(keyset, *tensors, others)``; its ``forward`` hands all on to :func:`below_autograd`.
+        tensors: how many of the op's arguments, the first ones, are tensors.
     """
     op = overload(namespace, name)
     library = torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -34,7 +35,7 @@ def differentiable(namespace: str, name: str, function: type[torch.autograd.Func
 
     def kernel(keyset: Any, *args: Any) -> Any:
         if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
-            return function.apply(keyset, *args)  # type: ignore[no-untyped-call]
+            return function.apply(keyset, *args[:tensors], args[tensors:])  # type: ignore[no-untyped-call]
         return below_autograd(op, keyset, *args)
 
     library.impl(name, kernel, "Autograd", with_keyset=True)  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ def register(namespace: str) -> None:
     torch.library.register_fake(f"{namespace}::{POOL}", _pool_fake)
     torch.library.register_fake(f"{namespace}::{FEATURE_GRAD}", _feature_grad_fake)
     torch.library.register_fake(f"{namespace}::{POSE_GRAD}", _pose_grad_fake)
-    differentiable(namespace, POOL, _pool_function(namespace))
+    differentiable(namespace, POOL, _pool_function(namespace), tensors=2)
     for name in (FEATURE_GRAD, POSE_GRAD):
         torch.library.register_autograd(f"{namespace}::{name}", _refuse_second_gradient)
     autocast_keeps_types(namespace, "roi_windows", float32=(0,))
@@ -57,7 +57,7 @@ def _pool_function(namespace: str) -> type[torch.autograd.Function]:
 
     class PoseRoiPool(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, keyset: Any, features: Tensor, pose: Tensor, *settings: Any) -> Any:
+        def forward(ctx: Any, keyset: Any, features: Tensor, pose: Tensor, settings: tuple[Any, ...]) -> Any:
             ctx.save_for_backward(features, pose)
             ctx.settings = settings
             return below_autograd(pool, keyset, features, pose, *settings)
@@ -65,14 +65,14 @@ def _pool_function(namespace: str) -> type[torch.autograd.Function]:
         @staticmethod
         def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
             features, pose = ctx.saved_tensors
-            _, with_features, with_pose, *_ = ctx.needs_input_grad
+            _, with_features, with_pose, _ = ctx.needs_input_grad
             *geometry, align, sampling_ratio = ctx.settings
             feature_grad = pose_grad = None
             if with_features:
                 feature_grad = recorded_if_wanted(feature_grad_op, grad, features, pose, *ctx.settings)
             if with_pose and align:
                 pose_grad = recorded_if_wanted(pose_grad_op, grad, features, pose, *geometry, sampling_ratio)
-            return None, feature_grad, pose_grad, *[None] * len(ctx.settings)
+            return None, feature_grad, pose_grad, None
 
     return PoseRoiPool
 
