@@ -13,23 +13,29 @@
 
 namespace poseren::cpu {
 
-// The window [P, P] of every channel; what lies outside the map is 0.
+// Cell by cell: region [C, P, P] = the values from `corner` on; those outside the map are 0. A function of its own, as
+// compilers make a slower loop of it among others.
+template <class T>
+__attribute__((noinline)) void crop_cells(const RegionPool& p, const MapStrides& s, int64_t rows, int64_t columns,
+                                          const T* corner, T* region) {
+  if (rows < p.bins || columns < p.bins) std::memset(region, 0, p.channels * p.bins * p.bins * sizeof(T));
+  for (int64_t c = 0; c < p.channels; c++, region += p.bins * p.bins)
+    for (int64_t y = 0; y < rows; y++)
+      for (int64_t x = 0; x < columns; x++) region[y * p.bins + x] = corner[c * s.channel + y * s.row + x * s.column];
+}
+
+// The window [P, P] of every channel.
 template <class T>
 void crop_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
   const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, p.bins);
   const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, p.bins);
   const T* corner = map + w.y0 * s.row + w.x0 * s.column;
-  if (s.column == 1 && (p.bins == 6 || p.bins == 7)) {  // the published sizes
-    const int64_t plane = (p.height - 1) * s.row + p.width;
-    // A row begins on the map, and behind its channel lies the next one.
-    const bool may_overrun = columns > 0 && s.row >= p.width && s.channel >= plane && plane >= 8;
-    const MapWindow window{p.channels, s.channel, s.row, rows, columns, may_overrun};
-    return on_best_isa([&]<class Isa>(Isa) { copy_window<Isa>(window, p.bins, corner, region); });
-  }
-  if (rows < p.bins || columns < p.bins) std::memset(region, 0, p.channels * p.bins * p.bins * sizeof(T));
-  for (int64_t c = 0; c < p.channels; c++, region += p.bins * p.bins)
-    for (int64_t y = 0; y < rows; y++)
-      for (int64_t x = 0; x < columns; x++) region[y * p.bins + x] = corner[c * s.channel + y * s.row + x * s.column];
+  if (s.column != 1 || (p.bins != 6 && p.bins != 7)) return crop_cells(p, s, rows, columns, corner, region);
+  // The published sizes. A row begins on the map, and behind its channel lies the next one.
+  const int64_t plane = (p.height - 1) * s.row + p.width;
+  const bool may_overrun = columns > 0 && s.row >= p.width && s.channel >= plane && plane >= 8;
+  const MapWindow window{p.channels, s.channel, s.row, rows, columns, may_overrun};
+  on_best_isa([&]<class Isa>(Isa) { copy_window<Isa>(window, p.bins, corner, region); });
 }
 
 template <class T>
