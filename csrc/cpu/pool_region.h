@@ -13,8 +13,8 @@
 
 namespace poseren::cpu {
 
-// Cell by cell: region [C, P, P] = the values from `corner` on; those outside the map are 0. A function of its own, as
-// compilers make a slower loop of it among others.
+// A window [C, P, P] cell by cell, from `corner` on, where so many rows and columns lie on the map. A function of its
+// own: among others, compilers make a slower loop of it.
 template <class T>
 __attribute__((noinline)) void crop_cells(const RegionPool& p, const MapStrides& s, int64_t rows, int64_t columns,
                                           const T* corner, T* region) {
@@ -24,7 +24,7 @@ __attribute__((noinline)) void crop_cells(const RegionPool& p, const MapStrides&
       for (int64_t x = 0; x < columns; x++) region[y * p.bins + x] = corner[c * s.channel + y * s.row + x * s.column];
 }
 
-// The window [P, P] of every channel.
+// The window [P, P] of every channel; what lies outside the map is 0.
 template <class T>
 void crop_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
   const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, p.bins);

@@ -20,8 +20,9 @@ def overload(namespace: str, name: str) -> Any:
 def differentiable(namespace: str, name: str, function: type[torch.autograd.Function], *, tensors: int) -> None:
     """Lets an op be recorded by an autograd function of our own.
 
-    What torch.library.register_autograd makes does the same, but most of its work comes after the op, whose result has
-    emptied the caches: for a pooling of 128 samples a tenth of the time forward and backward.
+    What torch.library.register_autograd makes is of the same parts of torch and does the same, but most of its work
+    comes after the op, whose result has emptied the caches: a tenth of the time that pooling 128 samples takes, forward
+    and backward.
 
     Args:
         namespace: the ops' namespace.
