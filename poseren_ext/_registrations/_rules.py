@@ -21,7 +21,7 @@ def differentiable(namespace: str, name: str, function: type[torch.autograd.Func
     """Lets an op be recorded by an autograd function of our own.
 
     What torch.library.register_autograd makes is of the same parts of torch and does the same, but most of its work
-    comes after the op, whose result has emptied the caches: a tenth of the time that pooling 128 samples takes, forward
+    comes after the op, whose result has emptied the caches: 0.1 ms more, where 128 samples are pooled in 1.5 ms forward
     and backward.
 
     Args:

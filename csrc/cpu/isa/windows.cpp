@@ -125,7 +125,7 @@ void sum_by_rows(const WindowGrads& windows, int64_t channels, const T* grad, fl
 #endif
 
 #if defined(__AVX512F__)
-// A window that begins in row kRow of a map of the published size, one channel.
+// A window that begins in row kRow of a map of the published size, one channel: its rows end with P or with the map.
 template <int64_t kRow, bool kOverrun, class T>
 POSEREN_HD inline void add_rows(const T* in, const WindowColumns& columns, MapRow* total) {
   constexpr int64_t kEnd = std::min(kRow + kPublishedBins, kPublishedHeight);

@@ -22,7 +22,7 @@ struct MapWindow {
 template <class Isa, class T>
 void copy_window(const MapWindow& window, int64_t bins, const T* corner, T* region);
 
-// A window's place on the map, and that of its gradient.
+// A window's place on the map, and that of its gradient. It has as many rows and columns as of P lie on the map.
 struct WindowGrad {
   int64_t offset;  // of its first value, from those of the channel
   int32_t row, column, rows, columns;
