@@ -7,3 +7,6 @@ def build_info() -> dict[str, str]:
     Raises:
         RuntimeError: POSEREN_ISA names an instruction set that this machine has not got.
     """
+
+def release_memory() -> int:
+    """See poseren_ext.ops.release_memory."""

@@ -6,6 +6,7 @@
 
 #include "cuda/cascade.h"
 #include "ops/device.h"
+#include "ops/result.h"
 #include "ops/roi.h"
 
 namespace poseren::ops {
@@ -124,10 +125,10 @@ std::tuple<Tensor, Tensor> cascade_refine(Tensor features, Tensor pose, std::vec
   op.stages = stages;
 
   On<Queue> device(features);
-  Tensor poses = torch::stable::new_empty(features, {stages + 1, p.batch, p.num_joints, 3});
-  Tensor stages_run = torch::stable::new_empty(features, {p.batch}, ScalarType::Int);
+  Tensor poses = new_result<Queue>(features, {stages + 1, p.batch, p.num_joints, 3});
+  Tensor stages_run = new_result<Queue>(features, {p.batch}, ScalarType::Int);
   if (p.batch == 0) return {poses, stages_run};
-  Tensor scratch = torch::stable::new_empty(features, {scratch_bytes(op, device.queue())}, ScalarType::Byte);
+  Tensor scratch = new_result<Queue>(features, {scratch_bytes(op, device.queue())}, ScalarType::Byte);
   op.features = data<const float>(features);
   op.strides = {features.stride(0), features.stride(1), features.stride(2), features.stride(3)};
   op.pose = data<const float>(pose);

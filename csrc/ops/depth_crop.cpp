@@ -4,6 +4,7 @@
 #include "cuda/depth_crop.h"
 #include "ops/depth.h"
 #include "ops/device.h"
+#include "ops/result.h"
 
 namespace poseren::ops {
 
@@ -67,7 +68,7 @@ Tensor depth_crop(Tensor depth, Tensor center, Tensor camera, Tensor cube, std::
   body.geometry = crop_geometry(op, tensors, size, invalid, invalid_value, nearest, depth_unit);
   body.crop_dtype = crop_dtype(op, "dtype", dtype);
   On<Queue> device(depth);
-  Tensor crop = torch::stable::new_empty(depth, {body.depth.batch, 1, size, size}, dtype);
+  Tensor crop = new_result<Queue>(depth, {body.depth.batch, 1, size, size}, dtype);
   body.crop = crop.data_ptr();
   run(body, device.queue());
   return crop;
@@ -90,7 +91,7 @@ Tensor depth_crop_backward(Tensor grad, Tensor depth, Tensor center, Tensor came
   grad = as_contiguous(grad);
   On<Queue> device(depth);
   Tensor depth_grad =
-      torch::stable::new_empty(depth, {body.depth.batch, body.depth.height, body.depth.width}, ScalarType::Float);
+      new_result<Queue>(depth, {body.depth.batch, body.depth.height, body.depth.width}, ScalarType::Float);
   body.grad = grad.data_ptr();
   body.depth_grad = data<float>(depth_grad);
   run(body, device.queue());

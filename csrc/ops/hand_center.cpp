@@ -4,6 +4,7 @@
 #include "cuda/hand_center.h"
 #include "ops/depth.h"
 #include "ops/device.h"
+#include "ops/result.h"
 
 namespace poseren::ops {
 
@@ -37,11 +38,11 @@ std::tuple<Tensor, Tensor> hand_center(Tensor depth, std::optional<Tensor> mask,
   body.unit = depth_unit;
   body.iterations = iterations;
   On<Queue> device(depth);
-  Tensor center = torch::stable::new_empty(depth, {batch, 3}, ScalarType::Float);
-  Tensor count = torch::stable::new_empty(depth, {batch}, ScalarType::Long);
+  Tensor center = new_result<Queue>(depth, {batch, 3}, ScalarType::Float);
+  Tensor count = new_result<Queue>(depth, {batch}, ScalarType::Long);
   std::optional<Tensor> scratch;
   if (const int64_t bytes = scratch_bytes(body, device.queue())) {
-    scratch = torch::stable::new_empty(depth, {bytes}, ScalarType::Byte);
+    scratch = new_result<Queue>(depth, {bytes}, ScalarType::Byte);
     body.scratch = scratch->data_ptr();
   }
   body.center = data<float>(center);

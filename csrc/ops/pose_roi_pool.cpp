@@ -3,6 +3,7 @@
 
 #include "cuda/pose_roi_pool.h"
 #include "ops/device.h"
+#include "ops/result.h"
 #include "ops/roi.h"
 
 namespace poseren::ops {
@@ -69,7 +70,7 @@ Tensor pose_roi_pool(Tensor features, Tensor pose, std::vector<int64_t> joints, 
   pose = as_contiguous(pose);
   On<Queue> device(features);
   const RegionPool& p = op.pool;
-  Tensor regions = torch::stable::new_empty(features, {p.batch, p.joints.count, p.channels, p.bins, p.bins});
+  Tensor regions = new_result<Queue>(features, {p.batch, p.joints.count, p.channels, p.bins, p.bins});
   op.features = features.data_ptr();
   op.strides = map_strides(features);
   op.pose = pose.data_ptr();
@@ -90,7 +91,8 @@ Tensor pose_roi_pool_feature_grad(Tensor grad, Tensor features, Tensor pose, std
   grad = as_contiguous(grad);
   pose = as_contiguous(pose);
   On<Queue> device(features);
-  Tensor feature_grad = torch::stable::empty_like(features);
+  Tensor feature_grad = features.is_contiguous() ? new_result<Queue>(features, features.sizes().vec())
+                                                 : torch::stable::empty_like(features);
   op.grad = grad.data_ptr();
   op.features = features.data_ptr();
   op.strides = map_strides(features);
@@ -113,7 +115,7 @@ Tensor pose_roi_pool_pose_grad(Tensor grad, Tensor features, Tensor pose, std::v
   grad = as_contiguous(grad);
   pose = as_contiguous(pose);
   On<Queue> device(features);
-  Tensor pose_grad = torch::stable::new_empty(pose, {op.pool.batch, op.pool.num_joints, op.pool.num_axes});
+  Tensor pose_grad = new_result<Queue>(pose, {op.pool.batch, op.pool.num_joints, op.pool.num_axes});
   op.grad = grad.data_ptr();
   op.features = features.data_ptr();
   op.strides = map_strides(features);

@@ -3,6 +3,7 @@
 
 #include "cuda/roi_windows.h"
 #include "ops/device.h"
+#include "ops/result.h"
 #include "ops/roi.h"
 
 namespace poseren::ops {
@@ -21,7 +22,7 @@ Tensor roi_windows(Tensor pose, std::vector<int64_t> joints, int64_t image_size,
   body.joints = joint_list(op, joints, body.num_joints);
   body.geometry = roi_geometry(op, image_size, roi_size, spatial_scale);
   On<Queue> device(pose);
-  Tensor windows = torch::stable::new_empty(pose, {body.batch, body.joints.count, 4}, ScalarType::Int);
+  Tensor windows = new_result<Queue>(pose, {body.batch, body.joints.count, 4}, ScalarType::Int);
   body.pose = data<const float>(pose);
   body.window = data<Window>(windows);
   run(body, device.queue());

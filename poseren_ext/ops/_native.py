@@ -19,6 +19,20 @@ ops: Any = torch.ops.poseren
 build_info = _C.build_info
 
 
+def release_memory() -> int:
+    """Gives the memory of results that are gone back to the system.
+
+    On the CPU the ops keep it, 256 MiB at most, for the next results of the same sizes: from 1 MiB on, to write where
+    the caches still hold the place is several times faster than to write where they do not, or where the system has to
+    clear pages first. The environment variable POSEREN_KEPT_MIB, read at the first such result, sets another limit; 0
+    keeps nothing. Results that are alive stay as they are.
+
+    Returns:
+        How many bytes were kept.
+    """
+    return _C.release_memory()
+
+
 def load_namespace(library: str, namespace: str) -> None:
     """Loads another build of the ops, which registers itself as ``torch.ops.<namespace>``.
 
