@@ -19,14 +19,16 @@ R = TypeVar("R")
 Kind = TypeVar("Kind")
 
 _OTHERS = (Tensor, np.generic, int, float, str, type(None))
-"""Arguments that are no such arrays."""
+"""Arguments that are no such arrays, or of types derived from these."""
+_MOST = {Tensor, torch.nn.Parameter, int, float, bool, str, tuple, list, type(None)}
+"""What most arguments are: looked up, they need no further question."""
 _LISTS = ("joints", "camera")
 """Arguments that are few numbers: a numpy array does as well as a tuple."""
 
 
 def is_array(value: object) -> bool:
     """Whether it is an array of another kind than torch's; numpy's scalars are numbers."""
-    if isinstance(value, _OTHERS):  # most arguments: at once
+    if type(value) in _MOST or isinstance(value, _OTHERS):
         return False
     return hasattr(type(value), "__dlpack__") or hasattr(type(value), "__array__")
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 from op_contract import assert_same_bits
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from poseren_ext import ops, reference
 from poseren_ext.ops import _native
@@ -155,6 +157,91 @@ def test_a_second_gradient_is_refused_clearly(device: str) -> None:
     (grad,) = torch.autograd.grad(regions.square().sum(), features, create_graph=True)
     with pytest.raises(RuntimeError, match="pose_roi_pool is differentiable once"):
         grad.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"joints": (0.0, True)},
+        {"joints": (0, True)},
+        {"output_size": 7.0},
+        {"output_size": True},
+        {"image_size": 96.0},
+        {"sampling_ratio": 2.0},
+        {"sampling_ratio": True},
+    ],
+)
+def test_what_equals_a_checked_number_but_is_of_another_type_is_refused(change: dict[str, Any]) -> None:
+    features, pose = torch.zeros(1, 2, 12, 12), torch.zeros(1, 2, 3)
+    right = {"joints": (0, 1), "output_size": 7, "image_size": 96, "sampling_ratio": 2}
+    for arguments in (right, {**right, "output_size": 1}, {**right, "sampling_ratio": 1}):
+        ops.pose_roi_pool(features, pose, **arguments)
+    with pytest.raises(TypeError, match=rf"{next(iter(change))} is a (float|bool)"):
+        ops.pose_roi_pool(features, pose, **{**right, **change})
+
+
+def test_tensors_of_another_kind_than_those_checked_are_refused() -> None:
+    features, pose = torch.zeros(1, 2, 12, 12), torch.zeros(1, 2, 3)
+    ops.pose_roi_pool(features, pose, (0, 1))
+    for other, error in (
+        (features.int(), TypeError),
+        (features.to_sparse(), TypeError),
+        (features.to("meta"), ValueError),
+        (features[..., :0], ValueError),
+    ):
+        with pytest.raises(error, match="features"):
+            ops.pose_roi_pool(other, pose, (0, 1))
+    with pytest.raises(ValueError, match="joints is 1; expected 0 to 0"):
+        ops.pose_roi_pool(features, pose[:, :1], (0, 1))
+
+
+def test_modes_and_subclasses_see_the_op() -> None:
+    seen: list[str] = []
+
+    class Dispatched(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    class Called(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(getattr(func, "__name__", ""))
+            return func(*args, **(kwargs or {}))
+
+    class Own(Tensor):
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(getattr(func, "__name__", ""))
+            return super().__torch_function__(func, types, args, kwargs)
+
+    features, pose = torch.randn(1, 2, 12, 12, requires_grad=True), poses((0.1, -0.2))
+    expected = ops.pose_roi_pool(features, pose, (0,))
+    for mode, name in ((Dispatched(), "poseren::pose_roi_pool"), (Called(), "pose_roi_pool")):
+        with mode:
+            assert torch.equal(ops.pose_roi_pool(features, pose, (0,)), expected)
+        assert name in "".join(seen)
+        seen.clear()
+    assert torch.equal(ops.pose_roi_pool(features.as_subclass(Own), pose, (0,)), expected)
+    assert "pose_roi_pool" in "".join(seen)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_short_way_gives_the_bits_and_gradients_of_the_dispatcher(
+    device: str, mode: Literal["max", "align"]
+) -> None:
+    settings = ((0, 0), 7, 96, 48, 0.125, mode == "align", 2)
+    leaves = torch.nn.Parameter(torch.randn(2, 3, 12, 12, device=device)), poses((0.1, -0.2), (0.9, 0), device=device)
+    results = []
+    for pool in (lambda *args: _native.call("pose_roi_pool", *args), _native.ops.pose_roi_pool):
+        features, pose = leaves[0], leaves[1].clone().requires_grad_(mode == "align")
+        regions = pool(features, pose, *settings)
+        wanted = [leaf for leaf in (features, pose) if leaf.requires_grad]
+        results.append([regions, *torch.autograd.grad(regions.square().sum(), wanted)])
+        with torch.no_grad():
+            results[-1].append(pool(features, pose, *settings))
+        with torch.autocast(device):
+            results[-1].append(pool(features, pose, *settings))
+    assert_same_bits(*results)
 
 
 def test_the_native_op_refuses_what_does_not_fit_instead_of_reading_it(device: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
+from poseren_ext._registrations._rules import straight as straight
+
 
 def register(namespace: str) -> None:
     """Registers all of it for the ops of ``torch.ops.<namespace>``: once, after the library with them was loaded."""

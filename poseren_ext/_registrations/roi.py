@@ -66,11 +66,11 @@ def _pool_function(namespace: str) -> type[torch.autograd.Function]:
         def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
             features, pose = ctx.saved_tensors
             _, with_features, with_pose, _ = ctx.needs_input_grad
-            *geometry, align, sampling_ratio = ctx.settings
             feature_grad = pose_grad = None
             if with_features:
                 feature_grad = recorded_if_wanted(feature_grad_op, grad, features, pose, *ctx.settings)
-            if with_pose and align:
+            if with_pose and ctx.settings[-2]:
+                *geometry, _align, sampling_ratio = ctx.settings
                 pose_grad = recorded_if_wanted(pose_grad_op, grad, features, pose, *geometry, sampling_ratio)
             return None, feature_grad, pose_grad, None
 

@@ -19,6 +19,11 @@ ops: Any = torch.ops.poseren
 build_info = _C.build_info
 
 
+def call(name: str, *args: Any) -> Any:
+    """``ops.<name>(*args)`` of an op that Python records, on a shorter way where there is one."""
+    return _registrations.straight[ops.name, name](*args)
+
+
 def release_memory() -> int:
     """Gives the memory of results that are gone back to the system.
 

@@ -11,7 +11,7 @@ import math
 import numbers
 import operator
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -28,7 +28,10 @@ LARGEST = torch.finfo(torch.float32).max
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of features, poses and other coordinates."""
 
-_PLAIN = {int, float}
+_PLAIN = {int, float, str}
+_WHOLE = {int}
+_UNKNOWN = object()
+_MOST_REMEMBERED = 256
 
 
 def check_tensor(value: object, name: str, shape: str, dtypes: Sequence[torch.dtype] = FLOATING) -> Tensor:
@@ -149,18 +152,41 @@ def _keeps_constants(device: torch.device) -> bool:
 
 
 def remembered(check: Callable[_Values, _Result]) -> Callable[_Values, _Result]:
-    """Keeps what a check of plain numbers returned, for calls with the same ones.
+    """Keeps what a check returned for the next call with the same numbers and words and with tensors of the same kind.
 
-    To check a dozen of them again takes longer than the rest of a call's Python.
+    A dozen checks take longer than the rest of a call's Python, most of all when the last call has emptied the caches.
+    What a check returns must depend on nothing else.
     """
-    known = functools.lru_cache(256, typed=True)(check)
+    known: dict[object, _Result] = {}
 
     @functools.wraps(check)
     def call(*values: _Values.args, **named: _Values.kwargs) -> _Result:
-        plain = not torch.compiler.is_compiling() and not named and _PLAIN.issuperset(map(type, values))
-        return known(*values) if plain else check(*values, **named)  # type: ignore[arg-type]
+        key = None if named or torch.compiler.is_compiling() else tuple(map(_kind, values))
+        if key is None or _UNKNOWN in key:
+            return check(*values, **named)
+        result = known.get(key, _UNKNOWN)
+        if result is _UNKNOWN:
+            result = check(*values, **named)
+            if len(known) == _MOST_REMEMBERED:
+                known.clear()
+            known[key] = result
+        return cast(_Result, result)
 
     return call
+
+
+def _kind(value: object) -> object:
+    """What checks look at of a value: equal only if they find the same."""
+    kind = type(value)
+    if kind is Tensor or kind is torch.nn.Parameter:
+        tensor = cast(Tensor, value)
+        return tensor.dtype, tensor.layout, tensor.device, tensor.shape
+    if kind in _PLAIN:
+        return kind, value
+    if kind is tuple or kind is list:
+        values = cast(Sequence[object], value)
+        return tuple(values) if _WHOLE.issuperset(map(type, values)) else _UNKNOWN
+    return _UNKNOWN
 
 
 def number(value: object, name: str, meaning: str, *, finite: bool = True) -> float:

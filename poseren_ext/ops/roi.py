@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -101,6 +101,32 @@ def pose_roi_pool(
         TypeError: features or pose are not floating-point tensors, or a number is not one.
         ValueError: shapes or devices that do not match, an index outside J, a size out of range, an unknown mode.
     """
+    settings, batched, looked_at = _pool_settings(
+        features, pose, joints, output_size, image_size, roi_size, spatial_scale, mode, sampling_ratio
+    )
+    if not batched:
+        features, pose = features[None], pose[None]
+    if pose.requires_grad and mode != "align":
+        pose = pose.detach()
+    if pose.dtype != looked_at:
+        pose = pose.to(looked_at)
+    regions: Tensor = _native.call("pose_roi_pool", features, pose, *settings)
+    return regions if batched else regions[0]
+
+
+@remembered
+def _pool_settings(
+    features: Tensor,
+    pose: Tensor,
+    joints: Sequence[int],
+    output_size: int,
+    image_size: int,
+    roi_size: int,
+    spatial_scale: float,
+    mode: str,
+    sampling_ratio: int,
+) -> tuple[tuple[Any, ...], bool, torch.dtype]:
+    """What the op takes beside its tensors, whether these have a batch axis, and in which type it looks at the pose."""
     check_tensor(features, "features", "[B, C, H, W]")
     maps, batched = add_batch(features, "features", "[B, C, H, W]", 4)
     if 0 in maps.shape[-2:]:
@@ -113,18 +139,14 @@ def pose_roi_pool(
         )
     check_devices(maps, "features", pose=rows)
     align = choice(mode, "mode", ("max", "align")) == "align"
-    if rows.requires_grad and not align:
-        rows = rows.detach()
-    regions: Tensor = _native.ops.pose_roi_pool(
-        maps,
-        rows if align and rows.dtype == torch.float64 else rows.float(),
+    settings = (
         guided_joints(joints, rows),
         whole(output_size, "output_size", "bins along each side of a region"),
         *window_geometry(image_size, roi_size, spatial_scale),
         align,
         whole(sampling_ratio, "sampling_ratio", "samples along each side of a bin"),
     )
-    return regions if batched else regions[0]
+    return settings, batched, torch.float64 if align and rows.dtype == torch.float64 else torch.float32
 
 
 def guided_joints(joints: Sequence[int], pose: Tensor) -> tuple[int, ...]:
