@@ -38,9 +38,10 @@ void copy_channels(const MapWindow& w, int64_t first, int64_t last, const T* cor
 }
 
 #if defined(__AVX2__)
-// Eight cells at a time: the next row overwrites those that are too many. All channels but the last.
+// Eight cells at a time: the next row overwrites those that are too many. Returns how many channels it copied: all of a
+// window that lies on the map, otherwise all but the last, behind which nothing may be read.
 template <int64_t kBins, bool kWhole>
-void copy_eights(const MapWindow& w, const float* corner, float* region) {
+int64_t copy_eights(const MapWindow& w, const float* corner, float* region) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i on_map = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(w.columns)), lane);
   for (int64_t c = 0; c < w.channels - 1; c++, corner += w.channel_stride, region += kBins * kBins) {
@@ -52,6 +53,12 @@ void copy_eights(const MapWindow& w, const float* corner, float* region) {
       _mm256_storeu_ps(region + y * kBins, row);
     }
   }
+  if (!kWhole) return w.channels - 1;
+#pragma GCC unroll 8
+  for (int64_t y = 0; y < kBins - 1; y++)
+    _mm256_storeu_ps(region + y * kBins, _mm256_loadu_ps(corner + y * w.row_stride));
+  std::memcpy(region + (kBins - 1) * kBins, corner + (kBins - 1) * w.row_stride, kBins * sizeof(float));
+  return w.channels;
 }
 #endif
 
@@ -62,8 +69,7 @@ void copy(const MapWindow& w, const T* corner, T* region) {
   if constexpr (std::is_same_v<T, float>) {
     if (w.may_overrun) {
       const bool whole = w.rows == kBins && w.columns == kBins;
-      whole ? copy_eights<kBins, true>(w, corner, region) : copy_eights<kBins, false>(w, corner, region);
-      first = w.channels - 1;
+      first = whole ? copy_eights<kBins, true>(w, corner, region) : copy_eights<kBins, false>(w, corner, region);
     }
   }
 #endif
