@@ -20,9 +20,9 @@ PAUSE = 0.004
 """Seconds before a turn: thread pools of the last contender stop spinning, which would cost the next one a core."""
 FEWEST, MOST = 5, 100
 """Turns of each contender."""
-SHORT = 5.0
-"""Milliseconds that a turn's untimed calls go on for, and then its timed ones: a single short call would pay for what
-the contender before it left in the caches."""
+SHORT = 20.0
+"""Milliseconds that a turn's untimed calls go on for, and then its timed ones. For so long a short call gets faster:
+until the last-level cache holds what it works on, instead of what the contender before it did."""
 MOST_CALLS = 20
 """Of either kind a turn, however short they are."""
 
@@ -50,7 +50,8 @@ def interleaved_medians(
     Returns:
         Milliseconds by the contenders' names.
     """
-    first = {name: max(_timed(call, number, device) for number in range(2)) for name, call in calls.items()}
+    # Of two calls the faster: the first one may set things up.
+    first = {name: min(_timed(call, number, device) for number in range(2)) for name, call in calls.items()}
     repeats = {name: 1 if cold else max(1, min(MOST_CALLS, math.ceil(SHORT / ms))) for name, ms in first.items()}
     turn = sum(PAUSE + ms / 1000 * repeats[name] * (1 if cold else 2) for name, ms in first.items())
     turns = max(FEWEST, min(MOST, int(seconds / turn)))
