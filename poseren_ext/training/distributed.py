@@ -9,6 +9,7 @@ gradients, so that all weights stay the same to the bit, and the loss curve is t
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 _PATIENCE = timedelta(hours=2)  # the others wait while process 0 validates and writes
+_FAREWELL = 0.2
+"""Seconds at the end in which gloo's threads get the interpreter's lock: under it each lets go of its last tensor, and
+would abort the process if it came for that while the interpreter shuts down."""
 
 
 @dataclass(frozen=True)
@@ -93,3 +97,4 @@ def torchrun_ranks() -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), dist.get_world_size(), local)
     finally:
         dist.destroy_process_group()
+        time.sleep(_FAREWELL)
