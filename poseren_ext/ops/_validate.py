@@ -167,7 +167,7 @@ def remembered(check: Callable[_Values, _Result]) -> Callable[_Values, _Result]:
         result = known.get(key, _UNKNOWN)
         if result is _UNKNOWN:
             result = check(*values, **named)
-            if len(known) == _MOST_REMEMBERED:
+            if len(known) >= _MOST_REMEMBERED:
                 known.clear()
             known[key] = result
         return cast(_Result, result)
