@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +15,6 @@ from poseren_ext.bench.rows import Probe
 
 _STREAM = 1 << 24  # float32 read a call on a CPU: short enough to fall into an undisturbed moment
 _FRAME = 1 << 18  # of which a frame
-_PLACES = 5
 
 
 def reading(material: Material) -> list[Probe]:
@@ -41,12 +41,11 @@ def reading(material: Material) -> list[Probe]:
     ]
 
 
-def writing(like: Tensor) -> list[Probe]:
-    """Ways to write memory, in bytes: as much as a result takes, in turn to so many places that no cache holds them."""
-    places = [torch.empty_like(like) for _ in range(_PLACES)]
+def writing(places: Sequence[Tensor]) -> list[Probe]:
+    """Ways to write memory, in bytes: one of the places a call, in turn."""
     return [
-        Probe(lambda i: places[i % _PLACES].fill_(1), like.nbytes),
-        Probe(lambda i: places[i % _PLACES].zero_(), like.nbytes),
+        Probe(lambda i: places[i % len(places)].fill_(1), places[0].nbytes),
+        Probe(lambda i: places[i % len(places)].zero_(), places[0].nbytes),
     ]
 
 

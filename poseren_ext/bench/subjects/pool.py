@@ -16,7 +16,7 @@ from poseren_ext.bench.peers.compiled import compiled
 from poseren_ext.bench.peers.network import gather_regions, index_regions, torchvision_regions
 from poseren_ext.bench.probes import reading, writing
 from poseren_ext.bench.replay import replayed
-from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Target
+from poseren_ext.bench.rows import Call, CannotRun, Contest, Milliseconds, Probe, Target
 
 Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -110,7 +110,11 @@ def _contest(material: Material, *, backward: bool) -> Contest:
             "floor": "features and regions once each way, read and written",
         },
         targets={"float32": [target]},
-        probes={"read": reading(material), "write": writing(results[0])},
+        probes={
+            "read": [*reading(material), Probe(lambda i: work[i % len(work)][0].sum(), work[0][0].nbytes)],
+            # On a CPU results are written where the last one was, maybe in a cache.
+            "write": writing([native(*work[0]).detach()] if settings.device == "cpu" else results),
+        },
         floor=floor,
         grad=backward,
     )
