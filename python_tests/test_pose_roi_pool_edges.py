@@ -52,8 +52,8 @@ def test_a_joint_that_is_nowhere_has_a_nan_region_and_no_gradient(
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *SIXTEEN_BIT])
 @pytest.mark.parametrize("mode", MODES)
-def test_regions_written_past_the_caches_are_the_same(dtype: torch.dtype, mode: Literal["max", "align"]) -> None:
-    """Large results take another way to memory; regions of 5 channels begin at any place within its vectors."""
+def test_many_regions_are_those_of_their_parts(dtype: torch.dtype, mode: Literal["max", "align"]) -> None:
+    """Of 5 channels: they begin at any place within a vector."""
     samples = 2**23 // (11 * 5 * 49 * dtype.itemsize) + 1
     features, pose = torch.randn(samples, 5, 12, 12).to(dtype), torch.randn(samples, 14, 3)
     pose[7, 3] = math.nan

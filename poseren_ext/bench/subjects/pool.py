@@ -23,8 +23,8 @@ Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 FASTEST = ("PyTorch indexing", "PyTorch indexing, channels_last", "PyTorch gather", "torch.compile", "torchvision")
 COPY = {1: "a copy of the regions", 2: "a copy of the regions, there and back"}
 """What moves as many bytes."""
-LEAST = "reading and filling alone"
-"""What no pooling that autograd records can do without."""
+ALONE = "reading and filling alone"
+"""What pooling reads and fills, with torch's own loops and recorded as pooling is."""
 
 
 def contests(material: Material) -> Iterator[Contest]:
@@ -70,8 +70,8 @@ def _contest(material: Material, *, backward: bool) -> Contest:
 
     limits: dict[str, Call] = {COPY[copies]: copy}
     if backward:
-        least: Any = _Least.apply
-        limits[LEAST] = _call(lambda features, _: cast(Tensor, least(features, shape)), work, grad)
+        alone: Any = _ReadAndFill.apply
+        limits[ALONE] = _call(lambda features, _: cast(Tensor, alone(features, shape)), work, grad)
 
     def native(features: Tensor, pose: Tensor) -> Tensor:
         return ops.pose_roi_pool(features, pose, config.joints)
@@ -92,8 +92,13 @@ def _contest(material: Material, *, backward: bool) -> Contest:
         there = costs["read"] * features + costs["write"] * regions
         return {"float32": there + (costs["read"] * regions + costs["write"] * features if backward else 0)}
 
+    probes = {"read": reading(material), "write": writing(results)}
+    if settings.device == "cpu":
+        # A cache may hold the features, and the place of the results: each lies where the last one did.
+        probes["read"].append(Probe(lambda i: work[i % len(work)][0].sum(), work[0][0].nbytes))
+        probes["write"] = writing([native(*work[0]).detach()])
     if backward:
-        target = Target(5, FASTEST, limit=LEAST)
+        target = Target(5, FASTEST, limit=ALONE)
     else:
         target = Target(5, FASTEST) if settings.device == "cuda" else Target(4, FASTEST, or_within=(1.3, COPY[1]))
     return Contest(
@@ -110,17 +115,13 @@ def _contest(material: Material, *, backward: bool) -> Contest:
             "floor": "features and regions once each way, read and written",
         },
         targets={"float32": [target]},
-        probes={
-            "read": [*reading(material), Probe(lambda i: work[i % len(work)][0].sum(), work[0][0].nbytes)],
-            # On a CPU results are written where the last one was, maybe in a cache.
-            "write": writing([native(*work[0]).detach()] if settings.device == "cpu" else results),
-        },
+        probes=probes,
         floor=floor,
         grad=backward,
     )
 
 
-class _Least(torch.autograd.Function):
+class _ReadAndFill(torch.autograd.Function):
     """Reads the features and fills the regions, then reads the regions' gradient and fills the features', once each."""
 
     @staticmethod
