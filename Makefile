@@ -13,8 +13,9 @@ SOAK_SECONDS ?= 600
 PYTEST_ARGS ?=
 
 # Tests of the native ops, on the CPU and on hostsim.
-NATIVE_TESTS := $(addprefix python_tests/test_,hand_center.py depth_crop.py depth_crop_grad.py roi_windows.py \
-  pose_roi_pool.py pose_roi_pool_edges.py cascade_refine.py cascade_refine_packed.py cuda_kernels.py fuzz_ops.py)
+NATIVE_TESTS := $(addprefix python_tests/ops/test_,hand_center.py depth_crop.py depth_crop_grad.py roi_windows.py \
+  pose_roi_pool.py pose_roi_pool_edges.py cascade_refine.py cascade_refine_packed.py cuda_kernels.py) \
+  python_tests/fuzz/test_fuzz_ops.py
 SANITIZED := .venv-sanitize
 FREE := .venv-free-threaded
 SANITIZER_FLAGS := -O1 -g1
@@ -103,7 +104,7 @@ fuzz: $(VENV)/.fuzz $(SANITIZED)/.package  ## hostile input to every reader and,
 
 soak: $(VENV)/.test  ## a live session of SOAK_SECONDS with a faulty camera, 100,000 calls of the ops, 60 kills of each command
 	POSEREN_SOAK_SECONDS=$(SOAK_SECONDS) POSEREN_LEAK_CALLS=100000 POSEREN_KILLS=60 $(BIN)/python -m pytest \
-	  -o timeout=3600 python_tests/test_soak_live.py python_tests/test_concurrency.py python_tests/test_faults_kill.py \
+	  -o timeout=3600 python_tests/live/test_soak_live.py python_tests/ops/test_concurrency.py python_tests/cli/test_faults_kill.py \
 	  $(PYTEST_ARGS)
 
 # Of the dependencies torch and numpy alone have wheels for it; of torch, not each version.
@@ -112,7 +113,7 @@ free-threaded:  ## the ops from many threads in a free-threaded Python: PYTHON=p
 	$(FREE)/bin/pip install --quiet --only-binary=torch,numpy "torch>=2.11" numpy -r requirements/build.txt
 	$(FREE)/bin/pip install --quiet --no-deps --no-build-isolation --config-settings=build-dir=build/free-threaded \
 	  --config-settings=cmake.define.POSEREN_CUDA=OFF .
-	cd python_tests && ../$(FREE)/bin/python free_threaded.py 1000
+	cd python_tests && ../$(FREE)/bin/python -m helpers.free_threaded 1000
 
 locked: $(VENV)/.torch  ## install what the tests need in the locked versions, every file checked by its hash
 	$(PIP) install --require-hashes --no-deps -r requirements/lock.txt
@@ -149,13 +150,13 @@ sanitize: $(SANITIZED)/.package $(RACES)/.library $(VENV)/.fuzz  ## native tests
 	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	  $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) $(PYTEST_ARGS) \
-	  --deselect python_tests/test_cuda_kernels.py::test_same_bits_in_any_order_of_threads_and_each_time
+	  --deselect python_tests/ops/test_cuda_kernels.py::test_same_bits_in_any_order_of_threads_and_each_time
 	cd python_tests && ../$(SANITIZED)/bin/python $(FUZZ) --seconds 5 --sanitizers "$(SANITIZERS)" native
 	for order in forward random:3; do \
 	  OMP_NUM_THREADS=1 LD_PRELOAD=$(call runtime_of,tsan) POSEREN_HOSTSIM_ORDER=$$order \
 	  POSEREN_HOSTSIM_LIBRARY=$(RACES)/libposeren_hostsim.so \
-	  $(BIN)/python -m pytest -s python_tests/test_cuda_kernels.py -k every_kernel || exit 1; done
-	$(BIN)/python -m pytest python_tests/test_hostsim.py
+	  $(BIN)/python -m pytest -s python_tests/ops/test_cuda_kernels.py -k every_kernel || exit 1; done
+	$(BIN)/python -m pytest python_tests/ops/test_hostsim.py
 
 gpu-check:  ## build, test, sanitize and time on a machine with an NVIDIA GPU; writes gpu-check.json
 	$(PYTHON) tools/gpu_check.py

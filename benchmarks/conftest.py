@@ -13,11 +13,11 @@ from functools import cache
 import pytest
 import torch
 
-from poseren_ext.bench.machine import set_threads
-from poseren_ext.bench.material import Material
-from poseren_ext.bench.rows import CannotRun, Contest
-from poseren_ext.bench.runner import CONTESTS
-from poseren_ext.bench.settings import Settings
+from benchmarks.machine import set_threads
+from benchmarks.material import Material
+from benchmarks.rows import CannotRun, Contest
+from benchmarks.runner import CONTESTS
+from benchmarks.settings import Settings
 
 
 @cache

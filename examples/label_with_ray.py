@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from poseren_ext import Camera
-from poseren_ext.labelling import label_frames
+from poseren_ext.inference.ray_batch import label_frames
 
 
 def main() -> None:

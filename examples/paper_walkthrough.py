@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from poseren_ext import SKELETONS, Camera, HeadConfig, load_model, ops
-from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.models import RegionEnsemble
 from poseren_ext.plotting import draw_crop, draw_skeleton, plot_cascade, save
 from poseren_ext.plotting.style import FINGER_COLORS
+from poseren_ext.synthetic import SyntheticHands
 
 pictures = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("pictures")
 pictures.mkdir(exist_ok=True)

@@ -3,17 +3,17 @@
 
 import importlib
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from poseren_ext import ops
-    from poseren_ext.camera import CAMERAS, Camera, uvd_to_xyz, xyz_to_uvd
-    from poseren_ext.captured import CapturedEstimator
-    from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, load, save
-    from poseren_ext.named_models import load_model
-    from poseren_ext.refine import Estimator, HandPose, refine
-    from poseren_ext.skeleton import SKELETONS, Skeleton
+    from poseren_ext.geometry.camera import CAMERAS, Camera, uvd_to_xyz, xyz_to_uvd
+    from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
+    from poseren_ext.inference.captured_estimator import CapturedEstimator
+    from poseren_ext.inference.estimator import Estimator, HandPose, refine
+    from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, load, load_model, save
 
 __all__ = [
     "CAMERAS",
@@ -40,12 +40,11 @@ __version__ = "0.1.0"
 NEEDS_TORCH = "poseren_ext needs PyTorch 2.11 or newer: pip install torch (for CPU or CUDA as pytorch.org says)"
 
 _HOMES = {
-    "camera": ("CAMERAS", "Camera", "uvd_to_xyz", "xyz_to_uvd"),
-    "captured": ("CapturedEstimator",),
-    "models": ("HeadConfig", "ModelConfig", "PoseREN", "load", "save"),
-    "named_models": ("load_model",),
-    "refine": ("Estimator", "HandPose", "refine"),
-    "skeleton": ("SKELETONS", "Skeleton"),
+    "geometry.camera": ("CAMERAS", "Camera", "uvd_to_xyz", "xyz_to_uvd"),
+    "inference.captured_estimator": ("CapturedEstimator",),
+    "models": ("HeadConfig", "ModelConfig", "PoseREN", "load", "load_model", "save"),
+    "inference.estimator": ("Estimator", "HandPose", "refine"),
+    "geometry.skeleton": ("SKELETONS", "Skeleton"),
 }
 
 
@@ -74,8 +73,19 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# As with other extensions of torch, the import alone registers the ops. Only the console script waits until a command
-# needs them: its --help and completion are to be instant, and torch takes seconds.
-if Path(sys.argv[0] if sys.argv else "").stem != "poseren":
+def _is_console_script() -> bool:
+    """Whether this process runs the installed ``poseren`` command or ``python -m poseren_ext``."""
+    if getattr(sys, "orig_argv", [])[1:3] == ["-m", "poseren_ext"]:
+        return True
+    script = Path(sys.argv[0] if sys.argv else "").resolve()
+    schemes = sysconfig.get_scheme_names()
+    return script.stem == "poseren" and script.parent in {
+        Path(sysconfig.get_path("scripts", s)).resolve() for s in schemes
+    }
+
+
+# Importing the package registers the ops, as with other torch extensions. The command line imports torch only when a
+# command needs it, because torch takes seconds and --help must be instant.
+if not _is_console_script():
     for _name in __all__:
         _import(_name)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import hostsim_device
 import pytest
 import torch
+from helpers import hostsim_device
 
 from poseren_ext.ops import _native
 

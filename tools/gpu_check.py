@@ -113,11 +113,11 @@ def modules_left_out() -> list[dict[str, Any]]:
     """Test modules that import what is not here."""
     missing = [name for name in OPTIONAL if not is_here(name)]
     left_out = []
-    for path in sorted((ROOT / "python_tests").glob("test_*.py")):
+    for path in sorted((ROOT / "python_tests").rglob("test_*.py")):
         text = path.read_text(encoding="utf-8")
         needs = [name for name in missing if re.search(rf"^(import|from) {re.escape(name)}\b", text, re.MULTILINE)]
         if needs:
-            left_out.append({"module": path.name, "needs": needs})
+            left_out.append({"module": str(path.relative_to(ROOT / "python_tests")), "needs": needs})
     return left_out
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseren_ext.bench import load
-from poseren_ext.bench.report import growth_curves, markdown
+from benchmarks import load
+from benchmarks.report import growth_curves, markdown
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 

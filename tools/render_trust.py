@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Writes the tables of docs/trust.md from what the tests recorded: `tools/render_trust.py REPORT [REPORT ...]`.
 
-A report is made by POSEREN_TRUST_REPORT=FILE make test (or fuzz, or soak); see python_tests/trust_record.py.
+A report is made by POSEREN_TRUST_REPORT=FILE make test (or fuzz, or soak); see python_tests/helpers/trust_record.py.
 """
 
 from __future__ import annotations

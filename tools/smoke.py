@@ -10,8 +10,8 @@ import torch
 
 import poseren_ext
 from poseren_ext import CAMERAS, ops, reference
-from poseren_ext.data.synthetic import SyntheticHands
 from poseren_ext.ops import _native
+from poseren_ext.synthetic import SyntheticHands
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import typer
 
 from poseren_ext import NEEDS_TORCH
-from poseren_ext.cli.bench import bench_command
 from poseren_ext.cli.data import data_app
 from poseren_ext.cli.demo import demo_command
 from poseren_ext.cli.doctor import doctor_command
@@ -32,7 +31,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-app.command("bench")(bench_command)
 app.command("demo")(demo_command)
 app.command("doctor")(doctor_command)
 app.command("eval")(evaluate_command)

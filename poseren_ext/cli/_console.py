@@ -55,6 +55,6 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         FileNotFoundError: the folder does not exist.
     """
-    from poseren_ext.data.atomic import write_atomic
+    from poseren_ext._utils.atomic_files import write_atomic
 
     write_atomic(path, text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from poseren_ext.data.base import DepthDataset
+    from poseren_ext.datasets.base import DepthDataset
 
 _STYLES = {"found": "green", "odd": "yellow", "wrong": "bold red"}
 _DATASET_HELP = "nyu, icvl, msra or hands17. Default: told from the folder's files."
@@ -35,7 +35,7 @@ def check_command(
     poseren data check nyu-train.pack
     """
     from poseren_ext.cli._console import console, progress
-    from poseren_ext.data.check import check
+    from poseren_ext.datasets.check import check
 
     out = console()
     wrong = 0
@@ -78,7 +78,7 @@ def pack_command(
     poseren data pack msra/ msra-without-3.pack --subject 3
     """
     from poseren_ext.cli._console import console, progress
-    from poseren_ext.data.pack import write_pack
+    from poseren_ext.datasets.packs.writer import write_pack
 
     source = _open(folder, dataset, split, subject, centers)
     with progress() as bar:
@@ -100,7 +100,7 @@ def pack_command(
 
 
 def _open(folder: Path, dataset: str | None, split: str, subject: int, centers: Path | None) -> DepthDataset:
-    from poseren_ext.data.check import READERS, detect
+    from poseren_ext.datasets.check import READERS, detect
 
     name = dataset or detect(folder)
     if name not in READERS:

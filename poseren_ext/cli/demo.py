@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-    from poseren_ext.camera import Camera
-    from poseren_ext.refine import Estimator, Hand
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.inference.estimator import Estimator, Hand
 
 SYNTHETIC_HANDS = 4
 """Sequences, each of another subject, among which the synthetic frames are shared out."""
@@ -74,9 +74,9 @@ def demo_command(
     poseren demo --input recording/ --camera sr305 --depth-unit 0.125 --out mine.png
     """
     from poseren_ext.cli._console import console, table, write_text
-    from poseren_ext.named_models import load_model
+    from poseren_ext.inference.estimator import Estimator
+    from poseren_ext.models.files import load_model
     from poseren_ext.plotting import check_path, save
-    from poseren_ext.refine import Estimator
 
     if inputs and camera is None:
         raise typer.BadParameter(
@@ -105,7 +105,7 @@ def demo_command(
 def _synthetic(count: int, seed: int, skeleton: str) -> _Recording:
     import torch
 
-    from poseren_ext.data.synthetic import SyntheticSequence
+    from poseren_ext.synthetic import SyntheticSequence
 
     parts, names = [], []
     for number in range(SYNTHETIC_HANDS):
@@ -125,8 +125,8 @@ def _synthetic(count: int, seed: int, skeleton: str) -> _Recording:
 def _own(inputs: Sequence[Path], camera: str) -> _Recording:
     import torch
 
-    from poseren_ext.camera import Camera
-    from poseren_ext.frames import find_frames
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.io.depth_files import find_frames
 
     files = find_frames(inputs)
     images: list[Any] = []
@@ -162,8 +162,8 @@ def _refine(estimator: Estimator, recording: _Recording) -> _Refined:
 
 def _report(estimator: Estimator, recording: _Recording, refined: _Refined) -> dict[str, Any]:
     """The numbers: each stage's error where the truth is known, how far joints and how many windows moved."""
-    from poseren_ext.camera import uvd_to_xyz
-    from poseren_ext.evaluation import joint_errors
+    from poseren_ext.evaluation.metrics import joint_errors
+    from poseren_ext.geometry.camera import uvd_to_xyz
 
     xyz = uvd_to_xyz(refined.stages, recording.camera, check=False)
     report: dict[str, Any] = {
@@ -222,7 +222,7 @@ def _picture(estimator: Estimator, recording: _Recording, refined: _Refined) -> 
     import torch
 
     from poseren_ext import ops
-    from poseren_ext.camera import xyz_to_uvd
+    from poseren_ext.geometry.camera import xyz_to_uvd
     from poseren_ext.plotting import plot_cascade
 
     count = len(recording.frames)

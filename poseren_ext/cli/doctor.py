@@ -13,9 +13,9 @@ import typer
 from poseren_ext.cli.predict import CAMERA_HELP, CUBE_HELP, INPUTS_HELP, PATTERN_HELP, UNIT_HELP, UNIT_NAMES
 
 if TYPE_CHECKING:
-    from poseren_ext.camera import Camera
-    from poseren_ext.doctor import Checkup, Finding
-    from poseren_ext.frames import FrameFile
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.inference.diagnosis import Checkup, Finding
+    from poseren_ext.io.depth_files import FrameFile
 
 _STYLES = {"fine": "green", "note": "yellow", "fault": "bold red"}
 _ROWS = 4
@@ -44,10 +44,10 @@ def doctor_command(
 
     poseren doctor frame.npy --camera 475.07,475.07,315.9,245.3
     """
-    from poseren_ext.camera import Camera
     from poseren_ext.cli._console import console, write_text
-    from poseren_ext.doctor import summarize, worst
-    from poseren_ext.frames import find_frames
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.inference.diagnosis import summarize, worst
+    from poseren_ext.io.depth_files import find_frames
     from poseren_ext.plotting import check_path, save
 
     if not 0 < depth_unit < float("inf"):
@@ -88,7 +88,7 @@ def _examine(files: Sequence[FrameFile], camera: Camera, depth_unit: float, cube
     import numpy as np
 
     from poseren_ext.cli._console import progress
-    from poseren_ext.doctor import Checkup, Finding, examine
+    from poseren_ext.inference.diagnosis import Checkup, Finding, examine
 
     checkups = []
     with progress() as bar:
@@ -105,7 +105,7 @@ def _examine(files: Sequence[FrameFile], camera: Camera, depth_unit: float, cube
 def _report(checkups: Sequence[Checkup], findings: Sequence[Finding]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from poseren_ext.doctor import worst
+    from poseren_ext.inference.diagnosis import worst
 
     return {
         "verdict": worst(findings),

@@ -14,8 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from poseren_ext.evaluation import Evaluation
-    from poseren_ext.skeleton import Skeleton
+    from poseren_ext.evaluation.metrics import Evaluation
+    from poseren_ext.geometry.skeleton import Skeleton
 
 SKELETON_OF_DATASET = {"nyu": "nyu14", "icvl": "icvl16", "msra": "msra21", "hands17": "hands17"}
 _SHOWN_THRESHOLDS = (10.0, 20.0, 30.0, 40.0, 50.0)
@@ -59,7 +59,7 @@ def evaluate_command(
     poseren eval --dataset msra --gt labels.txt --pred mine=xyz.txt --format xyz --axes x,-y,-z
     """
     from poseren_ext.cli._console import console, write_text
-    from poseren_ext.skeleton import SKELETONS
+    from poseren_ext.geometry.skeleton import SKELETONS
 
     if dataset not in SKELETON_OF_DATASET:
         raise typer.BadParameter(
@@ -102,11 +102,11 @@ def _results(
     order: str | None,
 ) -> list[Evaluation]:
     """Every system's errors, the largest first, as in the paper's legends."""
-    from poseren_ext.camera import CAMERAS, Camera
-    from poseren_ext.evaluation import evaluate
-    from poseren_ext.foreign import AxesConvention, parse_order, reorder, require_plausible, xyz_file_to_uvd
-    from poseren_ext.posefile import read_poses, require_uvd
-    from poseren_ext.skeleton import SKELETONS
+    from poseren_ext.evaluation.metrics import evaluate
+    from poseren_ext.geometry.camera import CAMERAS, Camera
+    from poseren_ext.geometry.skeleton import SKELETONS
+    from poseren_ext.io.pose_conventions import AxesConvention, parse_order, reorder, require_plausible, xyz_file_to_uvd
+    from poseren_ext.io.pose_files import read_poses, require_uvd
 
     skeleton = SKELETONS[SKELETON_OF_DATASET[dataset]]
     joints = len(skeleton.joints)

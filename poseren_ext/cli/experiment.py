@@ -126,10 +126,10 @@ def _on_dataset(
     subject: int,
     device: str,
 ) -> Report:
-    from poseren_ext.data.check import READERS
+    from poseren_ext.datasets.check import READERS
     from poseren_ext.experiments.dataset import PAPERS_DATASET, DatasetBench
-    from poseren_ext.experiments.lab import VARIANTS
-    from poseren_ext.experiments.networks import EXPERIMENTS
+    from poseren_ext.experiments.figures import EXPERIMENTS
+    from poseren_ext.experiments.synthetic import VARIANTS
 
     if dataset not in READERS:
         raise typer.BadParameter(f"{dataset!r}; expected one of {', '.join(READERS)}", param_hint="--dataset")
@@ -149,8 +149,8 @@ def _on_synthetic(name: str, scale: str, seeds: int | None, out: Path, device: s
 
     from poseren_ext.cli._console import console
     from poseren_ext.experiments.bench import SyntheticBench
-    from poseren_ext.experiments.lab import SCALES
-    from poseren_ext.experiments.networks import EXPERIMENTS
+    from poseren_ext.experiments.figures import EXPERIMENTS
+    from poseren_ext.experiments.synthetic import SCALES
 
     if scale not in SCALES:
         raise typer.BadParameter(f"{scale!r}; expected one of {', '.join(SCALES)}", param_hint="--scale")

@@ -30,9 +30,9 @@ def import_caffe_command(
 
     poseren import-caffe msra_pose_ren_3.caffemodel --init msra_baseline_3.caffemodel --dataset msra
     """
-    from poseren_ext.caffe import import_caffe
     from poseren_ext.cli._console import console
     from poseren_ext.models import save
+    from poseren_ext.models.caffe import import_caffe
 
     out = file.with_suffix(".safetensors") if out is None else out
     model = import_caffe(file, dataset, init=init)
@@ -62,7 +62,7 @@ def export_command(
     poseren export hand.pt2 --stages 2
     """
     from poseren_ext.cli._console import console
-    from poseren_ext.named_models import load_model
+    from poseren_ext.models.files import load_model
 
     if out.suffix not in (".onnx", ".pt2"):
         raise typer.BadParameter(f"{out}; expected a name that ends in .onnx or .pt2", param_hint="OUT")

@@ -16,10 +16,10 @@ from poseren_ext.cli.predict import CAMERA_HELP, CUBE_HELP, HAND_HELP, MODEL_HEL
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from poseren_ext.camera import Camera
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.inference.estimator import Estimator, Hand
     from poseren_ext.live import LiveEstimator, LiveResult, LiveStatistics, Source
-    from poseren_ext.named_models import Precision
-    from poseren_ext.refine import Estimator, Hand
+    from poseren_ext.models.files import Precision
 
 SOURCE_HELP = "realsense, kinect (OpenCV's OpenNI2 devices), folder or npz (recordings)."
 PATHS_HELP = "Recorded frames, with --source folder or npz."
@@ -101,8 +101,8 @@ def estimator_for(
     Raises:
         ValueError: nobody knows the intrinsics.
     """
-    from poseren_ext.camera import Camera
-    from poseren_ext.refine import Estimator
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.inference.estimator import Estimator
 
     chosen: Camera | None = Camera.parse(camera) if camera is not None else stream.camera
     if chosen is None:
@@ -121,7 +121,7 @@ def estimator_for(
 @contextmanager
 def _lines(out: Path | None) -> Iterator[Callable[[str], object] | None]:
     """A function that writes a line at once, whole even on a disk that gets full."""
-    from poseren_ext.data.atomic import append_whole
+    from poseren_ext._utils.atomic_files import append_whole
 
     if out is None:
         yield None

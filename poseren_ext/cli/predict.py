@@ -16,10 +16,10 @@ import typer
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from poseren_ext.frames import FrameFile
-    from poseren_ext.named_models import Precision
-    from poseren_ext.posefile import PoseWriter
-    from poseren_ext.refine import Estimator, Hand
+    from poseren_ext.inference.estimator import Estimator, Hand
+    from poseren_ext.io.depth_files import FrameFile
+    from poseren_ext.io.pose_files import PoseWriter
+    from poseren_ext.models.files import Precision
 
 CAMERA_HELP = "Intrinsics fx,fy,cx,cy in pixels, or nyu, icvl, msra, hands17, sr305."
 UNIT_HELP = "Millimetres per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305."
@@ -65,10 +65,10 @@ def predict_command(
 
     poseren predict nyu/test --pattern 'depth_1_*' --camera nyu --model mine.safetensors --out mine.txt
     """
-    from poseren_ext.camera import Camera
-    from poseren_ext.frames import find_frames
-    from poseren_ext.posefile import PoseWriter, read_poses
-    from poseren_ext.refine import Estimator
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.inference.estimator import Estimator
+    from poseren_ext.io.depth_files import find_frames
+    from poseren_ext.io.pose_files import PoseWriter, read_poses
 
     frames = find_frames(inputs, pattern)
     estimator = Estimator(

@@ -36,12 +36,12 @@ def render_command(
 
     poseren render moving.npz --sequence --frames 90
     """
-    from poseren_ext.camera import CAMERAS
     from poseren_ext.cli._console import console, progress
-    from poseren_ext.data.synthetic import SyntheticHands, SyntheticSequence
-    from poseren_ext.data.synthetic.export import export_frames, export_stack
+    from poseren_ext.geometry.camera import CAMERAS
+    from poseren_ext.geometry.skeleton import SKELETONS
     from poseren_ext.plotting import check_path
-    from poseren_ext.skeleton import SKELETONS
+    from poseren_ext.synthetic import SyntheticHands, SyntheticSequence
+    from poseren_ext.synthetic.export import export_frames, export_stack
 
     for name, known, option in ((camera, CAMERAS, "--camera"), (skeleton, SKELETONS, "--skeleton")):
         if name not in known:
@@ -56,7 +56,7 @@ def render_command(
             bar.update(task, completed=done)
 
         if suffix in PICTURES:
-            from poseren_ext.data.synthetic.__main__ import contact_sheet
+            from poseren_ext.plotting.contact_sheet import contact_sheet
 
             contact_sheet(hands, check_path(out), frames)
         elif suffix == ".npz":

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from poseren_ext.estimators import JointEstimator
-from poseren_ext.experiments.lab import Lab, Progress, Scale
-from poseren_ext.experiments.noise import SIMULATED
-from poseren_ext.experiments.testing import LabelledFrames
+from poseren_ext.evaluation.labelled_frames import LabelledFrames
+from poseren_ext.evaluation.methods import JointEstimator
+from poseren_ext.experiments.simulated_methods import SIMULATED
+from poseren_ext.experiments.synthetic import Lab, Progress, Scale
 from poseren_ext.models import PoseREN
 
 

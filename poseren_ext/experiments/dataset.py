@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from poseren_ext.data.check import READERS
-from poseren_ext.data.msra import MSRA
-from poseren_ext.estimators import FilePredictions, JointEstimator
-from poseren_ext.experiments.noise import NYU_JOINT_ERRORS, SIMULATED, simulated
-from poseren_ext.experiments.testing import DatasetTest, is_mirrored, mirrored_uvd
+from poseren_ext.datasets.check import READERS
+from poseren_ext.datasets.msra import MSRA
+from poseren_ext.evaluation.labelled_frames import DatasetTest, is_mirrored, mirrored_uvd
+from poseren_ext.evaluation.methods import FilePredictions, JointEstimator
+from poseren_ext.experiments.simulated_methods import NYU_JOINT_ERRORS, SIMULATED, simulated
 from poseren_ext.models import PoseREN, load
 
 PAPERS_DATASET = {"table1": "nyu", "fig5": "nyu", "fig6": "icvl", "fig7": "msra", "fig8": "msra"}

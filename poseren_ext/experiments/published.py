@@ -8,13 +8,13 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from poseren_ext.camera import CAMERAS
-from poseren_ext.evaluation import Evaluation, evaluate
+from poseren_ext.evaluation.metrics import Evaluation, evaluate
 from poseren_ext.experiments.paper import TABLE_1, TABLE_2
 from poseren_ext.experiments.report import Report, Table
+from poseren_ext.geometry.camera import CAMERAS
+from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
+from poseren_ext.io.pose_files import Poses, read_poses, require_uvd
 from poseren_ext.plotting import plot_comparison, plot_viewpoints
-from poseren_ext.posefile import Poses, read_poses, require_uvd
-from poseren_ext.skeleton import SKELETONS, Skeleton
 
 SKELETON_OF = {"nyu": "nyu14", "icvl": "icvl16", "msra": "msra21"}
 LABELS = "test_groundtruth_uvd.txt"

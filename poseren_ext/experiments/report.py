@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from poseren_ext.data.atomic import atomic_file
+from poseren_ext._utils.atomic_files import atomic_file
 from poseren_ext.plotting import save
 
 

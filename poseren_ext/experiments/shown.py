@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from poseren_ext.camera import CAMERAS
-from poseren_ext.data.centers import read_centers
-from poseren_ext.estimators import FrameBatch
+from poseren_ext.datasets.centers import read_centers
+from poseren_ext.evaluation.labelled_frames import frame_errors
+from poseren_ext.evaluation.methods import FrameBatch
 from poseren_ext.experiments.published import LABELS, SKELETON_OF, read_predictions
 from poseren_ext.experiments.report import Report
-from poseren_ext.experiments.testing import frame_errors
-from poseren_ext.frames import read_depth
+from poseren_ext.geometry.camera import CAMERAS
+from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
+from poseren_ext.io.depth_files import read_depth
+from poseren_ext.io.pose_files import read_poses
 from poseren_ext.plotting import plot_cascade, plot_qualitative
-from poseren_ext.posefile import read_poses
-from poseren_ext.skeleton import SKELETONS, Skeleton
 
 LIST, CENTERS = "test_list.txt", "test_centers_uvd.txt"
 _MOST = 7  # frames in a picture

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from poseren_ext import ops, reference
-from poseren_ext.camera import uvd_to_xyz
+from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.models import STRIDE, HeadConfig, PoseREN, RegionEnsemble
 
 Operators: TypeAlias = Literal["compiled", "standard"]

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from poseren_ext.data.atomic import atomic_path
+from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.export.graph import INPUTS, OUTPUTS, EstimatorGraph
 from poseren_ext.models import PoseREN
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from poseren_ext.data.atomic import atomic_path
+from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.export.graph import EstimatorGraph
 from poseren_ext.models import PoseREN
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from poseren_ext.camera import Camera
+from poseren_ext.geometry.camera import Camera
 from poseren_ext.live.frames import StreamFrame
 from poseren_ext.live.sources import SourceLost
 

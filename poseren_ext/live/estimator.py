@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from poseren_ext.frame_checks import check_camera, read_frames
+from poseren_ext.inference.estimator import Estimator, HandPose
+from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.live.frames import FrameGate, StreamFrame, UnusableFrameError
 from poseren_ext.live.tracking import Tracker
-from poseren_ext.refine import Estimator, HandPose
 
 if TYPE_CHECKING:
     from poseren_ext.live.sources import Source

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from poseren_ext.frame_checks import read_frames
+from poseren_ext.inference.input_frames import read_frames
 
 _CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import torch
 
-from poseren_ext.camera import Camera
-from poseren_ext.data.atomic import append_whole, atomic_file, write_atomic
+from poseren_ext._utils.atomic_files import append_whole, atomic_file, write_atomic
+from poseren_ext.geometry.camera import Camera
 from poseren_ext.live.estimator import LiveResult
 from poseren_ext.live.sources import SETTINGS
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from poseren_ext.camera import Camera
-from poseren_ext.frames import FrameError, FrameFile, find_frames
+from poseren_ext.geometry.camera import Camera
+from poseren_ext.io.depth_files import FrameError, FrameFile, find_frames
 from poseren_ext.live.frames import StreamFrame
 
 SOURCES = ("realsense", "kinect", "folder", "npz")

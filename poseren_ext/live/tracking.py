@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from poseren_ext import ops
-from poseren_ext.hand_region import find_hand
-from poseren_ext.refine import CENTER_ITERATIONS, Estimator, Hand, HandPose
+from poseren_ext.inference.estimator import CENTER_ITERATIONS, Estimator, Hand, HandPose
+from poseren_ext.inference.hand_detection import find_hand
 
 Mode: TypeAlias = Literal["tracked", "detected"]
 

@@ -2,12 +2,13 @@
 """The network: Pose-REN, its Init-CNN, and the paper's ablations as configurations of the same few classes."""
 
 from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
-from poseren_ext.models.files import load, save
+from poseren_ext.models.files import BUNDLED, Precision, load, load_model, save
 from poseren_ext.models.network import Backbone, InitCNN, PoseREN, RegionEnsemble, initialize
 from poseren_ext.models.packed import PackedPoseREN
-from poseren_ext.models.rounding import round_to_bytes
+from poseren_ext.models.quantization import round_to_bytes
 
 __all__ = [
+    "BUNDLED",
     "STRIDE",
     "Backbone",
     "HeadConfig",
@@ -15,9 +16,11 @@ __all__ = [
     "ModelConfig",
     "PackedPoseREN",
     "PoseREN",
+    "Precision",
     "RegionEnsemble",
     "initialize",
     "load",
+    "load_model",
     "round_to_bytes",
     "save",
 ]

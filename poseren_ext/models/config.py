@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar
 
-from poseren_ext.skeleton import SKELETONS, Skeleton
+from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 
 STRIDE = 8
 """Crop pixels per feature cell: the backbone pools three times by two."""

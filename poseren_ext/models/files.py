@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Model files: safetensors with the configuration inside. Nothing is ever unpickled."""
+"""Model files: safetensors with the configuration inside (nothing is ever unpickled), by path or by name."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from poseren_ext.data.atomic import atomic_path
+from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.models.config import ModelConfig
 from poseren_ext.models.network import PoseREN
+from poseren_ext.models.packed import PackedPoseREN
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+
+BUNDLED: dict[str, Path] = {"demo": Path(__file__).parents[1] / "weights" / "demo.safetensors"}
+"""Name -> file. ``demo``: a compact Pose-REN trained on synthetic hands; its model card is weights/demo.md."""
 
 FORMAT = "poseren_ext"
 FORMAT_VERSION = "1"
@@ -104,6 +112,29 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
     return model.requires_grad_().eval()
 
 
+def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
+    """A model itself, by the name of a bundled one, or by the path of a safetensors file.
+
+    Raises:
+        TypeError: none of these.
+        FileNotFoundError: neither a name nor a file.
+        ValueError: a file that holds no model of ours.
+    """
+    if isinstance(model, PoseREN):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"model is a {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}")
+    return load(_model_file(model))
+
+
+def packed_model(model: PoseREN | str | os.PathLike[str], precision: Precision) -> PackedPoseREN:
+    """A model as it runs; one from a file once for all estimators of it."""
+    if not isinstance(model, str | os.PathLike):
+        return PackedPoseREN(load_model(model), precision)
+    path = _model_file(model)
+    return _pack_once(path, path.stat().st_mtime_ns, precision)
+
+
 def _read_config(metadata: dict[str, str] | None) -> ModelConfig:
     """The configuration in a file's metadata, after its format and version."""
     metadata = metadata or {}
@@ -143,3 +174,15 @@ def _stored_dtypes(model: PoseREN) -> dict[str, torch.dtype]:
 
 def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
+
+
+@lru_cache(maxsize=4)
+def _pack_once(path: Path, modified: int, precision: Precision) -> PackedPoseREN:
+    return PackedPoseREN(load(path), precision)
+
+
+def _model_file(model: str | os.PathLike[str]) -> Path:
+    path = Path(BUNDLED.get(str(model), model))
+    if not path.exists():
+        raise FileNotFoundError(f"no model at {str(model)!r}; expected a safetensors file or one of {list(BUNDLED)}")
+    return path

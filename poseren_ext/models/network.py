@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
 
 # The only place that says which implementation of the ops the models run on.
 from poseren_ext.ops import cascade_refine, pose_roi_pool
-from poseren_ext.skeleton import SKELETONS, Skeleton
 
 FullyConnectedInit: TypeAlias = Literal["gaussian", "he"]
 

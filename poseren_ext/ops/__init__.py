@@ -7,7 +7,7 @@ speak DLPack do as well as tensors, and then such arrays come back. The same fun
 ``poseren_ext.reference``.
 """
 
-from poseren_ext.arrays import takes_arrays
+from poseren_ext._utils.arrays import takes_arrays
 from poseren_ext.ops import cascade, image, roi
 from poseren_ext.ops._native import release_memory
 from poseren_ext.ops.cascade import PackedHead, pack_head

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch  # before _C, which needs the libraries that torch loads
 
-from poseren_ext import _C, _registrations
+import poseren_ext._C as _C
+from poseren_ext.ops import _registrations
 
 _registrations.register("poseren")
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from poseren_ext.camera import Camera, CameraLike, intrinsics
+from poseren_ext.geometry.camera import Camera, CameraLike, intrinsics
 
 _Values = ParamSpec("_Values")
 _Result = TypeVar("_Result")

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from poseren_ext.camera import CameraLike
+from poseren_ext.geometry.camera import CameraLike
 from poseren_ext.ops import _native
 from poseren_ext.ops._validate import (
     add_batch,

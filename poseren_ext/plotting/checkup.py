@@ -15,7 +15,7 @@ from poseren_ext.plotting.hands import draw_crop
 from poseren_ext.plotting.style import INK, Array, Axes, new_figure
 
 if TYPE_CHECKING:
-    from poseren_ext.doctor import Checkup
+    from poseren_ext.inference.diagnosis import Checkup
 
 _CENTER, _HAND, _VALID = "#D55E00", "#0072B2", "#BBBBBB"
 _MARKS = {"fine": "", "note": "look at it", "fault": "fault"}
@@ -25,7 +25,7 @@ def plot_checkups(checkups: Sequence[Checkup], *, depth_unit: float = 1.0, cube:
     """A row a frame: depth with centre and cube; valid pixels and the hand; depths; the crop.
 
     Args:
-        checkups: what `poseren_ext.doctor.examine` found.
+        checkups: what `poseren_ext.inference.diagnosis.examine` found.
         depth_unit: mm per stored unit, as given.
         cube: half edge of the cube, mm.
 
@@ -55,7 +55,7 @@ def plot_checkups(checkups: Sequence[Checkup], *, depth_unit: float = 1.0, cube:
 
 
 def _draw_depth(axes: Axes, depth: Array, checkup: Checkup, cube: float) -> None:
-    from poseren_ext.doctor import window
+    from poseren_ext.inference.diagnosis import window
 
     seen = depth[np.isfinite(depth)]
     low, high = np.percentile(seen, (1, 99)) if seen.size else (0, 1)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from poseren_ext.evaluation import Evaluation, Over
+from poseren_ext.evaluation.metrics import Evaluation, Over
+from poseren_ext.geometry.skeleton import PALM_GROUP, Skeleton
 from poseren_ext.plotting.style import INK, Axes, lines_for, new_figure, tidy
-from poseren_ext.skeleton import PALM_GROUP, Skeleton
 
 _OVER_LABEL = {
     "max": "frames with maximum error within threshold (%)",

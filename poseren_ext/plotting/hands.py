@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.plotting.style import (
     FINGER_COLORS,
     INK,
@@ -21,7 +22,6 @@ from poseren_ext.plotting.style import (
     new_figure,
     tidy,
 )
-from poseren_ext.skeleton import Skeleton
 
 _CELL = 2.1  # inches a hand
 

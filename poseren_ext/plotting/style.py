@@ -18,7 +18,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from poseren_ext.data.atomic import atomic_file
+from poseren_ext._utils.atomic_files import atomic_file
 
 Axes: TypeAlias = Any
 Array: TypeAlias = npt.NDArray[Any]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poseren_ext.camera import CameraLike, intrinsics
+from poseren_ext.geometry.camera import CameraLike, intrinsics
 
 DEPTH_DTYPES = (torch.uint16, torch.int32, torch.float16, torch.bfloat16, torch.float32)
 

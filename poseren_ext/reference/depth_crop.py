@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from poseren_ext.arrays import stored_at
-from poseren_ext.camera import CameraLike
+from poseren_ext._utils.arrays import stored_at
+from poseren_ext.geometry.camera import CameraLike
 from poseren_ext.reference._inputs import batched_depth, camera_rows, companion, cube_rows, positive
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poseren_ext.camera import CameraLike
+from poseren_ext.geometry.camera import CameraLike
 from poseren_ext.reference._inputs import batched_depth, camera_rows, companion, cube_rows, positive
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from poseren_ext.data.atomic import atomic_path
+from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.models.files import write_tensors
 
 _PREVIOUS = ".previous"

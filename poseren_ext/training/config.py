@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from poseren_ext.data.augmentation import Augmentation
+from poseren_ext.datasets.augmentation import Augmentation
+from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models.config import HeadConfig, ModelConfig
-from poseren_ext.skeleton import SKELETONS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,7 +73,7 @@ class TrainConfig:
         difficulty: of the synthetic training frames, 0 to 1.
         log_every, validate_every, checkpoint_every: steps.
         finish: after the last step, put the weights on steps that bytes hold and take the joints' constant errors out
-            (`poseren_ext.training.finish`); not with a pose file to start from.
+            (`poseren_ext.training.finalize`); not with a pose file to start from.
         tensorboard: whether to write for TensorBoard too, in the run's folder.
         validation_frames: unseen subjects' frames that validation measures on.
     """

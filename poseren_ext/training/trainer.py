@@ -13,21 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from poseren_ext.data.atomic import forget_drafts, write_atomic
-from poseren_ext.data.batches import CropBatch
+from poseren_ext._utils.atomic_files import forget_drafts, write_atomic
+from poseren_ext._utils.cuda_graph import GraphedStep
 from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
-from poseren_ext.training.finish import finish
-from poseren_ext.training.graphed import GraphedStep
-from poseren_ext.training.initial import initial_poses, load_start
-from poseren_ext.training.journal import Journal
+from poseren_ext.training.finalize import finish
+from poseren_ext.training.initial_poses import initial_poses, load_start
+from poseren_ext.training.log import Journal
 from poseren_ext.training.optimizers import make_optimizer, set_rates
+from poseren_ext.training.pack_batches import CropBatch
+from poseren_ext.training.phases import InitPose, StagePoses
 from poseren_ext.training.precision import autocast, tensor_cores
-from poseren_ext.training.stream import open_stream
-from poseren_ext.training.trainees import InitPose, StagePoses
-from poseren_ext.training.validate import Validation
+from poseren_ext.training.synthetic_batches import open_stream
+from poseren_ext.training.validation import Validation
 
 PHASES = ("init", "refine")
 CHECKPOINT = "checkpoint.safetensors"

@@ -18,11 +18,11 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("the viewer needs viser: pip install 'poseren_ext[viewer]'", name=error.name) from error
 
-from poseren_ext.camera import uvd_to_xyz
-from poseren_ext.frame_checks import check_camera, read_frames
-from poseren_ext.frames import FrameFile
+from poseren_ext.geometry.camera import uvd_to_xyz
+from poseren_ext.inference.estimator import Estimator
+from poseren_ext.inference.input_frames import check_camera, read_frames
+from poseren_ext.io.depth_files import FrameFile
 from poseren_ext.live import LiveResult
-from poseren_ext.refine import Estimator
 from poseren_ext.viewer.scene import View, bones, cloud, joint_colors, stages_xyz, windows_picture
 
 # Metres. Points are so small that the skeleton, which lies inside the hand, is seen between them.

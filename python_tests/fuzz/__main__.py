@@ -142,7 +142,7 @@ def _generate(name: str, target: Any, folder: Path, seconds: float, seed: int) -
 
 
 def _report(name: str, tried: int, accepted: int, driver: str, **numbers: int) -> None:
-    from trust_record import record
+    from helpers.trust_record import record
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     sanitized = os.environ.get("POSEREN_SANITIZERS", "")

@@ -14,11 +14,11 @@ from random import Random
 from typing import Any
 
 import torch
-from heads import narrow_config, random_head
+from helpers.heads import narrow_config, random_head
 from torch import Tensor
 
 from poseren_ext import ops, reference
-from poseren_ext.camera import Camera
+from poseren_ext.geometry.camera import Camera
 
 Arguments = dict[str, Any]
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import torch
-from tiny_models import tiny_model
+from helpers.tiny_models import tiny_model
 from torch import Tensor
 
 from fuzz import OPS
@@ -21,8 +21,8 @@ from fuzz.mutate import flip, length, part, several, truncate
 from fuzz.op_cases import compare, run
 from fuzz.targets import TARGETS, Target
 from poseren_ext import ops
-from poseren_ext.camera import Camera
-from poseren_ext.frames import find_frames
+from poseren_ext.geometry.camera import Camera
+from poseren_ext.io.depth_files import find_frames
 
 MOST_PIXELS = 2**13
 """Of a frame that is computed with: the reference takes its time."""

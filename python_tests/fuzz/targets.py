@@ -18,23 +18,23 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import caffe_files
 import cv2
 import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
-from tiny_models import save_tiny_model
+from helpers import caffe_files
+from helpers.tiny_models import save_tiny_model
 
 from fuzz.mutate import PLAIN, Mutation, png_chunks, several
-from poseren_ext.caffe import networks
-from poseren_ext.data.base import read_table
-from poseren_ext.data.pack import checksum
-from poseren_ext.data.packed import PackedDataset
-from poseren_ext.frames import MAX_PIXELS, find_frames
+from poseren_ext.datasets.base import read_table
+from poseren_ext.datasets.packs.dataset import PackedDataset
+from poseren_ext.datasets.packs.writer import checksum
+from poseren_ext.io.depth_files import MAX_PIXELS, find_frames
+from poseren_ext.io.pose_files import PoseWriter, read_poses
 from poseren_ext.models import load
+from poseren_ext.models.caffe import networks
 from poseren_ext.models.config import ModelConfig
-from poseren_ext.posefile import PoseWriter, read_poses
 from poseren_ext.training import read_config
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
@@ -254,10 +254,10 @@ def _read_checkpoint(path: Path, data: bytes) -> None:
 
 @cache
 def _pack_seed() -> bytes:
-    from dataset_trees import icvl_tree
+    from helpers.dataset_trees import icvl_tree
 
-    from poseren_ext.data.icvl import ICVL
-    from poseren_ext.data.pack import write_pack
+    from poseren_ext.datasets.icvl import ICVL
+    from poseren_ext.datasets.packs.writer import write_pack
 
     icvl_tree(_folder() / "icvl")
     write_pack(ICVL(_folder() / "icvl", "test"), _folder() / "icvl.pack")

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch
 
 from poseren_ext import SKELETONS, ops
-from poseren_ext.camera import xyz_to_uvd
-from poseren_ext.data.synthetic import SyntheticSequence
+from poseren_ext.geometry.camera import xyz_to_uvd
+from poseren_ext.geometry.skeleton import FINGERS
 from poseren_ext.plotting import draw_crop, draw_skeleton
 from poseren_ext.plotting.style import FINGER_COLORS, INK, new_figure
-from poseren_ext.skeleton import FINGERS
+from poseren_ext.synthetic import SyntheticSequence
 from tools.pictures.material import FRAME, SEED, SEQUENCE, Material, canvas, draw_cells, draw_window, plain
 
 

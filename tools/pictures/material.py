@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from poseren_ext import PoseREN, Skeleton, load_model, ops
-from poseren_ext.data.synthetic import SyntheticSequence
-from poseren_ext.data.synthetic.frames import Frames
 from poseren_ext.plotting.style import FINGER_COLORS, new_figure
+from poseren_ext.synthetic import SyntheticSequence
+from poseren_ext.synthetic.frames import Frames
 
 SEED, SEQUENCE, FRAME = 7, 7, 20
 STAGES = 3

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""Poses that a cascade goes through: how far the windows of its stages move decides what the shortcut saves."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from poseren_ext import ops
+from poseren_ext.geometry.camera import CAMERAS
+from poseren_ext.io.pose_files import read_poses
+from poseren_ext.models import HeadConfig
+
+FRACTIONS = (0.0, 0.8, 0.95, 1.0)
+"""Of the way from the initial to the final pose that is behind after each stage."""
+_SPREAD, _MOTION, _SHARED = 0.38, 0.027, 0.021
+"""Without published files: deviation of where joints are, of each one's own and of the whole hand's motion, half edges
+of the cube. They give NYU's 8.2 mm mean motion and share of windows that move."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """initial, final: normalised poses [N, J, 3]; source: whose they are."""
+
+    initial: Tensor
+    final: Tensor
+    source: str
+
+    def __getitem__(self, chosen: slice) -> Trajectories:
+        return Trajectories(self.initial[chosen], self.final[chosen], self.source)
+
+    def targets(self, config: HeadConfig) -> Tensor:
+        """The poses of all stages and of one more [T+2, N, J, 3], as a cascade of this head can go through them.
+
+        A stage knows the last pose by its windows alone: where none moved, the cascade has arrived.
+        """
+        poses = [self.initial]
+        arrived = torch.zeros(len(self.initial), dtype=torch.bool)
+        for fraction in (*FRACTIONS[1:], FRACTIONS[-1]):
+            pose = self.initial + fraction * (self.final - self.initial)
+            pose = torch.where(arrived[:, None, None], poses[-1], pose)
+            arrived = arrived | (windows(pose, config) == windows(poses[-1], config)).flatten(1).all(1)
+            poses.append(pose)
+        return torch.stack(poses)
+
+
+def windows(pose: Tensor, config: HeadConfig) -> Tensor:
+    """Windows int32 [B, M, 4] of a head's guided joints in poses [B, J, 3]."""
+    return ops.roi_windows(pose, config.joints, image_size=config.image_size, roi_size=config.roi_size)
+
+
+def moved_shares(poses: Tensor, config: HeadConfig) -> list[float]:
+    """For poses [T+1, B, J, 3] the share of windows that each stage has to look at: all in the first."""
+    seen = [windows(pose, config) for pose in poses[:-1]]
+    moved = [float((after != before).any(-1).float().mean()) for before, after in pairwise(seen)]
+    return [1.0, *moved]
+
+
+def load_trajectories(count: int) -> Trajectories:
+    """NYU's published Init-CNN poses to those of Pose-REN, `count` frames spread over the test set.
+
+    Without the published files (the folder that POSEREN_TEST_DATA names) hands are drawn that move as far.
+    """
+    folder = os.environ.get("POSEREN_TEST_DATA")
+    if not folder:
+        return _drawn(count)
+    nyu = Path(folder) / "nyu"
+    center = torch.from_numpy(read_poses(nyu / "test_centers_uvd.txt", joints=1)).float()[:, 0]
+    poses = []
+    for name in ("Init-CNN", "Pose-REN"):
+        uvd = torch.from_numpy(read_poses(nyu / "predictions" / f"{name}.txt", frames=len(center))).float()
+        poses.append(ops.normalize_pose(uvd, center, CAMERAS["nyu"]))
+    chosen = torch.linspace(0, len(center) - 1, count).round().long()
+    return Trajectories(poses[0][chosen], poses[1][chosen], "NYU test set: published Init-CNN to published Pose-REN")
+
+
+def _drawn(count: int) -> Trajectories:
+    generator = torch.Generator().manual_seed(5)
+    joints = 14
+    initial = (_SPREAD * torch.randn(count, joints, 3, generator=generator)).clamp(-0.9, 0.9)
+    own = _MOTION * torch.randn(count, joints, 3, generator=generator)
+    shared = _SHARED * torch.randn(count, 1, 3, generator=generator)
+    return Trajectories(initial, initial + own + shared, "drawn: as far as NYU's published poses move")

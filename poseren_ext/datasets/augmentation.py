@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""Augmentation inside the crop: rotated, scaled and shifted depth, labels moved with it (paper, section 3.5).
+
+A sample's transform is an affine map A [2, 3] of normalised crop coordinates, ``augmented = A p``. ``ops.depth_crop``
+looks where ``A^-1`` points, so that the frame is read once, and nothing is interpolated twice. The numbers are drawn by
+a counter from (seed, epoch, index): the same on every device, in every batch, in any order, in any process.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poseren_ext._utils.counter_rng import Counter
+
+Recipe = Literal["paper", "released", "none"]
+
+_EPOCH_SHIFT = 40  # bits: more samples than any dataset has
+_SALT = 0x41554747  # keeps these numbers apart from others drawn with the same seed
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Uniform ranges.
+
+    Attributes:
+        rotation: degrees, within plus and minus.
+        translation: crop pixels along each axis, within plus and minus.
+        scale: fraction, within one plus and minus it.
+
+    Raises:
+        ValueError: a negative range, or a scale that reaches zero.
+    """
+
+    rotation: float = 0.0
+    translation: float = 0.0
+    scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "translation", "scale"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; expected a number from 0: the range is plus and minus it")
+        if self.scale >= 1:
+            raise ValueError(f"scale is {self.scale}; expected a fraction below 1 (0.1: from 0.9 to 1.1)")
+
+    @classmethod
+    def recipe(cls, name: Recipe, *, dataset: str = "nyu", init: bool = False) -> Augmentation:
+        """The published ranges.
+
+        Args:
+            name: "paper" (section 3.5), "released" (the authors' code), or "none".
+            dataset: key in ``CAMERAS``; the released code turns MSRA's frames all around.
+            init: for Init-CNN: the released code shifts for it alone.
+
+        Raises:
+            ValueError: an unknown recipe.
+        """
+        if name == "paper":
+            return cls(rotation=180.0, translation=10.0, scale=0.1)
+        if name == "released":
+            return cls(rotation=180.0 if dataset == "msra" else 15.0, translation=10.0 if init else 0.0, scale=0.1)
+        if name == "none":
+            return cls()
+        raise ValueError(f"recipe is {name!r}; expected 'paper', 'released' or 'none'")
+
+    def transform(self, index: Tensor, *, seed: int, epoch: int | Tensor, size: int = 96) -> Tensor:
+        """Draws a transform for each sample: ``A p = scale * rotation @ p + translation``.
+
+        Args:
+            index: int64 [B], positions of the samples in their dataset.
+            seed: any integer.
+            epoch: from 0: one for all, or int64 [B] beside the index.
+            size: S, side of the crop, pixels.
+
+        Returns:
+            float32 [B, 2, 3] on the index's device: ``transform`` of ``ops.depth_crop``.
+        """
+        if isinstance(epoch, int) and epoch < 0:
+            raise ValueError(f"epoch is {epoch}; expected 0 or more")
+        draw = Counter(seed ^ _SALT, index.to(torch.int64) + (epoch << _EPOCH_SHIFT))
+        angle = math.radians(1.0) * draw.uniform("turn", 1, -self.rotation, self.rotation)[:, 0]
+        scale = 1.0 + draw.uniform("scale", 1, -self.scale, self.scale)[:, 0]
+        pixel = 2.0 / (size - 1)  # corner to corner: the crop's size - 1 steps span [-1, 1]
+        shift = pixel * draw.uniform("shift", 2, -self.translation, self.translation)
+        cos, sin = scale * angle.cos(), scale * angle.sin()
+        return torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(-1, 2, 3)
+
+    def reach(self, size: int = 96) -> float:
+        """How far from the centre an augmented crop looks at most, in half edges of the cube along u or v."""
+        turn = math.radians(min(self.rotation, 45.0))
+        corner = math.cos(turn) + math.sin(turn)  # of the unit square, turned: at most sqrt(2)
+        return corner * (1.0 + 2.0 * self.translation / (size - 1)) / (1.0 - self.scale)
+
+
+def move_pose(pose: Tensor, transform: Tensor) -> Tensor:
+    """Normalised joints where the augmented crop shows them.
+
+    Args:
+        pose: [B, J, 3], normalised.
+        transform: [B, 2, 3].
+
+    Returns:
+        [B, J, 3]: x and y moved by the transform; depth stays.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    linear, shift = _parts(pose, transform)
+    return torch.cat([pose[..., :2] @ linear.mT + shift, pose[..., 2:]], -1)
+
+
+def restore_pose(pose: Tensor, transform: Tensor) -> Tensor:
+    """The inverse of :func:`move_pose`: what was predicted in augmented crops, in the frame's own crop.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    linear, shift = _parts(pose, transform)
+    (a, b), (c, d) = (row.unbind(-1) for row in linear.unbind(-2))
+    inverse = torch.stack([d, -b, -c, a], -1).view(linear.shape) / (a * d - b * c)[:, None, None]
+    return torch.cat([(pose[..., :2] - shift) @ inverse.mT, pose[..., 2:]], -1)
+
+
+def _parts(pose: Tensor, transform: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear part [B, 2, 2] and shift [B, 1, 2] of a transform, in the pose's type."""
+    if pose.dim() != 3 or pose.shape[-1] != 3 or transform.shape != (pose.shape[0], 2, 3):
+        raise ValueError(
+            f"pose has shape {tuple(pose.shape)} and transform {tuple(transform.shape)}; "
+            "expected [B, J, 3] and [B, 2, 3]"
+        )
+    transform = transform.to(pose.dtype)
+    return transform[..., :2], transform[:, None, :, 2]

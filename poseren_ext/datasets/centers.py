@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Where the hand is: centres from a file, from a given array, or from the image by each dataset's depth thresholds.
+
+The centre is the centroid of the hand region (paper, section 3.5). Labels take no part in it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from poseren_ext.io.pose_files import read_poses
+from poseren_ext.ops import hand_center
+
+Centers: TypeAlias = Literal["image"] | os.PathLike[str] | npt.NDArray[Any] | Tensor
+"""How to get the centres: "image" (thresholds), a file's path (a ``Path``), or [N, 3] u, v (pixels), z (mm)."""
+
+THRESHOLDS: dict[str, tuple[float, float]] = {
+    "nyu": (500.0, 1300.0),
+    "icvl": (1.0, 500.0),  # published as 0..500, with 0 replaced by the frame's maximum before
+    "msra": (10.0, 1000.0),
+    "hands17": (1.0, 800.0),
+}
+"""Nearest and farthest depth of the hand region of each dataset, mm. NYU's holds for its synthetic depth images."""
+
+
+def read_centers(path: str | os.PathLike[str], frames: int) -> npt.NDArray[np.float32]:
+    """Centres from a text file: one line a frame, ``u v z`` (pixels, pixels, mm).
+
+    Args:
+        path: the file.
+        frames: how many lines it must have.
+
+    Returns:
+        float32 [frames, 3].
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: other text, another number of lines, or a depth that is not positive.
+    """
+    return _checked(read_poses(path, joints=1, frames=frames)[:, 0], frames, str(path))
+
+
+def resolve_centers(centers: Centers, frames: int) -> npt.NDArray[np.float32] | None:
+    """Centres as float32 [frames, 3], or None where they are to come from the image.
+
+    Raises:
+        TypeError: none of the three kinds.
+        ValueError: a file or array that does not fit the frames.
+        FileNotFoundError: no such file.
+    """
+    if isinstance(centers, str):
+        if centers == "image":
+            return None
+        raise ValueError(f"centers is {centers!r}; expected 'image', the path of a file (a Path) or an array [N, 3]")
+    if isinstance(centers, os.PathLike):
+        return read_centers(Path(centers), frames)
+    if isinstance(centers, Tensor):
+        centers = centers.detach().cpu().numpy()
+    if not isinstance(centers, np.ndarray):
+        raise TypeError(f"centers is a {type(centers).__name__}; expected 'image', a Path or an array [{frames}, 3]")
+    return _checked(centers, frames, "centers")
+
+
+def image_center(depth: Tensor, thresholds: tuple[float, float], name: str, mask: Tensor | None = None) -> Tensor:
+    """Centroid of the pixels between two depths.
+
+    Args:
+        depth: [H, W] mm.
+        thresholds: nearest and farthest depth, mm.
+        name: of the frame, for the message.
+        mask: bool [H, W], the pixels that count.
+
+    Returns:
+        float32 [3]: u, v (pixels), z (mm).
+
+    Raises:
+        ValueError: no pixel lies there.
+    """
+    near, far = thresholds
+    center, count = hand_center(depth, near=near, far=far, mask=mask)
+    if not int(count):
+        raise ValueError(
+            f"{name}: no pixel between {near:g} and {far:g} mm: no hand region to take the centre of; "
+            "give centres as a file or an array"
+        )
+    return center
+
+
+def _checked(centers: npt.NDArray[Any], frames: int, source: str) -> npt.NDArray[np.float32]:
+    if centers.shape != (frames, 3):
+        raise ValueError(f"{source} has shape {list(centers.shape)}; expected [{frames}, 3]: u, v, z for every frame")
+    usable = np.isfinite(centers).all(1) & (centers[:, 2] > 0)
+    if not usable.all():
+        first = int(np.flatnonzero(~usable)[0])
+        raise ValueError(
+            f"{source}: the centre of frame {first} is {centers[first].tolist()}; expected u, v in pixels and a "
+            "positive depth in mm"
+        )
+    return np.ascontiguousarray(centers, np.float32)

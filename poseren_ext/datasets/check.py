@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""Is this folder the dataset that it should be? What was found, what looks odd, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike
+from poseren_ext.datasets.hands17 import HANDS17
+from poseren_ext.datasets.icvl import ICVL
+from poseren_ext.datasets.msra import MSRA, VERSIONS
+from poseren_ext.datasets.nyu import NYU, read_joint_data
+from poseren_ext.datasets.packs.dataset import PackedDataset
+from poseren_ext.geometry.camera import uvd_to_xyz
+from poseren_ext.io.pose_files import require_uvd
+
+READERS: dict[str, type[NYU] | type[ICVL] | type[MSRA] | type[HANDS17]] = {
+    "nyu": NYU,
+    "icvl": ICVL,
+    "msra": MSRA,
+    "hands17": HANDS17,
+}
+
+_MARKS = {
+    "nyu": ("train/joint_data.mat", "test/joint_data.mat"),
+    "icvl": ("Training/labels.txt", "Testing/test_seq_1.txt", "labels.txt", "test_seq_1.txt"),
+    "msra": ("P0", "P1"),
+    "hands17": ("training/Training_Annotation.txt", "frame/BoundingBox.txt"),
+}
+_SHOWN = 5  # faults of a kind that are listed
+_DEEPEST_SURFACE = 100.0  # mm in front of a joint, median: a hand is not that thick
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        kind: "found": as it should be; "odd": works, but look at it; "wrong": training or evaluation would fail or lie.
+        text: what, where, and what was expected.
+    """
+
+    kind: Literal["found", "odd", "wrong"]
+    text: str
+
+
+def detect(root: PathLike) -> str:
+    """Which dataset a folder holds: a key of ``READERS``.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        DatasetError: none of them; the message names a folder nearby that holds one.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    found = _holds(root)
+    if found is not None:
+        return found
+    nearby = [root.resolve().parent, *sorted(path for path in root.iterdir() if path.is_dir())]
+    hint = next((f" {path} holds {name}: did you mean that?" for path in nearby if (name := _holds(path))), "")
+    marks = "; ".join(f"{name}: {' or '.join(files)}" for name, files in _MARKS.items())
+    raise DatasetError(f"{root}: no dataset that is known; expected one of these in it: {marks}.{hint}")
+
+
+def _holds(folder: Path) -> str | None:
+    return next((name for name, marks in _MARKS.items() if any((folder / mark).exists() for mark in marks)), None)
+
+
+def check(
+    path: PathLike,
+    *,
+    dataset: str | None = None,
+    quick: bool = False,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Finding]:
+    """Looks at a dataset's folder or at a pack; findings come as they are made.
+
+    Args:
+        path: the folder or the pack.
+        dataset: which one it should be, a key of ``READERS``; by default any.
+        quick: read three frames of each split instead of all.
+        workers: threads that read frames.
+        progress: called with frames read, and how many there are.
+
+    Raises:
+        ValueError: an unknown dataset.
+    """
+    path = Path(path)
+    if dataset is not None and dataset not in READERS:
+        raise ValueError(f"dataset is {dataset!r}; expected one of {', '.join(READERS)}")
+    if path.is_file():
+        yield from _check_pack(path)
+        return
+    try:
+        name = detect(path)
+    except (DatasetError, FileNotFoundError) as error:
+        yield Finding("wrong", str(error))
+        return
+    if dataset not in (None, name):
+        yield Finding("wrong", f"{path}: holds {name}; expected {dataset}")
+        return
+    for split in READERS[name].official_frames:
+        yield from _check_split(name, path, split, quick, workers, progress)
+
+
+def _check_pack(path: Path) -> Iterator[Finding]:
+    try:
+        pack = PackedDataset(path)
+    except DatasetError as error:
+        yield Finding("wrong", str(error))
+        return
+    info = pack.info
+    what = f"{info.dataset} {info.split}".strip()
+    yield Finding(
+        "found",
+        f"{path}: a pack of {what}, {len(pack)} frames, {path.stat().st_size / 1e9:.3f} GB, for a cube of "
+        f"{info.cube:g} mm and crops that reach {info.reach:.3f} half edges",
+    )
+    if info.rounding:
+        yield Finding("odd", f"{path}: depth was rounded by up to {info.rounding:g} mm when it was packed")
+    damaged = list(pack.damaged())
+    if damaged:
+        named = [f"{index} ({pack.names[index]})" for index in damaged]
+        yield Finding("wrong", f"{path}: {len(damaged)} frames do not match their checksums: {_listed(named)}")
+    else:
+        yield Finding("found", f"{path}: every frame matches its checksum")
+
+
+def _check_split(
+    name: str, root: Path, split: str, quick: bool, workers: int, progress: Callable[[int, int], None] | None
+) -> Iterator[Finding]:
+    reader: Any = READERS[name]
+    try:
+        dataset: DepthDataset = reader(root, split, strict=False)
+    except (DatasetError, FileNotFoundError) as error:
+        absent = isinstance(error, FileNotFoundError) and name != "msra"
+        yield Finding("odd" if absent else "wrong", f"{name} {split}: {error}")
+        return
+    yield _count(dataset, split)
+    missing, unlabelled = dataset.strays()
+    if missing:
+        yield Finding("wrong", f"{name} {split}: {len(missing)} labelled frames are missing: {_listed(missing)}")
+    if unlabelled:
+        yield Finding("wrong", f"{name} {split}: {len(unlabelled)} frames have no label: {_listed(unlabelled)}")
+    yield from _check_labels(dataset, split)
+    gone = set(missing)
+    present = [index for index, frame in enumerate(dataset.names) if frame not in gone]
+    if quick:
+        present = sorted({present[0], present[len(present) // 2], present[-1]}) if present else []
+    yield from _check_frames(dataset, split, present, workers, progress)
+
+
+def _count(dataset: DepthDataset, split: str) -> Finding:
+    count, official = len(dataset), dataset.official_frames[split]
+    what = f"{dataset.dataset} {split}: {count} labelled frames"
+    if count not in official:
+        expected = " or ".join(map(str, official))
+        return Finding("odd", f"{what}; the distributed split has {expected}: a part of it, or another version?")
+    if dataset.dataset == "msra":
+        what += f", {VERSIONS[count]}; predictions and centres of the other one do not fit"
+    return Finding("found", what)
+
+
+def _check_labels(dataset: DepthDataset, split: str) -> Iterator[Finding]:
+    labelled = dataset.uvd[np.isfinite(dataset.uvd).all((1, 2))]
+    if not len(labelled):
+        yield Finding("found", f"{dataset.dataset} {split}: no labels (they were not published)")
+        return
+    camera = dataset.camera
+    try:
+        require_uvd(dataset.labels, labelled.astype(np.float64), camera.width or 0, camera.height or 0)
+    except ValueError as error:
+        yield Finding("wrong", str(error))
+    if isinstance(dataset, NYU):
+        up = read_joint_data(dataset.labels, "joint_xyz")
+        apart = np.abs(uvd_to_xyz(labelled.astype(np.float64), camera, y_up=True, check=False) - up).max()
+        if not apart < 1.0:
+            yield Finding(
+                "odd", f"{dataset.labels}: joint_uvd and joint_xyz differ by up to {apart:.1f} mm; expected below 1"
+            )
+
+
+def _check_frames(
+    dataset: DepthDataset,
+    split: str,
+    frames: Sequence[int],
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Finding]:
+    faults, homeless, gaps = [], [], []
+
+    def look(index: int) -> tuple[str, str, npt.NDArray[np.float64]]:
+        """What is wrong with a frame, why it has no centre, and how far joints lie behind the surface, mm."""
+        try:
+            frame = dataset.read(index)
+        except (ValueError, OSError) as error:
+            return str(error), "", np.empty(0)
+        try:
+            dataset.center(index, frame)
+        except (ValueError, OSError) as error:
+            return "", str(error), _gaps(dataset.uvd[index], frame)
+        return "", "", _gaps(dataset.uvd[index], frame)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for done, (fault, without_center, gap) in enumerate(pool.map(look, frames), start=1):
+            faults += [fault] * bool(fault)
+            homeless += [without_center] * bool(without_center)
+            gaps.append(gap)
+            if progress is not None:
+                progress(done, len(frames))
+    what = f"{dataset.dataset} {split}"
+    if faults:
+        yield Finding("wrong", f"{what}: {len(faults)} of {len(frames)} frames cannot be read: {_listed(faults)}")
+    elif frames:
+        yield Finding("found", f"{what}: {len(frames)} frames read")
+    if homeless:
+        yield Finding("odd", f"{what}: {len(homeless)} frames have no centre of their own: {_listed(homeless)}")
+    joints = np.concatenate([np.empty(0), *gaps])
+    if len(joints):
+        middle = float(np.median(joints))
+        plausible = 0 < middle < _DEEPEST_SURFACE
+        text = f"{what}: joints lie {middle:.1f} mm behind the surface (median)"
+        if not plausible:
+            text += f"; expected 0 to {_DEEPEST_SURFACE:g}: labels of other frames, or another sign or unit?"
+        yield Finding("found" if plausible else "wrong", text)
+
+
+def _gaps(uvd: npt.NDArray[np.float32], frame: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """How far joints lie behind the pixel that they project to, mm; only where there is such a pixel."""
+    if not np.isfinite(uvd).all():
+        return np.empty(0)
+    column, row = np.rint(uvd[:, 0]).astype(int), np.rint(uvd[:, 1]).astype(int)
+    inside = (column >= 0) & (column < frame.shape[1]) & (row >= 0) & (row < frame.shape[0])
+    surface = frame[row[inside], column[inside]].astype(np.float64)
+    return np.asarray((uvd[inside, 2] - surface)[surface > 0], np.float64)
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""ICVL hand posture dataset (Tang et al. 2014): ``Training`` and ``Testing`` folders of 16-bit PNG and label text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike, first_existing, read_table, require_one_of
+from poseren_ext.datasets.centers import Centers
+from poseren_ext.datasets.sample import Hand
+from poseren_ext.geometry.skeleton import SKELETONS
+
+_FOLDERS = {"train": ("Training", "train", "."), "test": ("Testing", "test", ".")}
+_LABELS = {"train": ("labels.txt",), "test": ("test_seq_1.txt", "test_seq_2.txt")}
+_LINE = "a frame's path and 48 numbers (16 joints x u v d)"
+
+
+class ICVL(DepthDataset):
+    """ICVL, 16 joints of left hands.
+
+    Args:
+        root: the folder that holds ``Training`` and ``Testing``, or one of these.
+        split: "train", or "test" (two sequences of 702 and 894 frames).
+        centers: "image", a ``Path`` to a text file, or an array [N, 3].
+        hand: "right" mirrors the frames; None leaves the left hands that were recorded.
+        rotated: with the training frames that the authors added by turning the image; False leaves the recorded ones.
+        strict: look for every frame now, and refuse missing and unlabelled ones.
+
+    Raises:
+        FileNotFoundError: another folder than ICVL's, or a missing frame.
+        DatasetError: a label file that is damaged, or frames without labels.
+    """
+
+    dataset = "icvl"
+    skeleton = SKELETONS["icvl16"]
+    official_frames = {"train": (331006,), "test": (1596,)}  # noqa: RUF012 (a constant of the class)
+
+    def __init__(
+        self,
+        root: PathLike,
+        split: Literal["train", "test"] = "train",
+        *,
+        centers: Centers = "image",
+        hand: Hand | None = None,
+        rotated: bool = True,
+        strict: bool = True,
+    ) -> None:
+        require_one_of(split, "split", ("train", "test"))
+        candidates = [Path(root) / folder / _LABELS[split][0] for folder in _FOLDERS[split]]
+        folder = first_existing(candidates, f"ICVL's {split}ing labels").parent
+        names: list[str] = []
+        parts = []
+        for file in _LABELS[split]:
+            found, values = read_table(first_existing([folder / file], f"ICVL's {split}ing labels"), 48, _LINE)
+            names += [name.replace("\\", "/") for name in found]
+            parts.append(values)
+        uvd = np.concatenate(parts).reshape(-1, 16, 3)
+        if not rotated:
+            kept = [number for number, name in enumerate(names) if _is_recorded(name)]
+            if not kept:
+                raise DatasetError(f"{folder / _LABELS[split][0]}: only rotated frames; expected recorded ones as well")
+            names, uvd = [names[number] for number in kept], uvd[kept]
+        subjects = [name.rpartition("/")[0] for name in names]
+        labels = folder / _LABELS[split][0]
+        super().__init__(
+            folder / "Depth", names, uvd, subjects, centers=centers, hand=hand, strict=strict, labels=labels
+        )
+
+
+def _is_recorded(name: str) -> bool:
+    """Recorded sequences are named by their date; rotated copies lie in folders named by the angle, such as 22-5."""
+    top = name.split("/", 1)[0]
+    return top.startswith("test_seq") or (top.isdigit() and len(top) >= 8)

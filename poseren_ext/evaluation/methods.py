@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Whatever gives joints for frames: one protocol, so that any method can be evaluated, and refined by the cascade.
+
+An estimator is one method: frames in, joints out. Here are the mean pose, a file of predictions, an Init-CNN, 2D
+keypoints lifted by reading the depth, and the cascade started from any of them (paper, section 4.4.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poseren_ext import ops
+from poseren_ext.evaluation.keypoint_lifting import lift_keypoints
+from poseren_ext.io.pose_files import PathLike, read_poses
+from poseren_ext.models import PoseREN
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Depth frames with what is known about them.
+
+    Attributes:
+        depth: [B, H, W], mm; 0 means no depth.
+        camera: fx, fy, cx, cy of the frames, [4] or [B, 4].
+        center: [B, 3] u, v, d: the middle of each hand's cube.
+        index: int64 [B], the frames' numbers in their dataset.
+        cube: half edge of the cube, mm.
+    """
+
+    depth: Tensor
+    camera: Tensor
+    center: Tensor
+    index: Tensor
+    cube: float = 150.0
+
+    def crop(self, size: int) -> Tensor:
+        """Normalised depth crops [B, 1, size, size]."""
+        return ops.depth_crop(self.depth, self.center, self.camera, cube=self.cube, size=size)
+
+    def to_uvd(self, pose: Tensor) -> Tensor:
+        """Normalised poses [B, J, 3] as u, v, d."""
+        return ops.denormalize_pose(pose, self.center, self.camera, cube=self.cube)
+
+    def normalized(self, uvd: Tensor) -> Tensor:
+        """Joints u, v, d [B, J, 3] as normalised poses: the inverse of `to_uvd`."""
+        return ops.normalize_pose(uvd, self.center, self.camera, cube=self.cube)
+
+
+class JointEstimator(Protocol):
+    """A method that finds joints. Anything with this one method can be evaluated and refined."""
+
+    def estimate(self, frames: FrameBatch) -> Tensor:
+        """Joints u, v, d [B, J, 3] of each frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class MeanPose:
+    """The mean pose of a model's training set, wherever the hand is: the poorest start there is (figure 12)."""
+
+    model: PoseREN
+
+    def estimate(self, frames: FrameBatch) -> Tensor:
+        """The same normalised pose in every cube."""
+        return frames.to_uvd(self.model.mean_pose.expand(len(frames.depth), -1, 3).contiguous())
+
+
+@dataclass(frozen=True)
+class FilePredictions:
+    """Predictions that another system wrote to a file.
+
+    Attributes:
+        poses: u, v, d [N, J, 3] of all frames of the dataset.
+    """
+
+    poses: Tensor
+
+    @classmethod
+    def read(cls, path: PathLike, *, joints: int, frames: int | None = None) -> FilePredictions:
+        """From a prediction file; raises as `read_poses` does."""
+        return cls(torch.from_numpy(read_poses(path, joints=joints, frames=frames).astype(np.float32)))
+
+    def estimate(self, frames: FrameBatch) -> Tensor:
+        """The lines of these frames.
+
+        Raises:
+            IndexError: a frame that the file has no line for.
+        """
+        if len(frames.index) and int(frames.index.max()) >= len(self.poses):
+            raise IndexError(f"frame {int(frames.index.max())} asked for; the file has {len(self.poses)} lines")
+        return self.poses[frames.index.cpu()].to(frames.depth.device)
+
+
+@dataclass(frozen=True)
+class InitPose:
+    """The Init-CNN of a model (section 3.5)."""
+
+    model: PoseREN
+
+    def estimate(self, frames: FrameBatch) -> Tensor:
+        """One pass of the network."""
+        with torch.inference_mode():
+            return frames.to_uvd(self.model.init(frames.crop(self.model.config.image_size)))
+
+
+@dataclass(frozen=True)
+class LiftedKeypoints:
+    """A 2D detector whose keypoints get their depth from the image, as the paper does with Mask R-CNN (section 4.3).
+
+    Attributes:
+        detect: frames to keypoints u, v [B, J, 2].
+    """
+
+    detect: Callable[[FrameBatch], Tensor]
+
+    def estimate(self, frames: FrameBatch) -> Tensor:
+        """Keypoints with depth."""
+        keypoints = self.detect(frames)
+        return lift_keypoints(keypoints, frames.depth, frames.center, frames.camera, cube=frames.cube)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The cascade on top of any estimator: equation 1, T times.
+
+    Attributes:
+        initial: gives the poses to start from.
+        model: its backbone and head refine them; its Init-CNN is not asked.
+        stages: T.
+    """
+
+    initial: JointEstimator
+    model: PoseREN
+    stages: int = 3
+
+    def estimate(self, frames: FrameBatch) -> Tensor:
+        """The last stage's joints."""
+        return self.estimate_stages(frames)[-1]
+
+    def estimate_stages(self, frames: FrameBatch) -> Tensor:
+        """The initial joints and those of every stage, u, v, d [T+1, B, J, 3]."""
+        pose = frames.normalized(self.initial.estimate(frames))
+        with torch.inference_mode():
+            features = self.model.backbone(frames.crop(self.model.config.image_size))
+            poses = self.model.refine_features(features, pose, self.stages)
+        return torch.stack([frames.to_uvd(stage) for stage in poses])

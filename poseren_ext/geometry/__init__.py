@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Cameras, skeletons and transforms of crops."""

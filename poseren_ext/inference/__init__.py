@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""From depth frames to joints."""

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: MIT
+"""Do these frames, this camera and this unit make sense together? And if not, what to change.
+
+What users of such systems get wrong most: depth in metres or in the camera's own unit, intrinsics of another
+resolution, no hand where one is looked for, an arm or a table in the crop, a hand larger than its cube.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from poseren_ext.geometry.camera import Camera
+from poseren_ext.inference.estimator import CENTER_ITERATIONS
+from poseren_ext.inference.hand_detection import SLAB, find_hand
+from poseren_ext.inference.input_frames import check_units, read_frames
+from poseren_ext.ops import depth_crop, hand_center
+
+Image: TypeAlias = npt.NDArray[Any]
+Kind: TypeAlias = Literal["fine", "note", "fault"]
+
+UNITS = {
+    1.0: "millimetres",
+    1000.0: "metres",
+    0.125: "eighths of a millimetre: SR300, SR305",
+    0.1: "tenths of a millimetre",
+    0.25: "quarters of a millimetre: L515",
+    10.0: "centimetres",
+    0.001: "micrometres",
+}
+"""mm per stored unit, and what cameras and files of that unit hold."""
+
+NEAREST_HAND, FARTHEST_HAND = 120.0, 2000.0
+"""mm: where depth cameras see hands well enough for a pose."""
+PALM_RADIUS = 38.0
+"""mm, of the largest disc inside an adult's hand."""
+
+SMALL_CUBE = 120.0
+"""mm, half edge: an adult's stretched hand may leave a smaller cube."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        kind: "fine"; "note": works, but look at it; "fault": results will be wrong.
+        check: what was looked at: frame, camera, unit, hand or cube.
+        text: what was found, and where it is no fine thing, what to change.
+    """
+
+    kind: Kind
+    check: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where the hand was found.
+
+    Attributes:
+        mask: the hand's surface and what is connected with it [H, W].
+        center: u, v (px), d (mm).
+        crop: what the network would see [S, S], -1 (near) to 1 (background).
+        camera: with these intrinsics: those given, or those advised where the given ones cannot be.
+        unit: with this unit: the one given, or the one advised.
+    """
+
+    mask: Image
+    center: tuple[float, float, float]
+    crop: Image
+    camera: Camera
+    unit: float
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What was found in one frame.
+
+    Attributes:
+        name: the frame's.
+        depth: as stored [H, W].
+        findings: what was looked at, in that order.
+        region: the hand; None where none was found.
+    """
+
+    name: str
+    depth: Image
+    findings: tuple[Finding, ...]
+    region: Region | None
+
+    @property
+    def kind(self) -> Kind:
+        """The worst of the findings."""
+        return worst(self.findings)
+
+
+def worst(findings: Sequence[Finding]) -> Kind:
+    """The worst kind among findings; "fine" when there are none."""
+    kinds = [finding.kind for finding in findings]
+    return "fault" if "fault" in kinds else "note" if "note" in kinds else "fine"
+
+
+def examine(depth: Image, camera: Camera, *, depth_unit: float = 1.0, cube: float = 150.0, name: str = "") -> Checkup:
+    """Look at one frame with its camera and unit.
+
+    Args:
+        depth: as stored [H, W].
+        camera: intrinsics that the frame is said to have.
+        depth_unit: mm per stored unit that the frame is said to have.
+        cube: half edge of the cube around the hand, mm.
+        name: how to call the frame.
+
+    Returns:
+        What was found. A later check goes on with what an earlier one advises, so that one fault is told once.
+    """
+    findings: list[Finding] = []
+    frame = _check_frame(depth)
+    if isinstance(frame, Finding):
+        return Checkup(name, np.asarray(depth), (frame,), None)
+    findings.append(_frame_summary(frame, depth_unit))
+    finding, usable = check_intrinsics(camera, frame.shape)
+    findings.append(finding)
+    finding, unit = _check_unit(frame, usable, depth_unit)
+    findings.append(finding)
+    region = None
+    if unit is not None:
+        region = _locate(frame, usable, unit, cube)
+        findings += _check_hand(frame, region, cube)
+    return Checkup(name, frame, tuple(findings), region)
+
+
+def _check_frame(depth: Image) -> Image | Finding:
+    """The frame as a plain array, or why it is none."""
+    try:
+        frame: Image = np.asarray(read_frames([np.asarray(depth)], torch.device("cpu")).depth[0])
+    except (TypeError, ValueError) as error:
+        return Finding("fault", "frame", str(error))
+    if not (np.isfinite(frame) & (frame > 0)).any():
+        return Finding("fault", "frame", "no depth: all pixels are 0, negative, NaN or infinite: covered?")
+    return frame
+
+
+def _frame_summary(frame: Image, unit: float) -> Finding:
+    seen = frame[np.isfinite(frame) & (frame > 0)]
+    height, width = frame.shape
+    share = seen.size / frame.size
+    nearest, middle, farthest = (float(value) * unit for value in np.percentile(seen, (0, 50, 100)))
+    text = (
+        f"{width}x{height} {frame.dtype}, {100 * share:.0f} % of the pixels have depth: "
+        f"{nearest:.4g} to {farthest:.4g} mm, half of them nearer than {middle:.4g} mm"
+    )
+    if frame.dtype.kind in "iu" and float(seen.max()) <= 255:
+        advice = "no value is above 255, as in an 8-bit picture of depth; record the 16-bit values themselves"
+        return Finding("fault", "frame", f"{text}; {advice}")
+    if share < 0.01:
+        return Finding("note", "frame", f"{text}; hardly any depth: is something too near or too far?")
+    return Finding("fine", "frame", text)
+
+
+def check_intrinsics(camera: Camera, shape: tuple[int, ...]) -> tuple[Finding, Camera]:
+    """Can frames of this size come from this camera?
+
+    Args:
+        camera: the intrinsics.
+        shape: rows and columns of the frames.
+
+    Returns:
+        What was found, and the camera to go on with: the given one, or one scaled to the frames.
+    """
+    height, width = shape
+    # The principal point of a depth camera is near the middle of its image: twice that is the size it belongs to.
+    own = (camera.width or 2 * camera.cx + 1, camera.height or 2 * camera.cy + 1)
+    scale = (width / own[0], height / own[1]) if min(own) > 0 else (math.nan, math.nan)
+    angle = 2 * math.degrees(math.atan(width / 2 / camera.fx))
+    text = f"{camera.fx:g},{camera.fy:g},{camera.cx:g},{camera.cy:g} on {width}x{height}: {angle:.0f} degrees across"
+    known = camera.width is not None
+    if all(abs(value - 1) < (1e-6 if known else 0.15) for value in scale):
+        if not 30 <= angle <= 120:
+            advice = "depth cameras see 30 to 120; give fx, fy in pixels, not in millimetres"
+            return Finding("fault", "camera", f"{text}; {advice}"), camera
+        if not 0.9 < camera.fx / camera.fy < 1.1:
+            return Finding("note", "camera", f"{text}; fx and fy differ: pixels that are no squares?"), camera
+        return Finding("fine", "camera", text), camera
+    if math.isfinite(scale[0]) and abs(scale[0] / scale[1] - 1) < 0.15:
+        scaled = resized(camera, width, height, scale)
+        numbers = ",".join(f"{value:.6g}" for value in (scaled.fx, scaled.fy, scaled.cx, scaled.cy))
+        advice = f"these belong to about {own[0]:.0f}x{own[1]:.0f} pixels; frames resized from there have {numbers}"
+        return Finding("fault", "camera", f"{text}; {advice}"), scaled
+    centered = replace(camera, cx=(width - 1) / 2, cy=(height - 1) / 2, width=None, height=None)
+    advice = "the principal point is far from the middle; of frames that were cut out, subtract the corner from cx, cy"
+    if 0 <= camera.cx < width and 0 <= camera.cy < height and not known:
+        return Finding("note", "camera", f"{text}; {advice}"), camera
+    return Finding("fault", "camera", f"{text}; {advice}"), centered
+
+
+def resized(camera: Camera, width: int, height: int, scale: tuple[float, float]) -> Camera:
+    """The intrinsics of frames that were resized by a factor in u and in v; the corner (-0.5, -0.5) stays."""
+    return Camera(
+        camera.fx * scale[0],
+        camera.fy * scale[1],
+        (camera.cx + 0.5) * scale[0] - 0.5,
+        (camera.cy + 0.5) * scale[1] - 0.5,
+        width,
+        height,
+    )
+
+
+def _check_unit(frame: Image, camera: Camera, unit: float) -> tuple[Finding, float | None]:
+    """Is there a hand where cameras see hands? If not, is there one in another unit? And the unit to go on with."""
+    try:
+        check_units(read_frames(frame, torch.device("cpu")), unit)
+        palm = _palm(frame, camera, unit)
+    except ValueError:
+        palm = None
+    if palm is not None:
+        return Finding("fine", "unit", f"{unit:g} mm: the nearest hand-sized surface is {palm[0]:.0f} mm away"), unit
+    fitting = {other: found for other in UNITS if other != unit and (found := _palm(frame, camera, other))}
+    given = f"in units of {unit:g} mm no surface of a hand's size is within {NEAREST_HAND:g}..{FARTHEST_HAND:g} mm"
+    if not fitting:
+        advice = "nor in any usual unit: is a hand in view, held towards the camera, away from body and table?"
+        return Finding("fault", "hand", f"{given}, {advice}"), None
+    # Several may fit: the size of the palm is the best that a frame says about its unit.
+    ranked = sorted(fitting, key=lambda other: abs(math.log(fitting[other][1] / PALM_RADIUS)))
+    options = " or ".join(
+        f"--depth-unit {other:g} ({UNITS[other]}; {fitting[other][0]:.0f} mm away)" for other in ranked
+    )
+    return Finding("fault", "unit", f"{given}; the values look right with {options}"), ranked[0]
+
+
+def _palm(frame: Image, camera: Camera, unit: float) -> tuple[float, float] | None:
+    """How far away a hand is in this unit, and the radius of the largest disc inside it, mm; None where none is."""
+    depth = np.asarray(frame, np.float32) * np.float32(unit)
+    # What is farther needs no search: in a wrong unit that may be kilometres.
+    found = find_hand(np.where(depth <= FARTHEST_HAND + SLAB, depth, 0), camera)
+    if found is None or not NEAREST_HAND <= found[1] <= FARTHEST_HAND:
+        return None
+    pixels = float(cv2.distanceTransform(np.uint8(found[0]), cv2.DIST_L2, 3).max())
+    return found[1], pixels * found[1] / camera.fx
+
+
+def _locate(frame: Image, camera: Camera, unit: float, cube: float) -> Region | None:
+    found = find_hand(np.asarray(frame, np.float32) * np.float32(unit), camera)
+    if found is None:
+        return None
+    mask, near, far = found
+    depth = torch.from_numpy(np.ascontiguousarray(frame))[None]
+    center, _ = hand_center(
+        depth,
+        near=near,
+        far=far,
+        mask=torch.from_numpy(mask)[None],
+        depth_unit=unit,
+        iterations=CENTER_ITERATIONS,
+        cube=cube,
+        camera=camera,
+    )
+    crop = depth_crop(depth, center, camera, cube=cube, depth_unit=unit)[0, 0].numpy()
+    u, v, d = center[0].tolist()
+    return Region(mask, (u, v, d), crop, camera, unit)
+
+
+def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Finding]:
+    """Is the hand whole, alone, and as large as its cube allows?"""
+    if region is None or not np.isfinite(region.center).all():
+        yield Finding("fault", "hand", "no centre of mass inside the cube: give --cube about 150 mm")
+        return
+    (u, v, d), (height, width) = region.center, frame.shape
+    place = f"centre at u {u:.0f}, v {v:.0f}, {d:.0f} mm"
+    surface = region.crop < 0.99
+    other = surface & ~_cropped(region, cube, region.crop.shape[0])
+    border = np.concatenate([region.mask[0], region.mask[-1], region.mask[:, 0], region.mask[:, -1]])
+    if not (0 <= u < width and 0 <= v < height):
+        yield Finding("fault", "hand", f"{place}: outside the frame")
+    elif border.sum() > 0.05 * math.sqrt(region.mask.sum()) and _cut(region, cube, (height, width)) > 0.25:
+        yield Finding("note", "hand", f"{place}: the frame's edge cuts its cube; move the hand towards the middle")
+    elif other.sum() > 0.4 * surface.sum():
+        share = 100 * other.sum() / surface.sum()
+        yield Finding(
+            "note", "hand", f"{place}: {share:.0f} % of the surface in the cube is something else (body, table?)"
+        )
+    else:
+        yield Finding("fine", "hand", place)
+    yield _check_cube(surface, cube)
+
+
+def _check_cube(surface: Image, cube: float) -> Finding:
+    """Whether the hand fits: an arm leaves its cube on one side or two, a hand that is too large on more."""
+    sides = (surface[0], surface[-1], surface[:, 0], surface[:, -1])
+    touched = sum(float(side.mean()) > 0.08 for side in sides)
+    rows, columns = (np.flatnonzero(surface.any(axis)) for axis in (1, 0))
+    text = f"{2 * cube:g} mm wide"
+    if not len(rows):
+        return Finding("fault", "cube", f"{text}: empty")
+    extent = max(np.ptp(rows), np.ptp(columns)) / (len(surface) - 1) * 2 * cube
+    if touched >= 3 and cube < SMALL_CUBE:
+        advice = (
+            f"what is in it touches {touched} of its sides: a hand larger than its cube; raise --cube, 150 suits adults"
+        )
+        return Finding("fault", "cube", f"{text}; {advice}")
+    if touched == 4:
+        return Finding("note", "cube", f"{text}; what is in it touches all sides: more than a hand and an arm?")
+    if extent < 0.35 * 2 * cube:
+        advice = f"what is in it spans {extent:.0f} mm only: lower --cube, or check unit and focal length"
+        return Finding("note", "cube", f"{text}; {advice}")
+    return Finding("fine", "cube", f"{text}; what is in it spans {extent:.0f} mm")
+
+
+def window(region: Region, cube: float) -> tuple[float, float, float, float]:
+    """The cube's left, top, right and bottom in the frame, pixels."""
+    u, v, d = region.center
+    half_u, half_v = cube * region.camera.fx / d, cube * region.camera.fy / d
+    return u - half_u, v - half_v, u + half_u, v + half_v
+
+
+def _cut(region: Region, cube: float, shape: tuple[int, int]) -> float:
+    """Share of the cube's window that lies outside the frame."""
+    left, top, right, bottom = window(region, cube)
+    inside = max(0.0, min(right, shape[1]) - max(left, 0)) * max(0.0, min(bottom, shape[0]) - max(top, 0))
+    return 1 - inside / ((right - left) * (bottom - top))
+
+
+def _cropped(region: Region, cube: float, size: int) -> Image:
+    """The hand's mask where the crop looks [S, S], a little widened: its surface is cut off at one depth."""
+    left, top, right, bottom = window(region, cube)
+    steps = np.arange(size) / (size - 1)
+    columns = np.round(left + steps * (right - left)).astype(int).clip(0, region.mask.shape[1] - 1)
+    rows = np.round(top + steps * (bottom - top)).astype(int).clip(0, region.mask.shape[0] - 1)
+    cropped: Image = cv2.dilate(np.uint8(region.mask[np.ix_(rows, columns)]), np.ones((9, 9), np.uint8)).astype(bool)
+    return cropped
+
+
+def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
+    """The findings of all frames: each fine check once, others with the frames that have them, most frequent first.
+
+    Frames of several sizes, and a recording that stands still, are found only here.
+    """
+    result: list[Finding] = []
+    for check in ("frame", "camera", "unit", "hand", "cube"):
+        for kind in ("fine", "note", "fault"):
+            these = [(c.name, f) for c in checkups for f in c.findings if (f.check, f.kind) == (check, kind)]
+            if these and len(checkups) > 1:
+                name, first = these[0]
+                where = "all frames" if len(these) == len(checkups) else f"{len(these)} of {len(checkups)} frames"
+                result.append(replace(first, text=f"{where}, {name} for one: {first.text}"))
+            elif these:
+                result += [finding for _, finding in these]
+    sizes = sorted({checkup.depth.shape for checkup in checkups})
+    if len(sizes) > 1:
+        text = " and ".join(f"{shape[-1]}x{shape[0]}" for shape in sizes)
+        result.append(Finding("fault", "frame", f"frames of several sizes: {text}; intrinsics belong to one size"))
+    still = len(checkups) > 2 and all(np.array_equal(c.depth, checkups[0].depth) for c in checkups)
+    if still:
+        result.append(Finding("note", "frame", "all frames are the same one: did the recording stand still?"))
+    return result

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Depth images and pose files."""

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: MIT
+"""Label and prediction files: one line a frame, 3J numbers ``u v d`` (pixels, pixels, mm), no header.
+
+The format in which the field publishes its results, and the one that `poseren predict` writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from poseren_ext._utils.atomic_files import append_whole, atomic_file
+
+Poses = npt.NDArray[np.float64]
+PathLike = str | os.PathLike[str]
+
+
+MAX_FILE_BYTES = 2**29
+"""Of a pose file, which is read as a whole: a million frames of 21 joints take 500 MB."""
+
+_EXPECTED = "a text file of one line a frame, 3 numbers u v d a joint"
+
+
+class PoseFileError(ValueError):
+    """A pose file that is not what it should be; the message names the file, the line and what was expected."""
+
+
+def read_poses(
+    path: PathLike,
+    *,
+    joints: int | None = None,
+    frames: int | None = None,
+    select: slice | None = None,
+) -> Poses:
+    """Read a label or prediction file.
+
+    Args:
+        path: the file.
+        joints: J, where known; otherwise the first line tells.
+        frames: how many lines the file must have (those of the labels it will be compared with), where known.
+        select: frames to keep, start:stop, both within the file; the others are still checked. With `frames` given, a
+            file of exactly the selected number of lines is taken to hold just those.
+
+    Returns:
+        float64 [N, J, 3] as stored.
+
+    Raises:
+        FileNotFoundError: no such file.
+        PoseFileError: not such text, a line with another number of values, a value that is no finite number, an empty
+            line, another number of frames, a selection outside the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {_EXPECTED}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise PoseFileError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES}: split it")
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except UnicodeDecodeError:
+        raise PoseFileError(f"{path}: not a text file; expected {_EXPECTED}") from None
+    if not lines:
+        raise PoseFileError(f"{path}: empty; expected {_EXPECTED}")
+    if joints is None:
+        values = len(lines[0].split())
+        if values == 0 or values % 3:
+            raise PoseFileError(f"{path}, line 1: {values} values; expected 3 numbers u v d a joint, a multiple of 3")
+        joints = values // 3
+    poses = _parse(path, lines, joints)
+    if frames is not None and select is not None and len(poses) == len(range(frames)[select]):
+        return poses
+    if frames is not None and len(poses) != frames:
+        raise PoseFileError(
+            f"{path}: {len(poses)} lines; the labels have {frames}. A prediction file has one line for every labelled "
+            "frame, in the same order; to compare a part say which frames it holds (--frames A:B)"
+        )
+    return _selected(path, poses, select)
+
+
+def _selected(path: Path, poses: Poses, select: slice | None) -> Poses:
+    if select is None:
+        return poses
+    start, stop = select.start or 0, len(poses) if select.stop is None else select.stop
+    if not 0 <= start < stop <= len(poses):
+        raise PoseFileError(f"{path}: frames {start}:{stop} asked for; the file has frames 0:{len(poses)}")
+    return poses[start:stop]
+
+
+def _parse(path: Path, lines: Sequence[str], joints: int) -> Poses:
+    """All lines at once, which is fast; line by line when something is wrong, to say where."""
+    try:
+        if any("_" in line for line in lines):  # 1_0 is a number to Python alone
+            raise ValueError
+        poses = np.array([line.split() for line in lines], dtype=np.float64)
+    except ValueError:
+        poses = np.empty((0, 0))
+    if poses.shape == (len(lines), 3 * joints) and bool(np.isfinite(poses).all()):
+        return poses.reshape(len(lines), joints, 3)
+    for number, line in enumerate(lines, start=1):
+        _check_line(path, number, line, joints)
+    raise AssertionError("a fault was seen in the whole that no line has")
+
+
+def _check_line(path: Path, number: int, line: str, joints: int) -> None:
+    words = line.split()
+    if not words:
+        raise PoseFileError(f"{path}, line {number}: empty; expected {3 * joints} numbers. Every frame needs its line")
+    if len(words) != 3 * joints:
+        raise PoseFileError(
+            f"{path}, line {number}: {len(words)} values; expected {3 * joints} ({joints} joints x u v d)"
+        )
+    for column, word in enumerate(words, start=1):
+        try:
+            value = float(word.replace("_", "?"))
+        except ValueError:
+            raise PoseFileError(f"{path}, line {number}, value {column}: {word!r} is not a number") from None
+        if not np.isfinite(value):
+            raise PoseFileError(
+                f"{path}, line {number}, value {column}: {word}; expected a finite number. "
+                "Frames without an estimate cannot be left out of an evaluation"
+            )
+
+
+def _checked(poses: npt.ArrayLike) -> Poses:
+    array = np.asarray(poses, dtype=np.float64)
+    if array.ndim != 3 or array.shape[2] != 3 or array.shape[1] == 0:
+        raise ValueError(f"poses have shape {list(array.shape)}; expected [frames, joints, 3] = u, v, d")
+    if not np.isfinite(array).all():
+        frame = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise ValueError(f"frame {frame} has a joint that is NaN or infinite; a pose file holds finite numbers only")
+    return array
+
+
+def _text(poses: Poses) -> str:
+    # A thousandth of a pixel at arm's length is a thousandth of a millimetre: what published files carry.
+    return "".join(" ".join(f"{value:.3f}" for value in frame) + "\n" for frame in poses.reshape(len(poses), -1))
+
+
+def write_poses(path: PathLike, poses: npt.ArrayLike) -> None:
+    """Write a whole file, or leave the old one untouched when anything goes wrong.
+
+    Args:
+        path: where to.
+        poses: [N, J, 3], u and v in pixels, d in mm; written with three decimals.
+
+    Raises:
+        ValueError: another shape, or a value that is not finite.
+        OSError: the folder cannot be written to.
+    """
+    text = _text(_checked(poses))
+    with atomic_file(Path(path)) as file:
+        file.write(text.encode("ascii"))
+
+
+class PoseWriter:
+    """Writes poses as they come, so that an interrupted run continues where it stopped.
+
+    A file that exists is continued: its whole lines are kept, half a line at its end (of a killed run) is dropped.
+
+    Args:
+        path: the file.
+        joints: J.
+
+    Attributes:
+        done: frames that the file holds already.
+
+    Raises:
+        PoseFileError: the file holds something else than such poses.
+    """
+
+    def __init__(self, path: PathLike, joints: int) -> None:
+        self.path, self.joints = Path(path), joints
+        self.done = self._recover()
+        self._file = self.path.open("ab", buffering=0)  # nothing waits in memory for a disk that is full
+
+    def _recover(self) -> int:
+        if not self.path.exists():
+            return 0
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole:
+            try:
+                lines = content[:whole].decode("ascii").splitlines()
+            except UnicodeDecodeError:
+                raise PoseFileError(f"{self.path}: not a pose file; name another output or remove it") from None
+            frames = len(_parse(self.path, lines, self.joints))
+        else:
+            frames = 0
+        if whole < len(content):
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+        return frames
+
+    def append(self, poses: npt.ArrayLike) -> None:
+        """Add frames [N, J, 3]; they are on their way to the disk when this returns.
+
+        Raises:
+            ValueError: another shape or number of joints, or a value that is not finite.
+            OSError: the disk is full; the file holds the whole lines of the frames before.
+        """
+        array = _checked(poses)
+        if array.shape[1] != self.joints:
+            raise ValueError(f"{array.shape[1]} joints a frame given; {self.path} holds {self.joints}")
+        try:
+            append_whole(self._file, _text(array).encode("ascii"))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise OSError(
+                error.errno,
+                f"cannot write {self.path}: {reason}; it holds {self.done} frames: make room, then continue",
+            ) from error
+        self.done += len(array)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> PoseWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def require_uvd(path: PathLike, poses: Poses, width: int, height: int) -> None:
+    """Refuse joints that cannot be u, v, d of a camera with this image size: xyz in a uvd file, or depth in metres.
+
+    A hand may leave the image a little, so half an image of margin is allowed around it; millimetres around the optical
+    axis are negative for half of all frames.
+
+    Args:
+        path: named in the message.
+        poses: [N, J, 3].
+        width: columns of the camera's image.
+        height: rows of the camera's image.
+
+    Raises:
+        PoseFileError: saying what the values look like and what to do.
+    """
+    low, high = poses.min((0, 1)), poses.max((0, 1))
+    ranges = ", ".join(f"{axis} {a:.0f}..{b:.0f}" for axis, a, b in zip("uvd", low, high, strict=True))
+    depth = float(np.median(poses[..., 2]))
+    size = np.array([width, height])
+    outside = float(np.mean(((poses[..., :2] < 0) | (poses[..., :2] >= size)).any(-1)))
+    if depth < 0:
+        raise PoseFileError(
+            f"{path}: depths are negative ({ranges}): these are xyz whose z points at the camera; "
+            "give --format xyz and --axes with the signs that lead to x right, y down, z away, e.g. --axes x,-y,-z"
+        )
+    if depth < 20:
+        raise PoseFileError(f"{path}: depths look like metres ({ranges}); expected millimetres: multiply by 1000")
+    margin = ((poses[..., :2] < -0.5 * size) | (poses[..., :2] > 1.5 * size)).any(-1)
+    if outside > 0.05 or bool(margin.any()):
+        raise PoseFileError(
+            f"{path}: {100 * outside:.0f} % of the joints lie outside the {width}x{height} image ({ranges}): they look "
+            "like xyz in millimetres, not u v d; give --format xyz (and --axes for the signs of the axes)"
+        )

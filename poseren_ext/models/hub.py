@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Models on the Hugging Face Hub, and in folders laid out as there: weights, configuration, card.
+
+Needs huggingface_hub: ``pip install 'poseren_ext[hub]'``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+try:
+    from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("models on the Hub need huggingface_hub: pip install 'poseren_ext[hub]'") from error
+
+from poseren_ext._utils.atomic_files import write_atomic
+from poseren_ext.models import PoseREN, load, save
+from poseren_ext.models.files import FORMAT, FORMAT_VERSION
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+_CARD = """\
+---
+{{ card_data }}
+---
+
+# Pose-REN, {{ skeleton }}
+
+3D hand pose estimation from one depth image: an initial network and a pose-guided cascade (Chen et al., *Pose Guided
+Structured Region Ensemble Network for Cascaded Hand Pose Estimation*, Neurocomputing 2020).
+
+| | |
+|---|---|
+| joints | {{ joints }}: {{ names }} |
+| hand | {{ hand }} (the other hand is mirrored) |
+| input | depth in mm and the camera's intrinsics; a cube of half edge {{ cube }} mm around the hand, \
+{{ size }}x{{ size }} pixels |
+| output | joints in mm (x right, y down, z forward) and in pixels |
+| parameters | {{ parameters }} |
+| file | {{ weights }}: safetensors, format {{ format }} {{ version }} |
+
+```python
+from poseren_ext import Estimator
+from poseren_ext.models.hub import HubPoseREN
+
+estimator = Estimator(HubPoseREN.from_pretrained("{{ repo_id }}"), camera=(fx, fy, cx, cy))
+joints = estimator(depth).joints
+```
+
+{{ description }}
+"""
+
+
+class HubPoseREN(PoseREN, ModelHubMixin, library_name="poseren_ext", tags=["hand-pose-estimation", "depth"]):  # type: ignore[misc]
+    """A :class:`PoseREN` that the Hub knows: ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
+
+    A local folder serves as well as a repository of the Hub, and then nothing goes over the network.
+    """
+
+    @classmethod
+    def of(cls, model: PoseREN) -> HubPoseREN:
+        """The model with these methods; its weights are shared."""
+        config = model.config
+        result = cls(
+            model.init,
+            model.backbone,
+            model.head,
+            model.skeleton,
+            cube=config.cube,
+            hand=config.hand,
+            mean_pose=model.mean_pose,
+            weight_dtype=config.weight_dtype,
+        )
+        return result.train(model.training)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubPoseREN:
+        """Loads a folder, or what the Hub has under that name; called by ``from_pretrained``.
+
+        Raises:
+            FileNotFoundError: the folder has no weights.
+            TypeError: an option that neither the Hub nor we know.
+            ValueError: weights that are no model of ours.
+        """
+        if Path(model_id).is_dir():
+            path = Path(model_id) / WEIGHTS
+            if not path.exists():
+                raise FileNotFoundError(f"{model_id} has no {WEIGHTS}; expected a folder that save_pretrained wrote")
+        else:
+            path = Path(hf_hub_download(model_id, WEIGHTS, **options))
+        return cls.of(load(path))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Writes weights and configuration; called by ``save_pretrained`` and ``push_to_hub``."""
+        save(self, save_directory / WEIGHTS)
+        about = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": json.loads(self.config.to_json())}
+        write_atomic(save_directory / CONFIG, json.dumps(about, indent=2) + "\n")
+
+    def generate_model_card(self, *, description: str = "", repo_id: str = "FOLDER", **data: Any) -> ModelCard:
+        """What the model is, as the card beside it says it.
+
+        Args:
+            description: what it was trained on, how well it does, where it fails: Markdown.
+            repo_id: the name that the example loads.
+            data: fields of the card's header, such as ``license`` or ``datasets``.
+        """
+        config = self.config
+        count = sum(weight.numel() for weight in self.parameters())
+        header = {"library_name": "poseren_ext", "tags": ["hand-pose-estimation", "depth"]}
+        card: ModelCard = ModelCard.from_template(
+            ModelCardData(**(header | data)),
+            template_str=_CARD,
+            skeleton=config.skeleton,
+            joints=self.skeleton.num_joints,
+            names=", ".join(self.skeleton.joints),
+            hand=config.hand,
+            cube=f"{config.cube:g}",
+            size=config.image_size,
+            parameters=f"{count / 1e6:.1f} million, {config.weight_dtype}",
+            weights=WEIGHTS,
+            format=FORMAT,
+            version=FORMAT_VERSION,
+            repo_id=repo_id,
+            description=description,
+        )
+        return card

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Synthetic frames as files, laid out as the published label files are: for other people's tools, and for the eye."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from poseren_ext._utils.atomic_files import atomic_file, write_atomic
+from poseren_ext.geometry.skeleton import SKELETONS
+from poseren_ext.io.pose_files import write_poses
+from poseren_ext.synthetic.frames import Frames, SyntheticHands
+
+_BATCH = 16
+
+
+Progress: TypeAlias = Callable[[int], None]
+"""Called with the number of frames done."""
+
+
+def export_frames(
+    hands: SyntheticHands, folder: Path, count: int, first: int = 0, progress: Progress | None = None
+) -> None:
+    """Writes whole frames and their labels.
+
+    `depth/000000.png`: 16-bit, mm, 0 where the camera sees nothing; `labels.txt`: u v d of every joint in the order of
+    the hands' skeleton, a line a frame; `centers.txt`: u v d; `list.txt`: the frames' paths; `camera.txt`: fx fy cx cy.
+    When it is interrupted, the frames that are there have their labels.
+
+    Args:
+        hands: the set; its camera must have a size.
+        folder: where to; made if need be.
+        count: how many frames.
+        first: index of the first one.
+        progress: told how far it is.
+
+    Raises:
+        ValueError: fewer than one frame, or a camera without a size.
+        OSError: a file cannot be written.
+    """
+    _require_frames(count)
+    (folder / "depth").mkdir(parents=True, exist_ok=True)
+    names: list[str] = []
+    parts: list[Frames] = []
+    try:
+        for frames, stored in _batches(hands, count, first):
+            for depth in stored:
+                name = f"depth/{len(names):06d}.png"
+                write_atomic(folder / name, cv2.imencode(".png", depth)[1].tobytes())
+                names.append(name)
+            parts.append(dataclasses.replace(frames, depth=frames.depth[:, :0]))  # the labels; the images are on disk
+            if progress is not None:
+                progress(len(names))
+    finally:
+        _write_labels(hands, folder, names, parts)
+
+
+def export_stack(
+    hands: SyntheticHands, path: Path, count: int, first: int = 0, progress: Progress | None = None
+) -> None:
+    """Writes frames and labels into one .npz, whole or not at all; `poseren predict` reads it.
+
+    `depth`: uint16 [N, H, W] mm; `uvd` and `xyz`: float32 [N, J, 3]; `center`: [N, 3]; `camera`: fx, fy, cx, cy;
+    `joints`: their names.
+
+    Args:
+        hands: the set; its camera must have a size.
+        path: the file.
+        count: how many frames.
+        first: index of the first one.
+        progress: told how far it is.
+
+    Raises:
+        ValueError: fewer than one frame, or a camera without a size.
+        OSError: the file cannot be written.
+    """
+    _require_frames(count)
+    parts = []
+    for frames, stored in _batches(hands, count, first):
+        parts.append((stored, frames.uvd.numpy(), frames.xyz.numpy(), frames.center.numpy()))
+        if progress is not None:
+            progress(sum(len(part[0]) for part in parts))
+    depth, uvd, xyz, center = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    with atomic_file(path) as file:
+        np.savez_compressed(
+            file,
+            depth=depth,
+            uvd=uvd,
+            xyz=xyz,
+            center=center,
+            camera=hands.camera.tensor().numpy(),
+            joints=np.array(SKELETONS[hands.skeleton].joints),
+        )
+
+
+def stored_depth(frames: Frames) -> npt.NDArray[np.uint16]:
+    """The depth as files hold it: [B, H, W] in whole mm."""
+    return frames.depth.round().clamp(max=65535).to(torch.int32).numpy().astype(np.uint16)
+
+
+def _require_frames(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"count is {count}; expected at least one frame")
+
+
+def _batches(hands: SyntheticHands, count: int, first: int) -> Iterator[tuple[Frames, npt.NDArray[np.uint16]]]:
+    """The frames a batch at a time, and their depth as stored: uint16 [B, H, W] mm."""
+    for start in range(first, first + count, _BATCH):
+        frames = hands.frames(torch.arange(start, min(start + _BATCH, first + count)))
+        yield frames, stored_depth(frames)
+
+
+def _write_labels(hands: SyntheticHands, folder: Path, names: list[str], parts: list[Frames]) -> None:
+    if not parts:
+        return
+    uvd, center = (torch.cat([getattr(part, name) for part in parts]) for name in ("uvd", "center"))
+    write_poses(folder / "labels.txt", uvd.numpy())
+    write_poses(folder / "centers.txt", center[:, None].numpy())
+    write_atomic(folder / "list.txt", "".join(f"{name}\n" for name in names[: len(uvd)]))
+    camera = hands.camera
+    write_atomic(folder / "camera.txt", f"{camera.fx} {camera.fy} {camera.cx} {camera.cy}\n")

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""Synthetic frames: scenes rendered, sensed, centred and labelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+
+from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.geometry.camera import CAMERAS, Camera, xyz_to_uvd
+from poseren_ext.ops import hand_center
+from poseren_ext.synthetic.conventions import convert_joints
+from poseren_ext.synthetic.kinematics import Cones
+from poseren_ext.synthetic.render import render_depth
+from poseren_ext.synthetic.scene import SUBJECTS, Scene, blend_scenes, sample_scene
+from poseren_ext.synthetic.sensor import Sensor, add_background, sense
+
+CENTER_ITERATIONS = 2
+"""How often the centre is refined inside the cube: without, a long forearm draws it away from the hand."""
+
+_SPLIT_SALT = {"train": 0x7261696E, "validation": 0x76616C69, "test": 0x74657374}
+_SCOUT_SIZE, _SCOUT_REACH = 64, 400.0  # pixels, mm: the coarse image that the centre is taken from
+
+
+@dataclass(frozen=True)
+class Frames:
+    """B depth frames with their labels. A window around a hand is a frame too: one of a camera of its own.
+
+    Attributes:
+        depth: float32 [B, H, W] mm, 0 where the camera sees nothing.
+        camera: [B, 4] fx, fy, cx, cy of each frame.
+        center: [B, 3] u, v, mm: `hand_center` of the hand and forearm as seen, refined inside the cube.
+        far: [B] mm: what lies behind is no longer the hand or its forearm.
+        uvd, xyz: [B, J, 3] joints in the frame's pixels and in mm.
+    """
+
+    depth: torch.Tensor
+    camera: torch.Tensor
+    center: torch.Tensor
+    far: torch.Tensor
+    uvd: torch.Tensor
+    xyz: torch.Tensor
+
+
+@dataclass(frozen=True)
+class SyntheticHands:
+    """An endless set of synthetic right hands; a frame is known by its index, and never depends on its batch.
+
+    Attributes:
+        seed: draws everything but the subjects' hands.
+        split: "train", "validation" or "test": no subject is in two of them.
+        difficulty: 0 to 1, how far hands turn out of the image plane; only training may be easier than 1.
+        skeleton: the joints' convention, key of `SKELETONS`.
+        camera: intrinsics and frame size.
+        cube: half edge of the cube that the centre is refined in, mm.
+        sensor: the camera's faults.
+
+    Raises:
+        ValueError: an unknown split, or a test that is easier than it should be.
+    """
+
+    seed: int
+    split: Literal["train", "validation", "test"] = "train"
+    difficulty: float = 1.0
+    skeleton: str = "msra21"
+    camera: Camera = CAMERAS["sr305"]
+    cube: float = 150.0
+    sensor: Sensor = field(default_factory=Sensor)
+
+    def __post_init__(self) -> None:
+        if self.split not in SUBJECTS:
+            raise ValueError(f"split is {self.split!r}; expected one of {', '.join(SUBJECTS)}")
+        if not 0.0 <= self.difficulty <= 1.0 or (self.difficulty < 1.0 and self.split != "train"):
+            raise ValueError(f"difficulty is {self.difficulty} for {self.split}; expected 1, or 0 to 1 for training")
+
+    def scenes(self, index: torch.Tensor) -> Scene:
+        """Where the hands of the given frames (int64 [B]) are, and how they are held."""
+        return sample_scene(self._counter(index), self.split, self.difficulty)
+
+    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
+        """Only the windows around the hands.
+
+        Args:
+            index: int64 [B], the frames' numbers.
+            size: side of a window, pixels.
+            margin: half side of a window, in half edges of the cube: its corners are the cube's with 1.
+        """
+        cones, xyz = self._posed(index)
+        center = self._center(cones, xyz)  # x, y, z in mm
+        half = margin * self.cube / center[:, 2:]
+        window = torch.cat([center[:, :2] / center[:, 2:] - half, (2.0 * half / (size - 1)).expand(-1, 2)], 1)
+        return self._render(index, cones, xyz, center, window, (size, size))
+
+    def frames(self, index: torch.Tensor) -> Frames:
+        """Whole camera frames, centred as they are seen: noise, holes and the image's edge included.
+
+        Memory: about 20 MB for each frame of 640x480 while it is made.
+
+        Raises:
+            ValueError: the camera has no size.
+        """
+        camera = self.camera
+        if camera.width is None or camera.height is None:
+            raise ValueError("the camera has no width and height; give them to render whole frames")
+        cones, xyz = self._posed(index)
+        step = xyz.new_tensor([1.0 / camera.fx, 1.0 / camera.fy])
+        window = torch.cat([-step * xyz.new_tensor([camera.cx, camera.cy]), step]).expand(len(index), 4)
+        frames = self._render(index, cones, xyz, xyz[:, 0], window, (camera.height, camera.width))
+        hand = frames.depth <= frames.far[:, None, None]
+        center = _centroid(frames.depth, frames.camera, self.cube, mask=hand)
+        return replace(frames, center=center)
+
+    def _counter(self, index: torch.Tensor) -> Counter:
+        return Counter(self.seed ^ (_SPLIT_SALT[self.split] << 20), index)
+
+    def _looks(self, index: torch.Tensor) -> Counter:
+        """Random numbers of the background and the sensor's temper; a sequence keeps them."""
+        return self._counter(index)
+
+    def _posed(self, index: torch.Tensor) -> tuple[Cones, torch.Tensor]:
+        """Surface, and joints [B, 21, 3] of MSRA, camera mm."""
+        xyz, cones = self.scenes(index).posed()
+        return cones, xyz
+
+    def _render(
+        self,
+        index: torch.Tensor,
+        cones: Cones,
+        xyz: torch.Tensor,
+        center: torch.Tensor,
+        window: torch.Tensor,
+        shape: tuple[int, int],
+    ) -> Frames:
+        """Frames [B, H, W] seen through windows [B, 4]; joints [B, 21, 3] and centres [B, 3] in camera mm."""
+        looks, pixels = self._looks(index), self._counter(index)
+        far = cones.farthest()
+        depth = render_depth(cones, window, *shape)
+        depth = sense(add_background(depth, window, far, looks, self.sensor), looks, pixels, self.sensor)
+        camera = _window_camera(window)
+        joints = convert_joints(xyz, self.skeleton)
+        uvd = xyz_to_uvd(joints, camera, check=False)
+        return Frames(depth, camera, xyz_to_uvd(center, camera), far + 15.0, uvd, joints)
+
+    def _center(self, cones: Cones, xyz: torch.Tensor) -> torch.Tensor:
+        """Centre [B, 3] of hand and forearm, camera mm, from a coarse image of all that is not background."""
+        palm = 0.5 * (xyz[:, 0] + xyz[:, 5])
+        reach = _SCOUT_REACH / palm[:, 2:]
+        step = (2.0 * reach / (_SCOUT_SIZE - 1)).expand(-1, 2)
+        window = torch.cat([palm[:, :2] / palm[:, 2:] - reach, step], 1)
+        depth = render_depth(cones, window, _SCOUT_SIZE, _SCOUT_SIZE)
+        camera = _window_camera(window)
+        center = _centroid(torch.where(depth.isfinite(), depth, 0.0), camera, self.cube)
+        xy = (center[:, :2] - camera[:, 2:]) / camera[:, :2] * center[:, 2:]
+        return torch.cat([xy, center[:, 2:]], 1)
+
+
+def _centroid(depth: torch.Tensor, camera: torch.Tensor, cube: float, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Centre [B, 3] (u, v, mm) of what is seen in frames [B, H, W]."""
+    return hand_center(depth, near=1.0, far=1e5, mask=mask, iterations=CENTER_ITERATIONS, cube=cube, camera=camera)[0]
+
+
+def _window_camera(window: torch.Tensor) -> torch.Tensor:
+    """fx, fy, cx, cy [B, 4] of windows [B, 4] (`render.render_depth`)."""
+    focal = 1.0 / window[:, 2:]
+    return torch.cat([focal, -window[:, :2] * focal], 1)
+
+
+@dataclass(frozen=True)
+class SyntheticSequence(SyntheticHands):
+    """One hand that moves smoothly: from one drawn pose to the next, easing in and out.
+
+    Attributes:
+        number: which of the seed's sequences.
+        every: frames from one drawn pose to the next.
+    """
+
+    number: int = 0
+    every: int = 20
+
+    def scenes(self, index: torch.Tensor) -> Scene:
+        """The scenes of the given frames (int64 [B]) of the sequence."""
+        key = index // self.every
+        fraction = (index % self.every) / self.every
+        whole = super().scenes(torch.full_like(index, self._first))
+        before, after = (super(SyntheticSequence, self).scenes(self._first + 1 + k) for k in (key, key + 1))
+        return blend_scenes(whole, before, after, fraction * fraction * (3.0 - 2.0 * fraction))
+
+    @property
+    def _first(self) -> int:
+        """Index of the frame that the sequence's subject, place and background are taken from."""
+        return (1 << 40) + (self.number << 20)
+
+    def _counter(self, index: torch.Tensor) -> Counter:
+        # Pixels' noise is numbered apart from single frames'.
+        return super()._counter(torch.where(index < (1 << 40), index + self._first + (1 << 60), index))
+
+    def _looks(self, index: torch.Tensor) -> Counter:
+        return super()._counter(torch.full_like(index, self._first))

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What a training run writes down on the way: a table, and TensorBoard's events where they are wanted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poseren_ext._utils.atomic_files import append_whole, write_atomic
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_FIELDS = ("phase", "step", "loss", "learning_rate", "samples_per_second", "validation_mm")
+
+
+class Journal:
+    """log.csv, a row every few steps, and a folder `tensorboard` with the same numbers over all phases' steps.
+
+    Args:
+        folder: of the run.
+        done: the last step that counts, of each phase: rows beyond were written by a run that is now repeated from
+            there, and are dropped; nothing: a new run.
+        offsets: steps before each phase, which TensorBoard's axis adds.
+        tensorboard: whether to write for it.
+
+    Raises:
+        ImportError: TensorBoard is wanted and not installed.
+    """
+
+    def __init__(
+        self, folder: Path, done: Mapping[str, int], offsets: Mapping[str, int], *, tensorboard: bool = False
+    ) -> None:
+        self._path = folder / "log.csv"
+        self._offsets = offsets
+        _keep_rows(self._path, done)
+        last = max((offsets[phase] + step for phase, step in done.items()), default=-1)
+        self._events = _open_events(folder / "tensorboard", last + 1) if tensorboard else None
+
+    def write(self, phase: str, step: int, row: Mapping[str, Any]) -> None:
+        """A row: "loss", "learning_rate", "samples_per_second", and "validation_mm" where it was measured."""
+        errors: Sequence[float] = row.get("validation_mm", ())
+        numbers = {key: f"{value:.6g}" for key, value in row.items() if isinstance(value, float)}
+        if errors:
+            numbers["validation_mm"] = " ".join(f"{error:.3f}" for error in errors)
+        with self._path.open("ab", buffering=0) as file:
+            append_whole(file, _lines([{"phase": phase, "step": step, **numbers}]).encode())
+        if self._events is None:
+            return
+        at = self._offsets[phase] + step
+        for key, value in row.items():
+            if isinstance(value, float):
+                self._events.add_scalar(f"{phase}/{key}", value, at)  # type: ignore[no-untyped-call]
+        for stage, error in enumerate(errors):
+            self._events.add_scalar(f"{phase}/validation_mm/stage_{stage}", error, at)  # type: ignore[no-untyped-call]
+        self._events.flush()  # type: ignore[no-untyped-call]
+
+
+def _keep_rows(path: Path, done: Mapping[str, int]) -> None:
+    """Rewrites a table with its head and the rows up to the last steps that count."""
+    rows: list[dict[str, str]] = []
+    if done and path.exists():
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= done.get(row["phase"], -1)]
+    write_atomic(path, ",".join(_FIELDS) + "\r\n" + _lines(rows))
+
+
+def _lines(rows: Sequence[Mapping[str, object]]) -> str:
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, _FIELDS, restval="").writerows(rows)
+    return text.getvalue()
+
+
+def _open_events(folder: Path, first: int) -> SummaryWriter:
+    """TensorBoard's writer; what it was told of steps from `first` on is forgotten."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "tensorboard=true needs TensorBoard: pip install 'poseren_ext[train]', or leave it out; log.csv has the "
+            "same numbers"
+        ) from error
+    return SummaryWriter(str(folder), purge_step=first)  # type: ignore[no-untyped-call]

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MIT
+"""Training samples; the batch of a step depends on the configuration and the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.datasets.augmentation import Augmentation, move_pose
+from poseren_ext.datasets.packs.dataset import PackedDataset
+from poseren_ext.ops import depth_crop, normalize_pose
+from poseren_ext.synthetic import Frames, SyntheticHands
+from poseren_ext.synthetic.render import compiled_rendering
+from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
+from poseren_ext.training.pack_batches import CropBatch, PackBatches
+
+SIZE = 96
+_RENDER_BATCH = {"cpu": 128, "cuda": 8192}
+"""Frames that are rendered at once: what fits a CPU's caches, what fills a GPU."""
+_UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, and steps are below any camera's
+_LIFT_SALT = 0x4C494654
+
+
+@dataclass(frozen=True)
+class Store:
+    """N frames in memory: depth int16 [N, S, S], 1/32 mm as unsigned bits; the rest as in `Frames`."""
+
+    depth: torch.Tensor
+    camera: torch.Tensor
+    center: torch.Tensor
+    uvd: torch.Tensor
+    xyz: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.depth)
+
+    @classmethod
+    def joined(cls, parts: list[Store]) -> Store:
+        """All the frames of several stores."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def crop(self, cube: float) -> torch.Tensor:
+        """Crops [N, 1, 96, 96]."""
+        return _crop(self.depth, self.center, self.camera, cube)
+
+    def pose(self, cube: float) -> torch.Tensor:
+        """Normalised joints [N, J, 3]."""
+        return normalize_pose(self.uvd, self.center, self.camera, cube=cube)
+
+
+def _crop(
+    depth: torch.Tensor,
+    center: torch.Tensor,
+    camera: torch.Tensor,
+    cube: float,
+    transform: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Crops [N, 1, 96, 96] of a store's depth, moved by transforms where given."""
+    depth = depth.view(torch.uint16)  # which torch can neither index nor gather
+    return depth_crop(depth, center, camera, cube=cube, size=SIZE, transform=transform, depth_unit=_UNIT)
+
+
+def render_store(
+    hands: SyntheticHands,
+    first: int,
+    count: int,
+    *,
+    size: int = SIZE,
+    margin: float = 1.0,
+    device: torch.device | str = "cpu",
+) -> Store:
+    """Frames first .. first+count-1, windows around the hands only."""
+    parts, together = [], _RENDER_BATCH[torch.device(device).type]
+    for start in range(first, first + count, together):
+        index = torch.arange(start, min(start + together, first + count), device=device)
+        parts.append(_stored(hands.tiles(index, size=size, margin=margin)))
+    return Store.joined(parts)
+
+
+def _stored(frames: Frames) -> Store:
+    units = (frames.depth / _UNIT).round_().clamp_(max=65535).to(torch.int32)
+    return Store(units.to(torch.uint16).view(torch.int16), frames.camera, frames.center, frames.uvd, frames.xyz)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """Once through a chunk: N samples in their order, with all but their crops."""
+
+    chunk: int
+    turn: int
+    frame: torch.Tensor  # int64 [N], in the chunk
+    number: torch.Tensor  # int64 [N], of the stream's samples
+    center: torch.Tensor  # [N, 3]
+    camera: torch.Tensor  # [N, 4]
+    pose: torch.Tensor  # [N, J, 3], where the crop shows it
+    transform: torch.Tensor  # [N, 2, 3]
+
+
+class SyntheticStream:
+    """Endless synthetic batches: chunks of fresh frames, each frame shown `reuse` times under new augmentation.
+
+    Args:
+        config: the run.
+        phase: "init" or "refine": they may be augmented differently.
+        device: where frames are rendered and batches wanted.
+    """
+
+    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.hands = SyntheticHands(config.seed, "train", config.difficulty, config.skeleton, cube=config.cube)
+        self._augmentation = _augmentation(config, phase)
+        # Turned by 45 degrees, the crop's corners look sqrt(2) as far.
+        self._tile_size = 8 * round(1.42 * SIZE / 8)
+        self._margin = (self._tile_size - 1) / (SIZE - 1)
+        self._chunk: tuple[int, Store] | None = None
+        self._last: _Turn | None = None
+
+    def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
+        """The batch of a step, or a share of it."""
+        shown = range(step * self.config.batch, (step + 1) * self.config.batch)[share]
+        parts = [self._part(*part) for part in self._turns(shown.start, shown.stop)]
+        if len(parts) == 1:
+            return parts[0]
+        return CropBatch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(CropBatch)))
+
+    def _turns(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
+        """Samples first .. end-1 of the stream as turns, counted through, and positions in each turn's order."""
+        size = self.config.chunk
+        while first < end:
+            turn, start = divmod(first, size)
+            stop = min(size, start + end - first)
+            yield turn, slice(start, stop)
+            first += stop - start
+
+    def _part(self, turn: int, shown: slice) -> CropBatch:
+        made = self._turn(*divmod(turn, self.config.reuse))
+        # The only work of each step: to a GPU small launches cost more than what they compute.
+        depth = self._load(made.chunk).depth.index_select(0, made.frame[shown])
+        crop = _crop(depth, made.center[shown], made.camera[shown], self.config.cube, made.transform[shown])
+        return CropBatch(crop, made.pose[shown], made.number[shown], made.transform[shown])
+
+    def mean_pose(self) -> torch.Tensor:
+        """Normalised mean pose [J, 3] of the first chunk of frames."""
+        return self._load(0).pose(self.config.cube).mean(0)
+
+    def _load(self, chunk: int) -> Store:
+        if self._chunk is None or self._chunk[0] != chunk:
+            self._chunk = None  # free the old frames before the new ones come
+            size, first = self.config.chunk, chunk * self.config.chunk
+            compiled = self.config.compile and self.device.type == "cuda"
+            with compiled_rendering(compiled):
+                store = render_store(
+                    self.hands, first, size, size=self._tile_size, margin=self._margin, device=self.device
+                )
+            self._chunk = (chunk, store)
+        return self._chunk[1]
+
+    def _turn(self, chunk: int, turn: int) -> _Turn:
+        """A turn of a chunk: it shows all frames, in an order and under an augmentation of its own."""
+        if self._last is None or (self._last.chunk, self._last.turn) != (chunk, turn):
+            self._last = self._make_turn(chunk, turn)
+        return self._last
+
+    def _make_turn(self, chunk: int, turn: int) -> _Turn:
+        config, store = self.config, self._load(chunk)
+        generator = torch.Generator().manual_seed((config.seed * 1000003 + chunk) * 64 + turn)
+        frame = torch.randperm(config.chunk, generator=generator).to(self.device)
+        first = (chunk * config.reuse + turn) * config.chunk
+        number = torch.arange(first, first + config.chunk, device=self.device)
+        transform = self._augmentation.transform(number, seed=config.seed, epoch=0, size=SIZE)
+        lift = Counter(config.seed ^ _LIFT_SALT, number).uniform("lift", 1, -config.depth_shift, config.depth_shift)
+        camera, center, uvd = store.camera[frame], store.center[frame], store.uvd[frame]
+        center = torch.cat([center[:, :2], center[:, 2:] + lift], 1)
+        pose = move_pose(normalize_pose(uvd, center, camera, cube=config.cube), transform)
+        return _Turn(chunk, turn, frame, number, center, camera, pose, transform)
+
+
+class PackStream(PackBatches):
+    """Endless batches of a packed dataset, as `SyntheticStream`'s."""
+
+    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
+        pack = open_pack(Path(config.data), config)
+        super().__init__(
+            pack,
+            batch=config.batch,
+            seed=config.seed,
+            augmentation=_augmentation(config, phase),
+            cube=config.cube,
+            size=SIZE,
+            device=device,
+        )
+        self.labels = torch.from_numpy(pack.uvd.copy()), torch.from_numpy(pack.centers.copy())  # uvd, centres
+
+    def mean_pose(self) -> torch.Tensor:
+        """Normalised mean pose [J, 3] of all frames."""
+        uvd, centers = self.labels
+        return normalize_pose(uvd, centers, self.frames.info.camera, cube=self.cube).mean(0)
+
+
+Stream: TypeAlias = SyntheticStream | PackStream
+
+
+def open_stream(config: TrainConfig, phase: Phase, device: torch.device | str = "cpu") -> Stream:
+    """The training batches that the configuration names.
+
+    Raises:
+        FileNotFoundError: no such pack.
+        ValueError: a pack of other joints or another hand, or made for less augmentation.
+    """
+    kind = SyntheticStream if config.data == SYNTHETIC else PackStream
+    return kind(config, phase, device)
+
+
+def open_pack(path: Path, config: TrainConfig) -> PackedDataset:
+    """A pack that fits the configuration's model.
+
+    Raises:
+        ValueError: a pack of other joints or another hand.
+    """
+    pack = PackedDataset(path)
+    given, wanted = (pack.info.skeleton, pack.info.hand), (config.skeleton, config.hand)
+    if given != wanted:
+        raise ValueError(
+            f"{path} shows {' '.join(given)}; the configuration says {' '.join(wanted)}: set skeleton, hand"
+        )
+    return pack
+
+
+def _augmentation(config: TrainConfig, phase: Phase) -> Augmentation:
+    translation = config.translation if phase == "init" else config.refine_translation
+    return Augmentation(config.rotation, translation, config.scale)

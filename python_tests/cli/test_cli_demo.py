@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+from helpers.published_data import PUBLISHED, needs_published_data
+from helpers.tiny_models import save_tiny_model
+
+from poseren_ext.cli import main
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def call(*arguments, skeleton="msra21"):
+        model = save_tiny_model(tmp_path / "tiny.safetensors", skeleton)
+        with pytest.raises(SystemExit) as caught:
+            main(["demo", "--model", str(model), "--out", str(tmp_path / "demo.png"), *map(str, arguments)])
+        captured = capsys.readouterr()
+        return caught.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize("skeleton", ["msra21", "nyu14"])
+def test_synthetic_hands(run, tmp_path, skeleton):
+    code, out, err = run("--frames", 4, "--json", tmp_path / "demo.json", skeleton=skeleton)
+    assert (code, err) == (0, "")
+    report = json.loads((tmp_path / "demo.json").read_text())
+    assert report["frames"] == 4
+    assert len(report["error_mm"]) == 4
+    assert report["error_mm"][0] > 20  # it has learned nothing
+    assert report["windows_moved"][0] == 1.0
+    assert all(0 <= share <= 1 for share in report["windows_moved"])
+    assert report["frames_per_second"] > 0
+    for line, error in zip(("initial pose", "stage 1", "stage 2", "stage 3"), report["error_mm"], strict=True):
+        assert re.search(rf"{line} +│ +{error:.2f}", out)
+    picture = cv2.imread(str(tmp_path / "demo.png"))
+    assert picture.shape[0] > 1000
+    assert picture.std() > 20
+
+
+def test_own_frames(run, tmp_path):
+    rows, columns = np.mgrid[:120, :160]
+    disc = np.where((rows - 60) ** 2 + (columns - 80) ** 2 < 100, 500, 0).astype(np.uint16)
+    np.save(tmp_path / "mine.npy", np.stack([disc, disc]))
+    code, out, err = run("--input", tmp_path / "mine.npy", "--camera", "120,120,80,60", "--json", "-")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["frames"] == 2
+    assert "error_mm" not in report
+    assert report["motion_mm"][0] > 1
+
+
+def test_bad_input(run, tmp_path):
+    flat = np.full((120, 160), 500, np.uint16)
+    np.save(tmp_path / "flat.npy", flat)
+    cv2.imwrite(str(tmp_path / "grey.png"), flat.astype(np.uint8))
+    np.save(tmp_path / "small.npy", flat[:100])
+    camera = ("--camera", "120,120,80,60")
+    assert run("--input", tmp_path / "flat.npy")[0] == 2
+    assert run("--frames", 0)[0] == 2
+    for arguments, message in (
+        (("--input", tmp_path / "nowhere", *camera), "no such file or folder"),
+        (("--input", tmp_path / "flat.npy", *camera), "flat: no hand"),
+        (("--input", tmp_path / "grey.png", *camera), "8-bit grey PNG"),
+        (("--input", tmp_path / "flat.npy", "--input", tmp_path / "small.npy", *camera), "one camera a run"),
+        (("--model", tmp_path / "none.safetensors"), "no model"),
+        (("--frames", 4, "--out", tmp_path / "demo.txt"), ".png"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (1, ""), arguments
+        assert message in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "demo.png").exists()
+
+
+@needs_published_data
+def test_recorded_frames(run, tmp_path):
+    folder = PUBLISHED / "sr305" / "20210326-231615"
+    code, out, _ = run("--input", folder, "--camera", "sr305", "--depth-unit", 0.125)
+    assert code == 0
+    assert "11 frames" in out

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+import pytest
+from helpers import caffe_files
+from helpers.small_models import small_estimator
+from test_caffe import NARROW
+
+from poseren_ext.cli import main
+from poseren_ext.models import load, save
+
+
+def run(capsys, *arguments):
+    """Exit status, stdout, stderr."""
+    with pytest.raises(SystemExit) as status:
+        main([str(argument) for argument in arguments])
+    return status.value.code or 0, *capsys.readouterr()
+
+
+def test_import_refuses_another_dataset(tmp_path, capsys):
+    path = tmp_path / "icvl_pose_ren.caffemodel"
+    caffe_files.write(path, caffe_files.random_weights("icvl", "pose_ren", **NARROW))
+    path.with_name("icvl_baseline.caffemodel").write_bytes(path.read_bytes())
+    status, _, errors = run(capsys, "import-caffe", path, "--dataset", "nyu")
+    assert status == 1
+    assert errors.startswith("poseren: error:")
+    assert "expected [16, 1, 3, 3] for the Pose-REN of nyu" in errors
+    assert not path.with_suffix(".safetensors").exists()
+
+
+def test_import_writes_a_model(tmp_path, capsys, monkeypatch):
+    """The command end to end; the networks are narrow, which the command itself has no option for."""
+    import poseren_ext.models.caffe as caffe
+
+    wide = caffe.import_caffe
+    sizes = {"widths": (24, 24), "channels": (4, 8, 16)}
+    monkeypatch.setattr(caffe, "import_caffe", lambda *args, **options: wide(*args, **options, **sizes))
+    for kind in ("pose_ren", "baseline"):
+        path = tmp_path / f"msra_{kind}_0.caffemodel"
+        caffe_files.write(path, caffe_files.random_weights("msra", kind, **NARROW), old=True)
+    status, output, _ = run(capsys, "import-caffe", tmp_path / "msra_pose_ren_0.caffemodel", "--dataset", "msra")
+    assert status == 0
+    assert "msra21, right hand" in output
+    assert load(tmp_path / "msra_pose_ren_0.safetensors").skeleton.name == "msra21"
+
+
+def test_export_needs_a_known_suffix(tmp_path, capsys):
+    save(small_estimator(), tmp_path / "a.safetensors")
+    status, _, errors = run(capsys, "export", tmp_path / "a.torch", "--model", tmp_path / "a.safetensors")
+    assert status == 2
+    assert "ends in .onnx or .pt2" in " ".join(errors.split())
+
+
+def test_export_calls_the_exporter(tmp_path, capsys, monkeypatch):
+    """The exporters have tests of their own: here, that the options arrive."""
+    calls = []
+
+    def exporter(model, path, **options):
+        calls.append((model.skeleton.name, path.name, options))
+        path.write_bytes(b"x")
+
+    monkeypatch.setattr("poseren_ext.export.export_onnx", exporter)
+    monkeypatch.setattr("poseren_ext.export.export_package", exporter)
+    save(small_estimator(), tmp_path / "a.safetensors")
+    for name in ("a.onnx", "a.pt2"):
+        options = ("--model", tmp_path / "a.safetensors", "--stages", 2, "--depth-unit", 0.125)
+        assert run(capsys, "export", tmp_path / name, *options)[0] == 0
+    assert calls == [
+        ("nyu14", "a.onnx", {"stages": 2, "depth_unit": 0.125, "opset": 20}),
+        ("nyu14", "a.pt2", {"stages": 2, "depth_unit": 0.125}),
+    ]

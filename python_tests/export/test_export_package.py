@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""The estimator as an AOTInductor package: the same joints in Python and in a C++ program without Python."""
+
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.small_models import frames, small_estimator
+
+from poseren_ext import reference
+from poseren_ext.export import EstimatorGraph, export_package, ops_library
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cpp"
+TOOLS = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    path = tmp_path_factory.mktemp("package") / "estimator.pt2"
+    export_package(small_estimator(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """examples/cpp, built as its CMakeLists.txt says."""
+    folder = tmp_path_factory.mktemp("estimate")
+    options = [f"-DPOSEREN_OPS={ops_library()}", f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
+    for command in (["cmake", "-G", "Ninja", "-S", EXAMPLE, "-B", folder, *options], ["cmake", "--build", folder]):
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | TOOLS, timeout=500)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "estimate"
+
+
+def expected(depth, center, camera):
+    graph = EstimatorGraph(small_estimator(), operators="compiled")
+    with torch.inference_mode():
+        return graph(depth, center, camera)
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_package_equals_python(package, batch):
+    inputs = frames(batch, dtype=torch.uint16)
+    result = torch._inductor.aoti_load_package(str(package))(*inputs)
+    torch.testing.assert_close(list(result), list(expected(*inputs)), rtol=1e-6, atol=1e-3)
+
+
+def test_compiled_graph_equals_the_standard_one():
+    """Our ops and the standard operators that go to ONNX give the same joints."""
+    inputs = frames(5)
+    with torch.inference_mode():
+        standard = EstimatorGraph(small_estimator())(*inputs)[1]
+    ours, theirs = (reference.normalize_pose(uvd, *inputs[1:]) for uvd in (expected(*inputs)[1], standard))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_program_equals_python(package, program, tmp_path):
+    depth, _, _ = frames(3, dtype=torch.uint16)
+    files = [tmp_path / f"{i}.pgm" for i in range(3)]
+    for file, frame in zip(files, depth.numpy(), strict=True):
+        file.write_bytes(b"P5\n320 240\n65535\n" + frame.astype(">u2").tobytes())
+    command = [program, package, "475,474,160,120", "150,130,600", *files]
+    done = subprocess.run(command, capture_output=True, text=True, env={}, timeout=60)
+    assert done.returncode == 0, done.stderr
+    joints = np.array([line.split() for line in done.stdout.splitlines()], np.float32).reshape(3, 14, 3)
+    center, camera = torch.tensor([[150.0, 130, 600]]).repeat(3, 1), torch.tensor([[475.0, 474, 160, 120]]).repeat(3, 1)
+    theirs, _ = expected(depth, center, camera)
+    np.testing.assert_allclose(joints, theirs.numpy(), rtol=1e-6, atol=1e-4)
+
+
+def test_program_knows_no_python(program):
+    direct = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=True).stdout
+    needed = set(re.findall(r"NEEDED.*\[(lib\w+)", direct))
+    assert needed - {"libstdc", "libgcc_s", "libc", "libm"} == {"libposeren_ops", "libtorch", "libtorch_cpu", "libc10"}
+    everything = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    assert "not found" not in everything
+    assert not re.search(r"^\s*lib(torch_)?python", everything, re.MULTILINE)
+
+
+def test_program_refuses(package, program, tmp_path):
+    image = tmp_path / "a.pgm"
+    image.write_bytes(b"P5\n320 240\n255\n")
+    for arguments, message in (
+        ([package, "475,474,160,120", "150,130,600", image], "no 16-bit graymap"),
+        ([package, "475,474", "150,130,600", image], "expected 4 numbers"),
+    ):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert message in done.stderr
+    assert subprocess.run([program], capture_output=True, timeout=60).returncode == 2
+
+
+def test_refusals(tmp_path):
+    model = small_estimator()
+    with pytest.raises(ValueError, match=r"ends in \.pt2"):
+        export_package(model, tmp_path / "a.onnx")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        export_package(model, tmp_path / "nowhere" / "a.pt2")

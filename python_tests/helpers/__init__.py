@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Cases, builders and probes that several tests share."""

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""The hostsim build of the ops: the CUDA kernels of csrc/cuda, executed on the CPU (docs/cuda.md)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from poseren_ext.ops import _native
+
+NAMESPACE = "poseren_hostsim"
+CUDA_SOURCES = Path(__file__).parents[2] / "csrc" / "cuda"
+ORDERS = ("forward", "reverse", "random:1", "random:2")
+"""In which a block's threads and a grid's blocks take their turns."""
+
+
+@cache
+def missing() -> str:
+    """Loads the library at the first call; says what is missing when there is none."""
+    if not _library().exists():
+        if "POSEREN_HOSTSIM_LIBRARY" in os.environ:
+            pytest.fail(f"POSEREN_HOSTSIM_LIBRARY names {_library()}, which does not exist")
+        return "hostsim is not built (POSEREN_HOSTSIM=ON builds it): the CUDA kernels were not executed"
+    _native.load_namespace(str(_library()), NAMESPACE)
+    return ""
+
+
+@contextmanager
+def thread_order(order: str) -> Iterator[None]:
+    """Within it, threads and blocks run in that order; afterwards again as POSEREN_HOSTSIM_ORDER says."""
+    assert _c().hostsim_set_order(order.encode()) == 0
+    try:
+        yield
+    finally:
+        _c().hostsim_set_order(os.environ.get("POSEREN_HOSTSIM_ORDER", "forward").encode())
+
+
+def launches() -> dict[str, int]:
+    """How often each kernel has run since the library was loaded, by its name."""
+    size = _c().hostsim_launch_counts(None, 0)
+    text = ctypes.create_string_buffer(size)
+    _c().hostsim_launch_counts(text, size)
+    return {name: int(count) for name, count in (line.split() for line in text.value.decode().splitlines())}
+
+
+def declared_kernels() -> set[str]:
+    """The names of all ``__global__`` functions of csrc/cuda."""
+    names = set()
+    for path in sorted(CUDA_SOURCES.iterdir()):
+        text = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+        found = re.findall(r"__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(", text)
+        assert len(found) == text.count("__global__"), f"{path.name} declares a kernel in a way that this test misses"
+        names.update(found)
+    return names
+
+
+def summary() -> str:
+    """One line for the end of a test run."""
+    if not _library().exists():
+        return missing()
+    counts, declared = launches(), declared_kernels()
+    ran = sorted(declared & counts.keys())
+    return (
+        f"hostsim executed {len(ran)} of the {len(declared)} CUDA kernels in csrc/cuda, "
+        f"{sum(counts.values())} launches: {', '.join(ran)}"
+    )
+
+
+def _library() -> Path:
+    beside = Path(_native._C.__file__).with_name("libposeren_hostsim.so")
+    return Path(os.environ.get("POSEREN_HOSTSIM_LIBRARY", beside))
+
+
+@cache
+def _c() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(_library()))
+    library.hostsim_launch_counts.restype = ctypes.c_size_t
+    library.hostsim_launch_counts.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    return library

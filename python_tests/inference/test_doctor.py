@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""Each mistake that people make is named, and its remedy is the right one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.published_data import PUBLISHED, needs_published_data
+
+from poseren_ext.geometry.camera import CAMERAS, Camera
+from poseren_ext.inference.diagnosis import check_intrinsics, examine, resized, summarize, window, worst
+from poseren_ext.io.depth_files import find_frames
+from poseren_ext.plotting.checkup import plot_checkups
+
+CAMERA = Camera(240, 240, 159.5, 119.5)
+
+
+def hand(mm=500.0, u=160, v=120, wall=0.0, radius=45.0):
+    """320x240 pixels: a disc of a palm's size with five fingers, mm away, before a wall or nothing."""
+    rows, columns = np.mgrid[:240, :320]
+    x, y = (columns - u) * mm / 240, (rows - v) * mm / 240
+    shape = x**2 + y**2 < radius**2
+    for angle in np.radians((-160, -120, -90, -60, -30)):
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        shape |= (np.abs(across) < 9) & (along > 0) & (along < 2 * radius)
+    return np.where(shape, mm, wall).astype(np.float32)
+
+
+def kinds(checkup):
+    return {finding.check: finding.kind for finding in checkup.findings}
+
+
+def text(checkup, check):
+    return " | ".join(finding.text for finding in checkup.findings if finding.check == check)
+
+
+def test_all_is_well():
+    checkup = examine(hand(wall=1500), CAMERA)
+    assert kinds(checkup) == dict.fromkeys(("frame", "camera", "unit", "hand", "cube"), "fine")
+    assert checkup.kind == "fine"
+    u, v, d = checkup.region.center
+    assert abs(u - 160) < 3
+    assert 100 < v < 122  # the fingers draw it up
+    assert d == pytest.approx(500)
+    left, _, right, _ = window(checkup.region, 150)
+    assert right - left == pytest.approx(2 * 150 * 240 / 500)
+
+
+@pytest.mark.parametrize(("stored", "unit"), [(1000.0, 1000), (1 / 8, 0.125), (10.0, 10), (1e-3, 0.001)])
+def test_another_unit_is_recognised(stored, unit):
+    depth = hand() / np.float32(stored)
+    checkup = examine(depth, CAMERA)
+    assert kinds(checkup)["unit"] == "fault"
+    advice = text(checkup, "unit").split("look right with ")[1]
+    assert f"--depth-unit {unit:g} (" in advice
+    assert examine(depth, CAMERA, depth_unit=unit).kind == "fine"
+
+
+def test_the_palm_tells_tenths_from_eighths():
+    for unit in (0.1, 0.25):
+        advice = text(examine(hand(radius=38) / np.float32(unit), CAMERA), "unit").split("look right with ")[1]
+        assert advice.startswith(f"--depth-unit {unit:g} (")
+
+
+def test_later_checks_go_on_with_the_advice():
+    checkup = examine(hand() / 1000, CAMERA)
+    assert [finding.kind for finding in checkup.findings].count("fault") == 1
+    assert checkup.region.unit == 1000
+    assert checkup.region.center[2] == pytest.approx(500)
+
+
+def test_intrinsics_of_another_resolution():
+    double = Camera(480, 480, 319.5, 239.5)
+    for wrong in (double, replace(double, width=640, height=480), CAMERAS["nyu"], CAMERAS["sr305"]):
+        finding, camera = check_intrinsics(wrong, (240, 320))
+        assert finding.kind == "fault"
+        assert "640" in finding.text
+        assert (camera.width, camera.height) == (320, 240)
+        assert camera.fx == pytest.approx(wrong.fx / 2, rel=0.03)
+    checkup = examine(hand(), double)
+    assert kinds(checkup) == {"frame": "fine", "camera": "fault", "unit": "fine", "hand": "fine", "cube": "fine"}
+    assert "240" in text(checkup, "camera").split("have ")[1]
+
+
+def test_resizing_keeps_the_rays():
+    camera = resized(CAMERA, 640, 480, (2, 2))
+    assert (camera.fx, camera.cx) == (480, 319.5)
+
+
+def test_other_faults_of_intrinsics():
+    assert check_intrinsics(CAMERA, (240, 320))[0].kind == "fine"
+    millimetres, _ = check_intrinsics(Camera(1.9, 1.9, 159.5, 119.5), (240, 320))
+    assert millimetres.kind == "fault"
+    assert "in pixels, not in millimetres" in millimetres.text
+    assert check_intrinsics(Camera(240, 180, 159.5, 119.5), (240, 320))[0].kind == "note"
+    cut, _ = check_intrinsics(Camera(240, 240, 60, 119.5), (240, 320))
+    assert cut.kind == "note"
+    assert "cut out" in cut.text
+    outside, usable = check_intrinsics(Camera(240, 240, -60, 119.5), (240, 320))
+    assert outside.kind == "fault"
+    assert usable.cx == 159.5
+
+
+def test_no_hand():
+    wall = examine(np.full((240, 320), 900, np.uint16), CAMERA)
+    assert kinds(wall)["hand"] == "fault"
+    assert "is a hand in view" in text(wall, "hand")
+    assert wall.region is None
+
+
+@pytest.mark.parametrize(
+    ("depth", "message"),
+    [
+        (np.zeros((240, 320), np.uint16), "no depth"),
+        (np.full((240, 320), np.nan, np.float32), "no depth"),
+        (np.zeros((240, 320, 3), np.uint16), "expected"),
+        (np.full((240, 320), 90, np.uint8), "8-bit"),
+        (np.full((240, 320), 90, np.uint16), "above 255"),
+    ],
+)
+def test_frames_that_hold_no_depth(depth, message):
+    checkup = examine(depth, CAMERA)
+    assert kinds(checkup)["frame"] == "fault"
+    assert message in text(checkup, "frame")
+
+
+def test_a_hand_larger_than_its_cube_and_a_cube_too_large():
+    small = examine(hand(), CAMERA, cube=50)
+    assert kinds(small)["cube"] == "fault"
+    assert "raise --cube" in text(small, "cube")
+    assert kinds(examine(hand(), CAMERA, cube=400))["cube"] == "note"
+
+
+def test_what_else_is_in_the_cube_and_a_cut_hand():
+    near_wall = examine(hand(wall=630), CAMERA)
+    assert kinds(near_wall)["hand"] == "note"
+    assert "something else" in text(near_wall, "hand")
+    edge = examine(hand(u=25), CAMERA)
+    assert kinds(edge)["hand"] == "note"
+    assert "edge" in text(edge, "hand")
+
+
+def test_several_frames():
+    well = [examine(hand(u=150 + 5 * i), CAMERA, name=str(i)) for i in range(3)]
+    assert worst(summarize(well)) == "fine"
+    assert len(summarize(well)) == 5
+    metres = [*well, examine(hand() / 1000, CAMERA, name="m")]
+    (fault,) = [finding for finding in summarize(metres) if finding.kind == "fault"]
+    assert fault.text.startswith("1 of 4 frames, m for one: ")
+    mixed = summarize([*well, examine(hand()[:200], Camera(240, 240, 159.5, 99.5))])
+    assert any("several sizes: 320x200 and 320x240" in finding.text for finding in mixed)
+    still = summarize([well[0]] * 3)
+    assert any("stand still" in finding.text for finding in still)
+
+
+def test_picture_of_every_kind():
+    checkups = [
+        examine(hand(wall=1500), CAMERA, name="well"),
+        examine(hand() / 1000, CAMERA, name="metres"),
+        examine(np.full((240, 320), 900, np.uint16), CAMERA, name="wall"),
+        examine(np.zeros((240, 320), np.uint16), CAMERA, name="dark"),
+    ]
+    figure = plot_checkups(checkups)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert "depth, mm, read with --depth-unit 1000" in titles
+    assert titles.count("what the network sees") == 4
+    with pytest.raises(ValueError, match="no frame"):
+        plot_checkups([])
+
+
+@needs_published_data
+def test_recorded_frames_and_the_wrong_unit():
+    for path in find_frames([PUBLISHED / "sr305" / "20210326-231615"])[:3]:
+        depth = path.read()
+        assert examine(depth, CAMERAS["sr305"], depth_unit=0.125).kind == "fine"
+        advice = text(examine(depth, CAMERAS["sr305"]), "unit").split("look right with ")[1]
+        assert advice.startswith("--depth-unit 0.125 (")
+    nyu = find_frames([PUBLISHED / "nyu" / "depth_1_0000001.png"])[0].read()
+    assert examine(nyu, CAMERAS["nyu"]).kind == "fine"

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""The documentation's code runs, block after block of a page, as a reader would type it.
+
+Python blocks share a page's names, bash blocks its folder. What cannot run here is tagged text and says why in its
+title. Sybil finds and evaluates the blocks; its pytest plugin is not used, for it would make a test of every block, and
+a block needs those before it.
+"""
+
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+import poseren_ext
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
+RUNS = ("python", "bash")
+SHOWN = ("toml", "yaml", "cmake", "cpp", "json")
+COMMAND = re.compile(r"^\s*(poseren|python3?|pip|make|torchrun|cmake|import|from|git)\b", re.MULTILINE)
+
+on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def shell(example):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    command = ["bash", "-euo", "pipefail", "-c", example.parsed]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, f"{example.parsed}{result.stdout}{result.stderr}"
+
+
+@on_every_page
+def test_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    document = Sybil([PythonCodeBlockParser(), CodeBlockParser("bash", shell)]).parse(page)
+    examples = list(document.examples())
+    assert len(examples) == sum(language in RUNS for language, _ in FENCE.findall(page.read_text()))
+    for example in examples:
+        example.evaluate()
+
+
+@on_every_page
+def test_blocks_that_do_not_run_say_why(page):
+    for info, code in FENCE.findall(page.read_text()):
+        language = info.split(" ")[0]
+        assert language in (*RUNS, *SHOWN, "text"), f"a block is tagged {info!r}"
+        assert info == language or language == "text", f"{info!r}: a block that runs has no title"
+        if language == "text" and COMMAND.search(code):
+            assert re.fullmatch(r'text title="not run: .+"', info), f"no reason not to run\n{code}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_outside_the_site(name):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text()):
+        assert (ROOT / link).exists(), f"{name} links to {link}"
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 200
+
+
+def test_pictures_are_light():
+    for picture in (DOCS / "pictures").iterdir():
+        assert picture.stat().st_size <= 300_000, picture.name
+
+
+def test_pictures_can_be_drawn_again(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from tools.pictures.__main__ import DRAWINGS
+    from tools.pictures.material import Material
+
+    material = Material.make()
+    for name, draw in DRAWINGS.items():
+        assert draw(material).axes, name
+        assert (DOCS / "pictures" / f"{name}.png").exists()
+
+
+def test_every_command_is_listed():
+    from poseren_ext.cli import app, data_app
+
+    names = [command.name for command in app.registered_commands]
+    names += [f"data {command.name}" for command in data_app.registered_commands]
+    page = (DOCS / "commands.md").read_text()
+    assert [name for name in names if f"| `{name}` |" not in page] == []
+
+
+def test_every_op_has_a_page():
+    text = "".join(page.read_text() for page in (DOCS / "ops").glob("*.md"))
+    functions = [name for name in poseren_ext.ops.__all__ if name.islower()]
+    assert [name for name in functions if f"ops.{name}(" not in text] == []
+
+
+def test_pages_name_what_exists():
+    """What the reference pages are made of can be imported: Griffe reads sources alone."""
+    for page in (DOCS / "reference").glob("*.md"):
+        for path in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE):
+            assert pkgutil.resolve_name(path) is not None

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: MIT
+"""Training: configurations, samples, the optimizer, and a short training from end to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from poseren_ext.datasets.augmentation import restore_pose
+from poseren_ext.geometry.skeleton import SKELETONS
+from poseren_ext.models import HeadConfig, PoseREN, load
+from poseren_ext.synthetic import SyntheticHands
+from poseren_ext.training import RECIPES, TrainConfig, Trainer, make_config, read_config
+from poseren_ext.training.muon import Muon, orthogonalize
+from poseren_ext.training.synthetic_batches import SyntheticStream, open_stream, render_store
+from poseren_ext.training.validation import label_store, stage_errors, stage_poses
+from tools.bundle_model.card import bundle
+
+SMALL = TrainConfig(channels=(4, 8, 8), init_widths=(16, 16), refine_widths=(8, 8), batch=6, chunk=16, reuse=2)
+
+
+def test_a_file_and_overrides_make_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('recipe = "paper"\nbatch = 32\ninit_widths = [64, 32]\nlearning_rate = 1\n')
+    config = read_config(path, ["batch=16", "schedule=cosine", "init_steps = 7"])
+    assert config == dataclasses.replace(
+        RECIPES["paper"], batch=16, init_widths=(64, 32), learning_rate=1.0, schedule="cosine", init_steps=7
+    )
+    assert make_config(json.loads(config.to_json())) == config
+    assert read_config() == RECIPES["compact"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch", "expected field=value"),
+        ("bach=3", "unknown field 'bach'"),
+        ("recipe=secret", "expected one of compact, bundled, paper, released"),
+        ("batch=0.5", "batch is 0.5; expected a value like 64"),
+        ("init_widths=[1]", "init_widths is"),
+        ("init_widths=[1, 2.5]", "init_widths is 2.5"),
+        ("seed=true", "seed is True"),
+        ("schedule=3", "schedule is 3"),
+        ("optimizer=magic", "optimizer is 'magic'; expected one of muon, adamw, sgd"),
+        ("precision=bf8", "precision is 'bf8'"),
+        ("stages=0", "stages is 0; expected at least 1"),
+    ],
+)
+def test_faulty_configurations_say_what_is_wrong(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        read_config(overrides=[override])
+
+
+def test_the_published_recipes() -> None:
+    paper, released = RECIPES["paper"], RECIPES["released"]
+    assert (paper.optimizer, paper.learning_rate, paper.momentum, paper.weight_decay) == ("sgd", 1e-3, 0.9, 5e-4)
+    assert (paper.batch, paper.rotation, paper.translation, paper.scale, paper.dropout) == (128, 180.0, 10.0, 0.1, 0.5)
+    assert paper.init_steps == 100 * round(72757 / 128)  # 100 epochs of NYU
+    assert (released.loss_beta, released.rotation, released.bias_rate) == (pytest.approx(0.01), 15.0, 2.0)
+    model = paper.model()
+    assert model.refine == HeadConfig.pose_ren(SKELETONS["msra21"])
+    ablation = make_config({"recipe": "paper", "refine_head": "without_structure", "refine_widths": [2304, 2048]})
+    assert ablation.model().refine == HeadConfig.without_structure(SKELETONS["msra21"])
+
+
+def test_batches_depend_on_the_step_alone() -> None:
+    forward = SyntheticStream(SMALL)
+    first = [forward.batch(step) for step in range(8)]
+    again = SyntheticStream(SMALL)
+    for step in (7, 2):  # any order, across chunks: steps 5 and 6 lie on the border of 32 shown frames
+        batch = again.batch(step)
+        assert torch.equal(batch.crop, first[step].crop)
+        assert torch.equal(batch.pose, first[step].pose)
+    parts = [again.batch(5, slice(start, start + 3)) for start in (0, 3)]
+    assert torch.allclose(torch.cat([part.crop for part in parts]), first[5].crop, atol=1e-5)
+
+
+def test_each_frame_is_shown_as_often_as_said() -> None:
+    stream = SyntheticStream(dataclasses.replace(SMALL, batch=16, depth_shift=0.0))
+    shown = [restore_pose(batch.pose, batch.transform) for batch in (stream.batch(0), stream.batch(1))]
+    alike = torch.cdist(shown[0].flatten(1), shown[1].flatten(1)) < 1e-3
+    assert torch.equal(alike.sum(0), torch.ones(16, dtype=torch.long))
+    assert not torch.equal(alike, torch.eye(16, dtype=torch.bool))  # in another order
+    assert not torch.allclose(
+        stream.batch(0).crop.sum((1, 2, 3)).sort()[0], stream.batch(1).crop.sum((1, 2, 3)).sort()[0]
+    )
+
+
+def test_labels_move_with_the_augmented_crop() -> None:
+    """The surface is found in front of the moved joints, as in a crop that was not moved."""
+    stream = SyntheticStream(dataclasses.replace(SMALL, batch=256, chunk=256))
+    batch = stream.batch(0)
+    column = ((batch.pose[..., :2] + 1) * 47.5).round().long()
+    inside = ((column >= 0) & (column < 96)).all(-1)
+    at = column.clamp(0, 95)
+    surface = batch.crop[torch.arange(256)[:, None], 0, at[..., 1], at[..., 0]]
+    front = (batch.pose[..., 2] - surface)[inside & (surface < 1.0)] * 150.0
+    assert float(inside.float().mean()) > 0.9
+    assert float((surface[inside] < 1.0).float().mean()) > 0.9
+    assert 5.0 < float(front.median()) < 25.0
+    assert float((front > -10.0).float().mean()) > 0.95
+
+
+def test_errors_are_zero_for_the_truth_and_known_for_a_shift() -> None:
+    store = render_store(SyntheticHands(2, "test"), 0, 12)
+    labels = label_store(store, 150.0)
+    truth = store.pose(150.0)[None]
+    assert float(stage_errors(truth, labels, 150.0).max()) < 1e-2
+    away = truth + torch.tensor([0.0, 0.0, 0.1])
+    shift = stage_errors(away, labels, 150.0)
+    # 15 mm along the ray: a little more than along the axis.
+    assert float(shift.min()) + 1e-3 >= 15.0
+    assert float(shift.max()) < 19.0
+
+
+def test_newton_schulz_makes_matrices_orthogonal() -> None:
+    torch.manual_seed(0)
+    for shape in ((3, 16, 144), (5, 40, 8), (1, 20, 32)):
+        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape)))
+        assert float(values.min()) > 0.5
+        assert float(values.max()) < 1.3
+
+
+def test_muon_solves_a_small_regression() -> None:
+    torch.manual_seed(0)
+    x, target = torch.randn(256, 12), torch.randn(1, 7, 12)
+    y = x @ target[0].T + 0.3
+    weight, bias = torch.nn.Parameter(torch.zeros(1, 7, 12)), torch.nn.Parameter(torch.zeros(7))
+    optimizer = Muon([{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.02, "orthogonal": False}])
+    for step in range(300):
+        for group, rate in zip(optimizer.param_groups, (0.1, 0.02), strict=True):
+            group["lr"] = rate * (1 - step / 300)
+        loss = torch.nn.functional.mse_loss(x @ weight[0].T + bias, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < 1e-3
+    assert torch.allclose(weight, target, atol=0.05)
+    with pytest.raises(ValueError, match="no closure"):
+        optimizer.step(lambda: 0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "adamw", "learning_rate": 1e-3},
+        {"optimizer": "sgd", "learning_rate": 0.1},
+        {"precision": "bf16"},
+        {"initial": "mean", "init_steps": 0},
+        {"refine_head": "guided_9x6x6", "init_head": "ren_4x6x6"},
+    ],
+)
+def test_every_kind_of_training_runs(tmp_path: Path, change: dict[str, object]) -> None:
+    steps = {"init_steps": 3, "refine_steps": 3, "validate_every": 3, "validation_frames": 8, "stages": 2, "warmup": 1}
+    config = dataclasses.replace(SMALL, **{**steps, **change})
+    model = Trainer(config, tmp_path).run()
+    assert load(tmp_path / "model.safetensors").config == model.config
+    last = (tmp_path / "log.csv").read_text().splitlines()[-1].split(",")
+    errors = [float(error) for error in last[-1].split()]
+    assert len(errors) == 4
+    assert all(20.0 < error < 400.0 for error in errors)
+
+
+def test_accumulated_parts_make_the_same_step(tmp_path: Path) -> None:
+    steps = {"init_steps": 2, "refine_steps": 2, "validate_every": 0, "stages": 2}
+    models = [
+        Trainer(dataclasses.replace(SMALL, accumulate=parts, **steps), tmp_path / str(parts)).run() for parts in (1, 3)
+    ]
+    for a, b in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.allclose(a, b, atol=1e-3)
+
+
+def test_synthetic_frames_have_no_pose_file(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, initial="poses.txt", init_steps=0, validate_every=0)
+    with pytest.raises(ValueError, match="give 'init' or 'mean'"):
+        Trainer(config, tmp_path).run()
+    with pytest.raises(FileNotFoundError):
+        open_stream(dataclasses.replace(SMALL, data=str(tmp_path / "none.pack")), "init")
+
+
+def test_a_short_training_halves_the_mean_pose_s_error(tmp_path: Path) -> None:
+    """Init-CNN and two stages, from nothing, in about a minute."""
+    config = TrainConfig(
+        channels=(8, 16, 32),
+        init_widths=(64, 64),
+        refine_widths=(16, 64),
+        batch=32,
+        init_steps=330,
+        refine_steps=150,
+        stages=2,
+        chunk=1024,
+        reuse=20,
+        validate_every=1000,
+        validation_frames=16,
+    )
+    model = Trainer(config, tmp_path / "run").run()
+    labels = label_store(render_store(SyntheticHands(5, "test"), 0, 256), 150.0)
+    errors = stage_errors(stage_poses(model, labels.crop, stages=2), labels, 150.0).mean((1, 2))
+    mean = float(stage_errors(model.mean_pose.expand(1, 256, -1, -1), labels, 150.0).mean())
+    assert mean > 75.0  # turned over the whole circle, the mean pose is a bad guess
+    assert float(errors[-1]) < mean / 2
+    measured = bundle(tmp_path / "run", "Made by a test.", tmp_path / "small.safetensors", frames=64)
+    card = (tmp_path / "small.md").read_text()
+    assert f"| stage 3 | {measured.stage_mm[3]:.2f} |" in card
+    assert f"{sum(p.numel() for p in model.parameters()):,}" in card
+    assert isinstance(load(tmp_path / "small.safetensors"), PoseREN)
+
+
+def test_a_step_makes_its_batch_in_few_operations() -> None:
+    """Each is a launch on a GPU. All but the crop is made once a turn through the frames."""
+
+    class Counting(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = function(*args, **(kwargs or {}))
+            shares = isinstance(result, torch.Tensor) and any(
+                isinstance(given, torch.Tensor)
+                and given.untyped_storage().data_ptr() == result.untyped_storage().data_ptr()
+                for given in args
+            )
+            self.count += not shares
+            return result
+
+    stream = SyntheticStream(dataclasses.replace(SMALL, batch=4))
+    stream.batch(0)
+    with Counting() as step:
+        stream.batch(1)
+    with Counting() as turn:
+        stream.batch(4)
+    assert step.count == 3  # frames gathered, the cube filled in, crops made
+    assert turn.count > 100
