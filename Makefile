@@ -77,10 +77,11 @@ demo: $(VENV)/.package  ## run the bundled model on unseen synthetic hands and w
 test: $(VENV)/.test  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.lint  ## ruff, mypy, clang-format, and that versions agree
+lint: $(VENV)/.lint  ## ruff, mypy, import layers, clang-format, and that versions agree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 	$(BIN)/python tools/check_versions.py
 

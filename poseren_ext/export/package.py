@@ -12,15 +12,14 @@ import torch
 from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.export.graph import EstimatorGraph
 from poseren_ext.models import PoseREN
+from poseren_ext.ops import _native
 
 OPS_LIBRARY = "libposeren_ops.so"
 
 
 def ops_library() -> Path:
     """The shared library of the compiled ops, which knows no Python: what a C++ program links or loads."""
-    from poseren_ext import _C
-
-    return Path(_C.__file__).with_name(OPS_LIBRARY)
+    return _native.extension_file().with_name(OPS_LIBRARY)
 
 
 def export_package(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One hand looked at several times, turned in the image plane: a network errs in another way each time."""
+"""Affine transforms of the crop: poses moved by them, and the rotated views of test-time augmentation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 
 import torch
 from torch import Tensor
-
-from poseren_ext.datasets.augmentation import restore_pose
 
 
 def turned_views(count: int, *, mirrored: bool = False, device: torch.device | str | None = None) -> Tensor:
@@ -42,3 +40,43 @@ def mean_of_views(poses: Tensor, views: Tensor) -> Tensor:
     stages, K = poses.shape[0], len(views)
     rows = poses.view(stages, K, -1, 3).transpose(0, 1).flatten(1, 2)  # [K, S * B * J, 3]
     return restore_pose(rows, views).mean(0).view(stages, -1, *poses.shape[2:])
+
+
+def move_pose(pose: Tensor, transform: Tensor) -> Tensor:
+    """Normalised joints where the augmented crop shows them.
+
+    Args:
+        pose: [B, J, 3], normalised.
+        transform: [B, 2, 3].
+
+    Returns:
+        [B, J, 3]: x and y moved by the transform; depth stays.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    linear, shift = _parts(pose, transform)
+    return torch.cat([pose[..., :2] @ linear.mT + shift, pose[..., 2:]], -1)
+
+
+def restore_pose(pose: Tensor, transform: Tensor) -> Tensor:
+    """The inverse of :func:`move_pose`: what was predicted in augmented crops, in the frame's own crop.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    linear, shift = _parts(pose, transform)
+    (a, b), (c, d) = (row.unbind(-1) for row in linear.unbind(-2))
+    inverse = torch.stack([d, -b, -c, a], -1).view(linear.shape) / (a * d - b * c)[:, None, None]
+    return torch.cat([(pose[..., :2] - shift) @ inverse.mT, pose[..., 2:]], -1)
+
+
+def _parts(pose: Tensor, transform: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear part [B, 2, 2] and shift [B, 1, 2] of a transform, in the pose's type."""
+    if pose.dim() != 3 or pose.shape[-1] != 3 or transform.shape != (pose.shape[0], 2, 3):
+        raise ValueError(
+            f"pose has shape {tuple(pose.shape)} and transform {tuple(transform.shape)}; "
+            "expected [B, J, 3] and [B, 2, 3]"
+        )
+    transform = transform.to(pose.dtype)
+    return transform[..., :2], transform[:, None, :, 2]

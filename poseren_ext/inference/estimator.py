@@ -16,9 +16,8 @@ from torch import Tensor
 
 from poseren_ext import ops
 from poseren_ext._utils.arrays import as_tensor, stored_at
-from poseren_ext.datasets.augmentation import move_pose
 from poseren_ext.geometry.camera import Camera, intrinsics, uvd_to_xyz, xyz_to_uvd
-from poseren_ext.geometry.crop_transforms import mean_of_views, turned_views
+from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turned_views
 from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.inference.hand_detection import find_hand
 from poseren_ext.inference.input_frames import Frames, check_camera, check_units, read_frames

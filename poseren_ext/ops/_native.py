@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch  # before _C, which needs the libraries that torch loads
@@ -37,6 +38,11 @@ def release_memory() -> int:
         How many bytes were kept.
     """
     return _C.release_memory()
+
+
+def extension_file() -> Path:
+    """The compiled extension module; the library of the ops lies beside it."""
+    return Path(_C.__file__)
 
 
 def load_namespace(library: str, namespace: str) -> None:

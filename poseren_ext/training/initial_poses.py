@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import torch
 
-from poseren_ext.datasets.augmentation import move_pose
+from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import ModelConfig, PoseREN, load
 from poseren_ext.models.files import BUNDLED

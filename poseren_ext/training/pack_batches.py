@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poseren_ext.datasets.augmentation import Augmentation, move_pose
+from poseren_ext.datasets.augmentation import Augmentation
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.gpu_store import ResidentPack
+from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 
 _EPOCH_PRIME = 1_000_003  # keeps the orders of different seeds apart

@@ -11,8 +11,9 @@ from typing import TypeAlias
 import torch
 
 from poseren_ext._utils.counter_rng import Counter
-from poseren_ext.datasets.augmentation import Augmentation, move_pose
+from poseren_ext.datasets.augmentation import Augmentation
 from poseren_ext.datasets.packs.dataset import PackedDataset
+from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.synthetic import Frames, SyntheticHands
 from poseren_ext.synthetic.render import compiled_rendering

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poseren_ext.datasets.augmentation import Augmentation, move_pose, restore_pose
+from poseren_ext.datasets.augmentation import Augmentation
+from poseren_ext.geometry.crop_transforms import move_pose, restore_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 
 PAPER = Augmentation.recipe("paper")

@@ -8,8 +8,7 @@ import torch
 from helpers.tiny_models import tiny_model
 
 from poseren_ext import CAMERAS, Estimator, ops
-from poseren_ext.datasets.augmentation import move_pose, restore_pose
-from poseren_ext.geometry.crop_transforms import mean_of_views, turned_views
+from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, restore_pose, turned_views
 from poseren_ext.synthetic import SyntheticHands
 
 CAMERA = CAMERAS["sr305"]

@@ -3,11 +3,12 @@ import pytest
 import torch
 from helpers.dataset_trees import nyu_tree
 
-from poseren_ext.datasets.augmentation import Augmentation, move_pose, restore_pose
+from poseren_ext.datasets.augmentation import Augmentation
 from poseren_ext.datasets.nyu import NYU
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import write_pack
 from poseren_ext.datasets.sample import collate
+from poseren_ext.geometry.crop_transforms import move_pose, restore_pose
 from poseren_ext.ops import denormalize_pose, depth_crop, normalize_pose
 from poseren_ext.training.pack_batches import PackBatches
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from poseren_ext.datasets.augmentation import restore_pose
+from poseren_ext.geometry.crop_transforms import restore_pose
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models import HeadConfig, PoseREN, load
 from poseren_ext.synthetic import SyntheticHands

@@ -11,10 +11,10 @@ import pytest
 import torch
 from helpers.dataset_trees import nyu_tree
 
-from poseren_ext.datasets.augmentation import move_pose
 from poseren_ext.datasets.nyu import NYU
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import write_pack
+from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.io.pose_files import PoseFileError, write_poses
 from poseren_ext.models import PoseREN
 from poseren_ext.ops import normalize_pose
