@@ -50,7 +50,7 @@ def train_command(
     poseren train runs/better/config.toml --resume refine_steps=3000
     """
     from poseren_ext.cli._console import console
-    from poseren_ext.training.launch import launch
+    from poseren_ext.training.__main__ import launch
 
     read = _read(config, fields or [])
     folder = out or _folder(config)

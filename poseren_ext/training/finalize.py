@@ -17,7 +17,7 @@ FRAMES = 4096
 _CHUNK = 1024
 
 
-def finish(model: PoseREN, config: TrainConfig, device: torch.device | str = "cpu") -> None:
+def finalize(model: PoseREN, config: TrainConfig, device: torch.device | str = "cpu") -> None:
     """Rounds the weights (:func:`poseren_ext.models.round_to_bytes`), then settles the biases; in place.
 
     Training looks at moved crops, with centres off by `depth_shift`; a model in use looks at what its centre shows it.

@@ -19,10 +19,9 @@ from poseren_ext.models import ModelConfig, PoseREN, load
 from poseren_ext.models.files import BUNDLED
 from poseren_ext.ops import normalize_pose
 from poseren_ext.training.config import Precision, TrainConfig
-from poseren_ext.training.pack_batches import CropBatch
-from poseren_ext.training.phases import features_of
-from poseren_ext.training.precision import autocast
-from poseren_ext.training.synthetic_batches import PackStream, Stream
+from poseren_ext.training.pack_batches import CropBatch, PackStream
+from poseren_ext.training.phases import autocast, features_of
+from poseren_ext.training.synthetic_batches import Stream
 
 InitialPoses: TypeAlias = Callable[[CropBatch, torch.Tensor], torch.Tensor]
 """Normalised poses [B, J, 3] for a batch and its crops."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,7 +15,10 @@ from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.gpu_store import ResidentPack
 from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
+from poseren_ext.training.config import Phase, TrainConfig
 
+SIZE = 96
+"""Side of the crop, pixels."""
 _EPOCH_PRIME = 1_000_003  # keeps the orders of different seeds apart
 
 
@@ -127,3 +131,46 @@ class PackBatches:
         transform = self.augmentation.transform(order.to(center.device), seed=self.seed, epoch=epoch, size=self.size)
         pose = normalize_pose(uvd, center, self.frames.camera, cube=self.cube)
         return _Epoch(order, move_pose(pose, transform), transform)
+
+
+class PackStream(PackBatches):
+    """Endless batches of a packed dataset, with the settings of a training run."""
+
+    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
+        pack = open_pack(Path(config.data), config)
+        super().__init__(
+            pack,
+            batch=config.batch,
+            seed=config.seed,
+            augmentation=augmentation_of(config, phase),
+            cube=config.cube,
+            size=SIZE,
+            device=device,
+        )
+        self.labels = torch.from_numpy(pack.uvd.copy()), torch.from_numpy(pack.centers.copy())  # uvd, centres
+
+    def mean_pose(self) -> torch.Tensor:
+        """Normalised mean pose [J, 3] of all frames."""
+        uvd, centers = self.labels
+        return normalize_pose(uvd, centers, self.frames.info.camera, cube=self.cube).mean(0)
+
+
+def open_pack(path: Path, config: TrainConfig) -> PackedDataset:
+    """A pack that fits the configuration's model.
+
+    Raises:
+        ValueError: a pack of other joints or another hand.
+    """
+    pack = PackedDataset(path)
+    given, wanted = (pack.info.skeleton, pack.info.hand), (config.skeleton, config.hand)
+    if given != wanted:
+        raise ValueError(
+            f"{path} shows {' '.join(given)}; the configuration says {' '.join(wanted)}: set skeleton, hand"
+        )
+    return pack
+
+
+def augmentation_of(config: TrainConfig, phase: Phase) -> Augmentation:
+    """The augmentation of a phase's samples."""
+    translation = config.translation if phase == "init" else config.refine_translation
+    return Augmentation(config.rotation, translation, config.scale)

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from poseren_ext.models import Backbone, InitCNN, RegionEnsemble
+from poseren_ext.training.config import Precision
 
 
 def features_of(backbone: Backbone, *, compiled: bool) -> Callable[[Tensor], Tensor]:
@@ -48,3 +50,23 @@ class StagePoses(nn.Module):
         for _ in range(self.stages):
             poses.append(functional_call(self.head, weights, (features, poses[-1].detach())))
         return poses[1:]
+
+
+@contextmanager
+def tensor_cores(precision: Precision) -> Iterator[None]:
+    """Lets float32 products on a GPU round their factors to tf32, or not ("float32"); as before afterwards.
+
+    PyTorch's own default rounds those of convolutions and not those of matrices.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision != "float32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Forward passes in bfloat16 where the precision says so."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -5,22 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TypeAlias
 
 import torch
 
 from poseren_ext._utils.counter_rng import Counter
-from poseren_ext.datasets.augmentation import Augmentation
-from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.synthetic import Frames, SyntheticHands
 from poseren_ext.synthetic.render import compiled_rendering
 from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
-from poseren_ext.training.pack_batches import CropBatch, PackBatches
+from poseren_ext.training.pack_batches import SIZE, CropBatch, PackStream, augmentation_of
 
-SIZE = 96
 _RENDER_BATCH = {"cpu": 128, "cuda": 8192}
 """Frames that are rendered at once: what fits a CPU's caches, what fills a GPU."""
 _UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, and steps are below any camera's
@@ -115,7 +111,7 @@ class SyntheticStream:
         self.config = config
         self.device = torch.device(device)
         self.hands = SyntheticHands(config.seed, "train", config.difficulty, config.skeleton, cube=config.cube)
-        self._augmentation = _augmentation(config, phase)
+        self._augmentation = augmentation_of(config, phase)
         # Turned by 45 degrees, the crop's corners look sqrt(2) as far.
         self._tile_size = 8 * round(1.42 * SIZE / 8)
         self._margin = (self._tile_size - 1) / (SIZE - 1)
@@ -182,28 +178,6 @@ class SyntheticStream:
         return _Turn(chunk, turn, frame, number, center, camera, pose, transform)
 
 
-class PackStream(PackBatches):
-    """Endless batches of a packed dataset, as `SyntheticStream`'s."""
-
-    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
-        pack = open_pack(Path(config.data), config)
-        super().__init__(
-            pack,
-            batch=config.batch,
-            seed=config.seed,
-            augmentation=_augmentation(config, phase),
-            cube=config.cube,
-            size=SIZE,
-            device=device,
-        )
-        self.labels = torch.from_numpy(pack.uvd.copy()), torch.from_numpy(pack.centers.copy())  # uvd, centres
-
-    def mean_pose(self) -> torch.Tensor:
-        """Normalised mean pose [J, 3] of all frames."""
-        uvd, centers = self.labels
-        return normalize_pose(uvd, centers, self.frames.info.camera, cube=self.cube).mean(0)
-
-
 Stream: TypeAlias = SyntheticStream | PackStream
 
 
@@ -216,23 +190,3 @@ def open_stream(config: TrainConfig, phase: Phase, device: torch.device | str = 
     """
     kind = SyntheticStream if config.data == SYNTHETIC else PackStream
     return kind(config, phase, device)
-
-
-def open_pack(path: Path, config: TrainConfig) -> PackedDataset:
-    """A pack that fits the configuration's model.
-
-    Raises:
-        ValueError: a pack of other joints or another hand.
-    """
-    pack = PackedDataset(path)
-    given, wanted = (pack.info.skeleton, pack.info.hand), (config.skeleton, config.hand)
-    if given != wanted:
-        raise ValueError(
-            f"{path} shows {' '.join(given)}; the configuration says {' '.join(wanted)}: set skeleton, hand"
-        )
-    return pack
-
-
-def _augmentation(config: TrainConfig, phase: Phase) -> Augmentation:
-    translation = config.translation if phase == "init" else config.refine_translation
-    return Augmentation(config.rotation, translation, config.scale)

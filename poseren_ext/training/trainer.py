@@ -19,13 +19,12 @@ from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints, read_checkpoint, write_checkpoint
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
-from poseren_ext.training.finalize import finish
+from poseren_ext.training.finalize import finalize
 from poseren_ext.training.initial_poses import initial_poses, load_start
 from poseren_ext.training.log import Journal
 from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.pack_batches import CropBatch
-from poseren_ext.training.phases import InitPose, StagePoses
-from poseren_ext.training.precision import autocast, tensor_cores
+from poseren_ext.training.phases import InitPose, StagePoses, autocast, tensor_cores
 from poseren_ext.training.synthetic_batches import open_stream
 from poseren_ext.training.validation import Validation
 
@@ -115,7 +114,7 @@ class Trainer:
             self._checkpoint()
         self.model.eval()
         if self.config.finish:
-            finish(self.model, self.config, self.device)
+            finalize(self.model, self.config, self.device)
         if self.ranks.main:
             save(self.model, self.folder / "model.safetensors")
         return self.model

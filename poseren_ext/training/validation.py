@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from poseren_ext.datasets.packs.gpu_store import ResidentPack
+from poseren_ext.evaluation.metrics import joint_errors
 from poseren_ext.geometry.camera import intrinsics, uvd_to_xyz
 from poseren_ext.models import PoseREN
 from poseren_ext.ops import denormalize_pose, depth_crop
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.training.config import SYNTHETIC, TrainConfig
-from poseren_ext.training.synthetic_batches import SIZE, Store, open_pack, render_store
+from poseren_ext.training.pack_batches import SIZE, open_pack
+from poseren_ext.training.synthetic_batches import Store, render_store
 
 VALIDATION_SEED = 90_001
 _BATCH = 128
@@ -70,8 +72,8 @@ def stage_errors(poses: torch.Tensor, labels: LabelledCrops, cube: float) -> tor
     camera = labels.camera.double()
     uvd = [denormalize_pose(pose.double(), labels.center, labels.camera, cube=cube) for pose in poses]
     xyz = torch.stack([uvd_to_xyz(stage, camera, check=False) for stage in uvd])
-    distance: torch.Tensor = (xyz - labels.xyz.double()).norm(dim=-1)
-    return distance
+    truth = labels.xyz.double().expand_as(xyz)
+    return joint_errors(xyz.flatten(0, 1), truth.flatten(0, 1)).view(xyz.shape[:-1])
 
 
 class Validation:

@@ -14,7 +14,7 @@ from torch import Tensor
 from poseren_ext import ops
 from poseren_ext.models import PoseREN, RegionEnsemble, load
 from poseren_ext.training import TrainConfig, Trainer, read_config
-from poseren_ext.training import finish as finishing
+from poseren_ext.training import finalize as finalizing
 from poseren_ext.training.synthetic_batches import SyntheticStream
 from poseren_ext.training.validation import stage_poses
 
@@ -24,7 +24,7 @@ FRAMES = 64
 
 @pytest.fixture(autouse=True)
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finishing, "FRAMES", FRAMES)
+    monkeypatch.setattr(finalizing, "FRAMES", FRAMES)
 
 
 def mean_errors(model: PoseREN, config: TrainConfig) -> Tensor:
@@ -54,7 +54,7 @@ def test_no_joint_is_off_by_a_constant_and_packing_changes_nothing() -> None:
     model = tiny_model()
     assert not is_rounded(model.head)
     before = mean_errors(model, SMALL)
-    finishing.finish(model, SMALL)
+    finalizing.finalize(model, SMALL)
     after = mean_errors(model, SMALL)
     assert float(before[0].abs().mean()) > 0.1
     assert float(after[0].abs().max()) < 1e-5
@@ -66,7 +66,7 @@ def test_no_joint_is_off_by_a_constant_and_packing_changes_nothing() -> None:
 def test_from_the_mean_pose_init_cnn_keeps_its_bias() -> None:
     model, config = tiny_model(), dataclasses.replace(SMALL, initial="mean")
     bias = model.init.head.pose_bias.detach().clone()
-    finishing.finish(model, config)
+    finalizing.finalize(model, config)
     assert torch.equal(model.init.head.pose_bias, bias)
     assert float(mean_errors(model, config)[-1].abs().mean()) < 0.02
 
