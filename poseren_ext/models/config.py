@@ -7,9 +7,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
+
+WeightDtype: TypeAlias = Literal["float32", "float16", "int8"]
+WEIGHT_DTYPES: tuple[WeightDtype, ...] = get_args(WeightDtype)
+"""How a model file can store its weights."""
 
 STRIDE = 8
 """Crop pixels per feature cell: the backbone pools three times by two."""
@@ -157,7 +161,9 @@ class ModelConfig:
         channels: of the backbone's three levels.
         init: head of the Init-CNN: a grid, for it has no pose to be guided by.
         refine: head of every refining stage.
-        weight_dtype: type that a file holds the weights in, "float32" or "float16"; they are computed with in float32.
+        weight_dtype: type that a file stores the weights in; computation is in float32. "float32", "float16" or "int8":
+            the last stores fully connected weights as int8 rows with a float32 scale per row, and everything else in
+            float32, which is lossless for a model that :func:`round_to_bytes` rounded.
 
     Raises:
         TypeError: a field of another type.
@@ -171,7 +177,7 @@ class ModelConfig:
     channels: tuple[int, int, int]
     init: HeadConfig
     refine: HeadConfig
-    weight_dtype: Literal["float32", "float16"] = "float32"
+    weight_dtype: WeightDtype = "float32"
 
     def __post_init__(self) -> None:
         _require(self.skeleton in SKELETONS, self, "skeleton", f"one of {', '.join(SKELETONS)}")
@@ -180,7 +186,7 @@ class ModelConfig:
         _require(0 < self.cube < math.inf, self, "cube", "a positive number of mm")
         _require(_are_integers(self.channels), self, "channels", "a tuple of integers", TypeError)
         _require(len(self.channels) == 3 and min(self.channels) > 0, self, "channels", "three positive numbers")
-        _require(self.weight_dtype in ("float32", "float16"), self, "weight_dtype", "'float32' or 'float16'")
+        _require(self.weight_dtype in WEIGHT_DTYPES, self, "weight_dtype", "'float32', 'float16' or 'int8'")
         for name in ("init", "refine"):
             head = getattr(self, name)
             _require(isinstance(head, HeadConfig), self, name, "a HeadConfig", TypeError)

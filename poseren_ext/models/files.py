@@ -18,6 +18,7 @@ from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.models.config import ModelConfig
 from poseren_ext.models.network import PoseREN
 from poseren_ext.models.packed import PackedPoseREN
+from poseren_ext.models.quantization import byte_rows, fully_connected_weights
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
@@ -25,47 +26,61 @@ BUNDLED: dict[str, Path] = {"demo": Path(__file__).parents[1] / "weights" / "dem
 """Name -> file. ``demo``: a compact Pose-REN trained on synthetic hands; its model card is weights/demo.md."""
 
 FORMAT = "poseren_ext"
-FORMAT_VERSION = "1"
-_DTYPES = {"float32": torch.float32, "float16": torch.float16}
-_CODES = {torch.float32: "F32", torch.float16: "F16"}  # safetensors' own names
+FORMAT_VERSION = "2"
+READABLE_VERSIONS = ("1", "2")
+"""Version 2 added weights as int8 rows; otherwise it is version 1."""
+_CODES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8"}  # safetensors' own names
 _REMEDY = "Expected a file written by poseren_ext.models.save: download or save it again"
 
 
 def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
     """Write a model to one safetensors file, weights in the ``weight_dtype`` of its configuration.
 
-    The file appears whole or not at all: a reader never sees half of it, and a fault leaves an older one as it was.
+    The file is written atomically: readers never see half of it, and a failed write leaves an older file unchanged.
 
     Args:
-        model: what to save.
-        path: the file, by convention ``*.safetensors``; replaced where it exists.
+        model: the model.
+        path: the file, by convention ``*.safetensors``; an existing one is replaced.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        OSError: the disk is full or not writable.
-        ValueError: a weight is not finite, or too large for float16.
+        FileNotFoundError: The folder does not exist.
+        OSError: The disk is full or not writable.
+        ValueError: A weight is not finite or too large for float16, or ``weight_dtype`` is "int8" and the weights are
+            not rounded (:func:`round_to_bytes`).
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}; make it first")
-    dtypes = _stored_dtypes(model)
-    tensors = {name: tensor.detach().to("cpu", dtypes[name]) for name, tensor in model.state_dict().items()}
-    for name, tensor in tensors.items():
-        if not _is_finite(tensor):
+    dtypes, scales = _stored_dtypes(model)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        stored = tensor.detach().cpu()
+        if dtypes[name] != torch.int8:
+            stored = stored.to(dtypes[name])
+        if not _is_finite(stored):
             raise ValueError(
-                f"cannot save {path}: {name} holds values that are NaN or infinite as {dtypes[name]}; a training that "
-                "diverged gives such weights, and float16 holds none beyond 65504"
+                f"cannot save {path}: {name} holds values that are NaN or infinite as {stored.dtype}; a training that "
+                "diverged gives such weights, and float16 ends at 65504"
             )
+        if dtypes[name] == torch.int8:
+            rows = byte_rows(stored)
+            if rows is None:
+                raise ValueError(
+                    f"cannot save {path}: weight_dtype is 'int8' and {name} is not rounded; call "
+                    "models.round_to_bytes(model) before you measure it, or choose 'float16'"
+                )
+            stored, tensors[scales[name]] = rows
+        tensors[name] = stored
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": model.config.to_json()}
     with atomic_path(path) as draft:
         write_tensors(draft, tensors, metadata)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file; beside others' eyes, so give the name of a draft.
+    """Write a safetensors file, not atomically: give the path of a draft (`atomic_path`).
 
     Raises:
-        OSError: the disk is full or not writable.
+        OSError: The disk is full or not writable.
     """
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, dict(metadata))
@@ -82,9 +97,9 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
         path: the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is truncated, of another kind or version, or whose weights do not fit its
-            configuration or are not finite.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is truncated or of another kind or version, or its weights do not fit its configuration or
+            are not finite.
     """
     path = Path(path)
     if not path.exists():
@@ -101,6 +116,8 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
             shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
             _check_tensors(model, shapes)
             tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
+            for name, scale in _scale_names(model).items():
+                tensors[name].mul_(tensors.pop(scale)[..., None])
     except (SafetensorError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). {_REMEDY}") from error
     except (TypeError, ValueError) as error:
@@ -113,22 +130,24 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
 
 
 def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
-    """A model itself, by the name of a bundled one, or by the path of a safetensors file.
+    """Loads a model by the name of a bundled one or the path of a safetensors file; a model is returned unchanged.
 
     Raises:
-        TypeError: none of these.
-        FileNotFoundError: neither a name nor a file.
-        ValueError: a file that holds no model of ours.
+        TypeError: The model is none of these.
+        FileNotFoundError: There is no bundled model and no file of that name.
+        ValueError: The file holds no model of this package.
     """
     if isinstance(model, PoseREN):
         return model
     if not isinstance(model, str | os.PathLike):
-        raise TypeError(f"model is a {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}")
+        raise TypeError(
+            f"model is of type {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}"
+        )
     return load(_model_file(model))
 
 
 def packed_model(model: PoseREN | str | os.PathLike[str], precision: Precision) -> PackedPoseREN:
-    """A model as it runs; one from a file once for all estimators of it."""
+    """The packed form of a model; a file is packed once and shared by all estimators of it."""
     if not isinstance(model, str | os.PathLike):
         return PackedPoseREN(load_model(model), precision)
     path = _model_file(model)
@@ -140,10 +159,10 @@ def _read_config(metadata: dict[str, str] | None) -> ModelConfig:
     metadata = metadata or {}
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
-    if metadata.get("format_version") != FORMAT_VERSION:
+    if metadata.get("format_version") not in READABLE_VERSIONS:
         raise ValueError(
-            f"its format_version is {metadata.get('format_version')!r}, expected {FORMAT_VERSION!r}; "
-            "a newer poseren_ext may be needed"
+            f"its format_version is {metadata.get('format_version')!r}, expected one of "
+            f"{', '.join(READABLE_VERSIONS)}; a newer poseren_ext may be needed"
         )
     if "config" not in metadata:
         raise ValueError("it has no configuration")
@@ -151,9 +170,13 @@ def _read_config(metadata: dict[str, str] | None) -> ModelConfig:
 
 
 def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> None:
-    """Every tensor that the model needs, and no other, of the right shape and stored type."""
-    dtypes = _stored_dtypes(model)
-    expected = {name: (list(tensor.shape), _CODES[dtypes[name]]) for name, tensor in model.state_dict().items()}
+    """Checks that a file holds every tensor that the model needs, of the right shape and stored type, and no other."""
+    dtypes, scales = _stored_dtypes(model)
+    expected: dict[str, tuple[list[int], str]] = {}
+    for name, tensor in model.state_dict().items():
+        expected[name] = (list(tensor.shape), _CODES[dtypes[name]])
+        if name in scales:
+            expected[scales[name]] = (list(tensor.shape[:-1]), _CODES[torch.float32])
     faults = [f"tensor {name} is missing" for name in expected if name not in found]
     faults += [f"tensor {name} is foreign" for name in found if name not in expected]
     faults += [
@@ -165,11 +188,20 @@ def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> N
         raise ValueError("; ".join(faults[:3]) + (f" and {len(faults) - 3} more faults" if len(faults) > 3 else ""))
 
 
-def _stored_dtypes(model: PoseREN) -> dict[str, torch.dtype]:
-    """Weights are stored as the configuration says; the mean pose, 3J numbers, always in float32."""
-    weights = {name for name, _ in model.named_parameters()}
-    dtype = _DTYPES[model.config.weight_dtype]
-    return {name: dtype if name in weights else torch.float32 for name in model.state_dict()}
+def _stored_dtypes(model: PoseREN) -> tuple[dict[str, torch.dtype], dict[str, str]]:
+    """How each tensor is stored, and the names of the scales that int8 weights are stored with.
+
+    Weights are stored as the configuration says; the mean pose, 3J numbers, always in float32.
+    """
+    dtypes = dict.fromkeys(model.state_dict(), torch.float32)
+    if model.config.weight_dtype == "float16":
+        dtypes |= {name: torch.float16 for name, _ in model.named_parameters()}
+    scales = _scale_names(model)
+    return dtypes | dict.fromkeys(scales, torch.int8), scales
+
+
+def _scale_names(model: PoseREN) -> dict[str, str]:
+    return fully_connected_weights(model) if model.config.weight_dtype == "int8" else {}
 
 
 def _is_finite(tensor: Tensor) -> bool:

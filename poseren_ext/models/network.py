@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
-from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
+from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig, WeightDtype
 
 # The only place that says which implementation of the ops the models run on.
 from poseren_ext.ops import cascade_refine, pose_roi_pool
@@ -153,7 +153,7 @@ class PoseREN(nn.Module):
         cube: float = 150.0,
         hand: Literal["left", "right"] | None = None,
         mean_pose: Tensor | None = None,
-        weight_dtype: Literal["float32", "float16"] = "float32",
+        weight_dtype: WeightDtype = "float32",
     ) -> None:
         super().__init__()
         self.init = init

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Weights that every type holds: on steps that int8 and bfloat16 know too."""
+"""Weight rounding: fully connected weights that int8, bfloat16 and float16 all represent exactly."""
 
 from __future__ import annotations
 
@@ -9,30 +9,50 @@ from torch import Tensor
 from poseren_ext.models.network import PoseREN, RegionEnsemble
 from poseren_ext.ops.cascade import steps_of
 
+_LAYERS = ("region", "finger", "pose")
+
 
 @torch.no_grad()
 def round_to_bytes(model: PoseREN) -> None:
-    """Rounds a model's fully connected weights, in place, so that packing them changes nothing.
+    """Rounds a model's fully connected weights in place, so that packing them changes nothing.
 
-    The weights of each output row become whole numbers, at most 127, of a power of two of its own. Such numbers are
-    exact in float16, bfloat16 and (with the step beside them) int8: a model in any of these types is the same model.
-    The rounding itself is done once, before the model is measured; biases and convolutions, which are never packed,
-    keep their values.
+    Every output row of weights becomes integers of at most 127 times a power of two, the step of that row. Such numbers
+    are exact in float16, in bfloat16 and, with the step beside them, in int8: a model in any of these types is the same
+    model. Round once, before the model is measured. Biases and convolutions, which are never packed, keep their values.
 
-    The last layer's columns are first brought to one size, which the layer before makes up for: otherwise a few large
-    ones would make the steps of all others coarse.
+    The columns of the last layer are first scaled to one size, and the layer before compensates: otherwise a few large
+    columns would make the steps of all others coarse.
 
     Args:
-        model: trained; its weights are changed.
+        model: a trained model; its weights are changed.
     """
     for head in (model.init.head, model.head):
         weights = (head.region_weight, head.finger_weight, head.pose_weight)
         if all(bool((rows == _rounded(rows)).all()) for weight in weights for rows in weight):
-            continue  # balanced again, they would be rounded again
+            continue  # already rounded; balancing it again would round it again
         _balance(head)
         for weight in weights:
-            for rows in weight:  # a part at a time: the temporaries are small
+            for rows in weight:  # one group at a time keeps the temporaries small
                 rows.copy_(_rounded(rows))
+
+
+def byte_rows(weight: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Rounded weights as int8 [..., R, K] and the float32 step [..., R] of each row; None if they are not rounded."""
+    stored, steps = torch.empty_like(weight, dtype=torch.int8), torch.empty(weight.shape[:-1])
+    groups = zip(weight, stored, steps, strict=True) if weight.dim() > 2 else [(weight, stored, steps)]
+    for rows, whole, step in groups:  # one group at a time keeps the temporaries small
+        step.copy_(steps_of(rows)[..., 0])
+        numbers = rows / step[..., None]
+        if not bool((numbers == numbers.round()).all()):  # NaN compares false
+            return None
+        whole.copy_(numbers)
+    return stored, steps
+
+
+def fully_connected_weights(model: PoseREN) -> dict[str, str]:
+    """Name of every fully connected weight in the model's state -> the name that its steps are stored under."""
+    heads = [name for name, part in model.named_modules() if isinstance(part, RegionEnsemble)]
+    return {f"{head}.{layer}_weight": f"{head}.{layer}_scale" for head in heads for layer in _LAYERS}
 
 
 def _rounded(rows: Tensor) -> Tensor:
@@ -41,7 +61,7 @@ def _rounded(rows: Tensor) -> Tensor:
 
 
 def _balance(head: RegionEnsemble) -> None:
-    """Moves powers of two from the last layer's columns to the rows before: a ReLU lets them pass."""
+    """Moves powers of two from the last layer's columns to the rows of the layer before: ReLU commutes with them."""
     largest = head.pose_weight.abs().amax(0)
     size = torch.where(largest == 0, 1, _power_of_two(largest))
     head.pose_weight.div_(size)

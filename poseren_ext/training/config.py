@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from poseren_ext.datasets.augmentation import Augmentation
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.models.config import HeadConfig, ModelConfig
+from poseren_ext.models.config import HeadConfig, ModelConfig, WeightDtype
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,7 +47,7 @@ class TrainConfig:
             fingers.
         dropout: probability in both.
         fully_connected: "gaussian" (0.001, the paper's) or "he".
-        weight_dtype: how the final model's weights are stored.
+        weight_dtype: how the final model's weights are stored (see `ModelConfig`); "int8" needs `finish`.
         precision: "float32", "tf32" or "bf16" (autocast) of the products in training.
         batch: samples a step.
         graph: on a GPU, replay the step as one CUDA graph, which a small model waits for less (one process only).
@@ -94,7 +94,7 @@ class TrainConfig:
     refine_widths: tuple[int, int] = (96, 256)
     dropout: float = 0.0
     fully_connected: Literal["gaussian", "he"] = "he"
-    weight_dtype: Literal["float32", "float16"] = "float16"
+    weight_dtype: WeightDtype = "float16"
     precision: Precision = "float32"
     graph: bool = True
     compile: bool = False
@@ -146,6 +146,8 @@ class TrainConfig:
             raise ValueError(f"skeleton is {self.skeleton!r}; expected one of {', '.join(SKELETONS)}")
         if self.finish and self.initial not in ("init", "mean"):
             raise ValueError(f"finish is true and initial is {self.initial!r}; expected 'init' or 'mean' with it")
+        if self.weight_dtype == "int8" and not self.finish:
+            raise ValueError("weight_dtype is 'int8' and finish is false; int8 stores rounded weights: set finish=true")
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay is {self.decay}; expected a fraction of a phase, above 0")
 

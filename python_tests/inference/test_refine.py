@@ -190,7 +190,7 @@ NAN = np.full((3, 21, 3), np.nan, np.float32)
         bad(ValueError, r"center of frames \[0\]", center=np.array([[np.nan, 1, 1], [1, 1, 1], [1, 1, 1]])),
         bad(ValueError, "precision", precision="int4"),
         bad(FileNotFoundError, "no model at 'nowhere'", model="nowhere"),
-        bad(TypeError, "model is a int", model=3),
+        bad(TypeError, "model is of type int", model=3),
     ],
 )
 def test_refuses(model, frames, changes, error, says):

@@ -13,6 +13,7 @@ from poseren_ext.models import load
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 HASHES = {
     "format_1_float32": "5f12e8c7960ef2f28ac0ac51fd60a876254cedc72442313d8330f899535137f6",
+    "format_2_int8": "81dc57d92fe6716bb93fe6527f29ce6174213b95eca77b2b7f191d877ebf411e",
     "format_1_float16": "ff2614d1a123fe32388d0401075944a45f2a37826d7ba6c84670ebf870409313",
 }
 
@@ -26,7 +27,7 @@ def test_fixture_is_as_it_was_written(name):
 def test_old_file_loads_and_gives_what_it_gave(name):
     model = load(FIXTURES / f"{name}.safetensors")
     assert (model.skeleton.name, model.config.hand, model.config.cube) == ("icvl16", "left", 140.0)
-    assert model.config.weight_dtype == name.removeprefix("format_1_")
+    assert model.config.weight_dtype == name.split("_")[2]
     assert model.mean_pose.abs().max() > 0.1
     expected = load_file(FIXTURES / f"{name}_expected.safetensors")
     with torch.inference_mode():

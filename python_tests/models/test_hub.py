@@ -47,7 +47,7 @@ def test_folder_and_back(tmp_path):
 def test_configuration_is_readable(tmp_path):
     HubPoseREN.of(small_estimator()).save_pretrained(tmp_path)
     about = json.loads((tmp_path / "config.json").read_text())
-    assert (about["format"], about["format_version"], about["model"]["skeleton"]) == ("poseren_ext", "1", "nyu14")
+    assert (about["format"], about["format_version"], about["model"]["skeleton"]) == ("poseren_ext", "2", "nyu14")
 
 
 def test_card(tmp_path):

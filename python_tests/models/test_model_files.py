@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from test_models import narrow_model
 
-from poseren_ext.models import PoseREN, load, save
+from poseren_ext.models import PackedPoseREN, PoseREN, load, round_to_bytes, save
 
 
 @pytest.fixture
@@ -58,6 +58,51 @@ def test_half_the_weights_take_half_the_space(model: PoseREN, tmp_path: Path) ->
         save(model, tmp_path / weight_dtype)
         sizes.append((tmp_path / weight_dtype).stat().st_size)
     assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_int8_rows_are_lossless_for_a_rounded_model_and_take_a_quarter_of_the_space(
+    model: PoseREN, tmp_path: Path
+) -> None:
+    round_to_bytes(model)
+    save(model, tmp_path / "float32")
+    model.config = replace(model.config, weight_dtype="int8")
+    save(model, tmp_path / "int8")
+    again = load(tmp_path / "int8")
+    assert again.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    fully_connected = sum(weight.numel() for name, weight in model.named_parameters() if name.endswith("_weight"))
+    saved = (tmp_path / "float32").stat().st_size - (tmp_path / "int8").stat().st_size
+    assert saved > 2.8 * fully_connected
+    packed, expected = (PackedPoseREN(which, "int8").head for which in (again, model))
+    assert torch.equal(packed.finger_weight, expected.finger_weight)
+    assert torch.equal(packed.finger_scale, expected.finger_scale)
+
+
+def test_int8_rows_refuse_weights_that_they_would_change(model: PoseREN, tmp_path: Path) -> None:
+    model.config = replace(model.config, weight_dtype="int8")
+    with pytest.raises(ValueError, match=r"init\.head\.region_weight is not rounded; call models.round_to_bytes"):
+        save(model, tmp_path / "model")
+    with torch.no_grad():
+        model.init.head.region_weight[0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        save(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_rows_without_their_scales_are_refused(model: PoseREN, tmp_path: Path) -> None:
+    round_to_bytes(model)
+    model.config = replace(model.config, weight_dtype="int8")
+    tensors, metadata = written(model, tmp_path / "model")
+    scale = tensors.pop("head.finger_scale")
+    for message, contents in {
+        "tensor head.finger_scale is missing": tensors,
+        "head.finger_weight holds values that are NaN": tensors
+        | {"head.finger_scale": torch.full_like(scale, torch.nan)},
+    }.items():
+        save_file(contents, tmp_path / "model", metadata)
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path / "model")
 
 
 def test_any_memory_format_is_saved(model: PoseREN, tmp_path: Path) -> None:
@@ -151,7 +196,7 @@ def test_junk(tmp_path: Path, junk: bytes) -> None:
     ("edit", "message"),
     [
         ({"format": "pt"}, "its format is 'pt', expected 'poseren_ext'"),
-        ({"format_version": "2"}, "its format_version is '2', expected '1'; a newer poseren_ext may be needed"),
+        ({"format_version": "3"}, "its format_version is '3', expected one of 1, 2; a newer poseren_ext may be needed"),
         ({"config": "{}"}, "ModelConfig: missing field 'skeleton'"),
         ({"config": "{"}, "holds no model for this version"),
         ({"config": "[" * 100_000}, "Expected a file written by"),

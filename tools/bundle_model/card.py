@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from poseren_ext._utils.atomic_files import write_atomic
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.models import PoseREN, load
+from poseren_ext.models import PoseREN, load, round_to_bytes, save
 from poseren_ext.models.files import BUNDLED
 from poseren_ext.training.config import RECIPES, TrainConfig, read_config
 from tools.bundle_model.measure import FEWER, TEST_FRAMES, Measurement, measure
@@ -47,7 +48,7 @@ A Pose-REN with narrow fully connected layers, trained on synthetic hands alone:
 | | |
 | --- | --- |
 | parameters | {sum(p.numel() for p in model.parameters()):,} |
-| file | {size:,} bytes, weights as {config.weight_dtype}, computed with in float32 |
+| file | {size:,} bytes, fully connected weights as int8 rows, computed with in float32 |
 | layers | Init-CNN {config.init_widths}, regions and fingers {config.refine_widths}, channels {config.channels} |
 | hand | {config.hand}; for left hands the crop is mirrored |
 | licence | MIT, weights too |
@@ -117,19 +118,24 @@ def bundle(
     where: str = "two CPU cores",
     frames: int = TEST_FRAMES,
 ) -> Measurement:
-    """Copies a run's model to the target, and writes its card beside it.
+    """Writes a run's model to the target, fully connected weights as int8 rows, and its card beside it.
 
     Raises:
-        ValueError: a file larger than 12 MB.
+        ValueError: The file is larger than 12 MB.
     """
-    source = run / "model.safetensors"
-    size = source.stat().st_size
-    if size > _LARGEST_FILE:
-        raise ValueError(f"{source} has {size} bytes; a bundled model may have {_LARGEST_FILE}: store it as float16")
-    model = load(source)
+    model = load(run / "model.safetensors")
+    round_to_bytes(model)  # changes nothing in a run that ended with finish=true
+    model.config = replace(model.config, weight_dtype="int8")
     config = read_config(run / "config.toml")
     measured = measure(model, frames=frames)
-    write_atomic(target, source.read_bytes())
+    with TemporaryDirectory() as folder:
+        draft = Path(folder) / "model.safetensors"
+        save(model, draft)
+        content = draft.read_bytes()
+    size = len(content)
+    if size > _LARGEST_FILE:
+        raise ValueError(f"the model file has {size} bytes; a bundled model may have at most {_LARGEST_FILE}")
+    write_atomic(target, content)
     write_atomic(target.with_suffix(".md"), card(model, config, measured, size, made, where))
     return measured
 
