@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poseren bench`: ours and every peer in turn on the same work."""
+"""`python -m benchmarks`: ours and every peer in turn on the same work."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def bench_command(
 
     [bold]Examples[/bold]
 
-    poseren bench crop pool
+    python -m benchmarks crop pool
 
-    poseren bench all --json benchmarks/results/mine.json
+    python -m benchmarks all --json benchmarks/results/mine.json
     """
     from benchmarks import Settings, dump, run
     from poseren_ext.cli._console import console, write_text

@@ -4,7 +4,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from test_doctor import hand
+from helpers.drawn_hand import hand
 
 from poseren_ext.cli import main
 

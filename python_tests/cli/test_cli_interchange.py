@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 import pytest
 from helpers import caffe_files
+from helpers.caffe_files import NARROW
 from helpers.small_models import small_estimator
-from test_caffe import NARROW
 
 from poseren_ext.cli import main
 from poseren_ext.models import load, save

@@ -80,9 +80,9 @@ def test_initial_poses_of_another_method(run, recording, tmp_path):
 
 def test_an_interrupted_run_continues(run, recording, tmp_path, monkeypatch):
     assert run(recording, out=tmp_path / "whole.txt")[0] == 0
-    from poseren_ext import frames
+    from poseren_ext.io import depth_files
 
-    read, calls = frames.read_depth, []
+    read, calls = depth_files.read_depth, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -90,7 +90,7 @@ def test_an_interrupted_run_continues(run, recording, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return read(*arguments)
 
-    monkeypatch.setattr(frames, "read_depth", interrupted)
+    monkeypatch.setattr(depth_files, "read_depth", interrupted)
     code, err = run(recording, "--batch", 2)
     assert code == 130
     assert "interrupted: 4 of 7 frames" in err
@@ -192,11 +192,11 @@ def test_a_second_run_at_once_is_refused(run, recording, tmp_path):
 
 
 def test_an_archive_is_unpacked_once(run, tmp_path, monkeypatch):
-    from poseren_ext import frames
+    from poseren_ext.io import depth_files
 
     np.savez_compressed(tmp_path / "stack.npz", depth=np.stack([frame(60 + i, 60) for i in range(8)]))
-    member, calls = frames._member, []
-    monkeypatch.setattr(frames, "_member", lambda path: calls.append(path) or member(path))
+    member, calls = depth_files._member, []
+    monkeypatch.setattr(depth_files, "_member", lambda path: calls.append(path) or member(path))
     assert run(tmp_path / "stack.npz", "--batch", 2)[0] == 0
     assert len(calls) == 1
 

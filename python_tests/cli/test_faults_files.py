@@ -51,17 +51,16 @@ MODULE_SUSPECT |= {
     (name, call) for name in ("pickle", "marshal", "shelve") for call in ("load", "loads", "dump", "dumps")
 }
 ALLOWED = {
-    ("data/atomic.py", "open"),  # the one writer
-    ("posefile.py", "open"),  # predictions grow line by line, by append_whole
-    ("training/journal.py", "open"),  # the log does too
+    ("_utils/atomic_files.py", "open"),  # the one writer
+    ("io/pose_files.py", "open"),  # predictions grow line by line, by append_whole
+    ("training/log.py", "open"),  # the log does too
     ("live/recording.py", "open"),  # and a recording's lines
     ("cli/live.py", "open"),  # and a live session's, where --out names a file or a pipe
     ("live/recording.py", "save"),  # into an atomic file
-    ("frames.py", "load"),  # with allow_pickle=False, see below
-    ("bench/memory.py", "write_text"),  # /proc/self/clear_refs
+    ("io/depth_files.py", "load"),  # with allow_pickle=False, see below
     ("cli/predict.py", "open"),  # to hold a lock
     ("cli/predict.py", "write_bytes"),  # to empty what --restart replaces
-    ("data/synthetic/export.py", "savez_compressed"),  # into an atomic file
+    ("synthetic/export.py", "savez_compressed"),  # into an atomic file
 }
 
 

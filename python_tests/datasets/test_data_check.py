@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from poseren_ext.cli.data import data_app
 from poseren_ext.datasets.base import DatasetError
-from poseren_ext.datasets.check import check, detect
+from poseren_ext.datasets.check import READERS, check, detect
 from poseren_ext.datasets.msra import MSRA
 from poseren_ext.datasets.nyu import NYU
 from poseren_ext.datasets.packs.dataset import PackedDataset
@@ -121,7 +121,7 @@ def test_msra_says_which_version(trees, count, monkeypatch):
         return opened
 
     of_that_size.official_frames = MSRA.official_frames
-    monkeypatch.setitem(__import__("poseren_ext.datasets.check").data.check.READERS, "msra", of_that_size)
+    monkeypatch.setitem(READERS, "msra", of_that_size)
     found = texts(root, "found", quick=True)
     which = "smaller" if count == 76375 else "larger"
     assert any(f"{count} labelled frames, the {which} of the two" in text for text in found)

@@ -8,7 +8,7 @@ from helpers.published_data import PUBLISHED, needs_published_data
 
 from poseren_ext.cli import main
 from poseren_ext.evaluation.methods import FrameBatch
-from poseren_ext.experiments import NAMES, networks, published
+from poseren_ext.experiments import NAMES, figures, published
 from poseren_ext.experiments.bench import SyntheticBench
 from poseren_ext.experiments.report import Report, Table
 from poseren_ext.experiments.simulated_methods import NYU_INIT_ERROR, NYU_JOINT_ERRORS, NoisyPoses
@@ -29,13 +29,13 @@ def bench(tmp_path_factory):
 
 
 def test_every_experiment_has_a_way_to_run():
-    assert set(networks.EXPERIMENTS) == set(NAMES)
+    assert set(figures.EXPERIMENTS) == set(NAMES)
     assert set(published.EXPERIMENTS) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", ["fig9", "table2"])
 def test_variants_are_compared(bench, tmp_path, name):
-    report = networks.EXPERIMENTS[name](bench)
+    report = figures.EXPERIMENTS[name](bench)
     systems = {
         "fig9": ("REN-4x6x6", "guided-4x6x6", "REN-9x6x6", "guided-9x6x6"),
         "table2": ("w/o structure", "Pose-REN"),
@@ -56,7 +56,7 @@ def test_variants_are_compared(bench, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["fig10", "fig12"])
 def test_iterations(bench, name):
-    report = networks.EXPERIMENTS[name](bench)
+    report = figures.EXPERIMENTS[name](bench)
     for seeds in report.data["error_mm"].values():
         assert [len(curve) for curve in seeds] == [11, 11]
     assert len(report.tables[0].rows) == 11
@@ -64,7 +64,7 @@ def test_iterations(bench, name):
 
 
 def test_simulated_initial_poses(bench):
-    report = networks.fig11(bench)
+    report = figures.fig11(bench)
     for name in (*NYU_JOINT_ERRORS, "Init-CNN"):
         assert f"{name}, refined" in report.data["systems"]
     (start, _) = report.data["systems"]["DeepPrior"]
@@ -80,7 +80,7 @@ def test_simulated_initial_poses(bench):
 
 def test_pictures_of_hands(bench, tmp_path):
     for name, stem in (("fig13", "stages"), ("fig14", "qualitative")):
-        report = networks.EXPERIMENTS[name](bench)
+        report = figures.EXPERIMENTS[name](bench)
         assert (report.write(tmp_path) / f"{stem}.png").stat().st_size > 50_000
 
 

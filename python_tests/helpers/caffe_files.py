@@ -180,3 +180,21 @@ def messages():
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"written_by_tests.{name}")) for name in rows
     }
+
+
+NARROW = {"channels": 4, "width": 24}
+OURS = {"channels": (4, 8, 16), "widths": (24, 24)}
+
+
+def system(folder, dataset, *, old=False, double=False, sizes=NARROW):
+    """The two files of a released system, in a folder: (pose_ren, baseline)."""
+    generator = np.random.default_rng(7)
+    return tuple(
+        write(
+            folder / f"{dataset}_{kind}.caffemodel",
+            random_weights(dataset, kind, generator=generator, **sizes),
+            old=old,
+            double=double,
+        )
+        for kind in ("pose_ren", "baseline")
+    )

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from test_training_resume import TINY
 from torch import Tensor
 
 from helpers.depth_cases import CAMERA, rough_frames
 from helpers.heads import narrow_config, random_head, scene
+from helpers.tiny_training import TINY
 from poseren_ext import Estimator, ops
 from poseren_ext.training import Trainer, make_config
 

@@ -3,8 +3,8 @@
 
 import torch
 
-from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.models import Backbone, HeadConfig, InitCNN, PoseREN, RegionEnsemble, initialize
+from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
+from poseren_ext.models import Backbone, HeadConfig, InitCNN, ModelConfig, PoseREN, RegionEnsemble, initialize
 
 
 def small_estimator(skeleton="nyu14", *, width=24, channels=(4, 8, 16)):
@@ -33,3 +33,27 @@ def frames(batch, height=240, width=320, dtype=torch.float32, seed=0):
     center = middle + torch.randn(batch, 3, generator=generator) * torch.tensor([40.0, 30.0, 30.0])
     camera = torch.tensor([475.0, 474.0, width / 2, height / 2]).repeat(batch, 1)
     return depth.to(dtype), center, camera
+
+
+def narrow_config(skeleton: Skeleton = SKELETONS["nyu14"], **changes: object) -> ModelConfig:
+    shape = {"widths": (12, 10), "channels": 8}
+    heads = {"init": HeadConfig.init_cnn(skeleton, **shape), "refine": HeadConfig.pose_ren(skeleton, **shape)}
+    arguments = {
+        "skeleton": skeleton.name,
+        "hand": "right",
+        "cube": 150.0,
+        "image_size": 96,
+        "channels": (4, 6, 8),
+        **heads,
+    }
+    return ModelConfig(**(arguments | changes))
+
+
+def narrow_model(**changes: object) -> PoseREN:
+    """A small model whose poses spread over the crop."""
+    model = PoseREN.build(narrow_config(**changes))
+    initialize(model, fully_connected="he")
+    with torch.no_grad():
+        for head in (model.init.head, model.head):
+            head.pose_weight.normal_(0, 0.02)
+    return model

@@ -36,7 +36,7 @@ from pathlib import Path
 
 import ray
 from helpers.sockets import descendants, listening
-from poseren_ext import labelling
+from poseren_ext.inference import ray_batch
 from poseren_ext.geometry.camera import Camera
 
 folder, faulty, model, out, rest, notes_file = sys.argv[1:]
@@ -60,7 +60,7 @@ def watch():
         seen.update(listening(os.getpid(), *descendants(os.getpid())))
 
 
-class KillingWriter(labelling.PoseWriter):
+class KillingWriter(ray_batch.PoseWriter):
     # Kills a worker once 300 frames are there.
     def append(self, poses):
         super().append(poses)
@@ -75,12 +75,12 @@ class KillingWriter(labelling.PoseWriter):
 
 camera = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
 threading.Thread(target=watch, daemon=True).start()
-labelling.PoseWriter, writer = KillingWriter, labelling.PoseWriter
+ray_batch.PoseWriter, writer = KillingWriter, ray_batch.PoseWriter
 settings = {"camera": camera, "model": model, "cpus_per_worker": 0.5}
-notes["lines"] = labelling.label_frames([folder], out, workers=2, batch=50, **settings)
-labelling.PoseWriter = writer
+notes["lines"] = ray_batch.label_frames([folder], out, workers=2, batch=50, **settings)
+ray_batch.PoseWriter = writer
 try:
-    labelling.label_frames([faulty], rest, workers=1, batch=5, **settings)
+    ray_batch.label_frames([faulty], rest, workers=1, batch=5, **settings)
 except ValueError as error:
     notes["fault"] = str(error)
 done.set()

@@ -6,26 +6,10 @@ import numpy as np
 import pytest
 import torch
 from helpers import caffe_files
+from helpers.caffe_files import NARROW, OURS, system
 
 from poseren_ext.models import load, save
 from poseren_ext.models.caffe import DATASETS, import_caffe, read_init_cnn, read_refiner
-
-NARROW = {"channels": 4, "width": 24}
-OURS = {"channels": (4, 8, 16), "widths": (24, 24)}
-
-
-def system(folder, dataset, *, old=False, double=False, sizes=NARROW):
-    """The two files of a released system, in a folder: (pose_ren, baseline)."""
-    generator = np.random.default_rng(7)
-    return tuple(
-        caffe_files.write(
-            folder / f"{dataset}_{kind}.caffemodel",
-            caffe_files.random_weights(dataset, kind, generator=generator, **sizes),
-            old=old,
-            double=double,
-        )
-        for kind in ("pose_ren", "baseline")
-    )
 
 
 class Oracle:

@@ -9,9 +9,9 @@ from itertools import chain
 import numpy as np
 import pytest
 from helpers import caffe_files
+from helpers.caffe_files import NARROW, OURS, system
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_caffe import NARROW, OURS, system
 
 from poseren_ext.models.caffe import import_caffe, read_init_cnn, read_refiner
 from poseren_ext.models.caffe.wire import MAX_FIELDS, MAX_LAYER_BYTES, read_layers

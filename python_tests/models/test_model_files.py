@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.small_models import narrow_model
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_models import narrow_model
 
 from poseren_ext.models import PackedPoseREN, PoseREN, load, round_to_bytes, save
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.small_models import narrow_config, narrow_model
 from torch import Tensor, nn
 
 from poseren_ext import reference
@@ -15,30 +16,6 @@ from poseren_ext.models import Backbone, HeadConfig, InitCNN, ModelConfig, PoseR
 NYU = SKELETONS["nyu14"]
 KINDS = ("pose_ren", "without_structure", "ren_4x6x6", "ren_9x6x6", "guided_4x6x6", "guided_9x6x6", "init_cnn")
 ALL_SKELETONS = pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda skeleton: skeleton.name)
-
-
-def narrow_config(skeleton: Skeleton = NYU, **changes: object) -> ModelConfig:
-    shape = {"widths": (12, 10), "channels": 8}
-    heads = {"init": HeadConfig.init_cnn(skeleton, **shape), "refine": HeadConfig.pose_ren(skeleton, **shape)}
-    arguments = {
-        "skeleton": skeleton.name,
-        "hand": "right",
-        "cube": 150.0,
-        "image_size": 96,
-        "channels": (4, 6, 8),
-        **heads,
-    }
-    return ModelConfig(**(arguments | changes))
-
-
-def narrow_model(**changes: object) -> PoseREN:
-    """A small model whose poses spread over the crop."""
-    model = PoseREN.build(narrow_config(**changes))
-    initialize(model, fully_connected="he")
-    with torch.no_grad():
-        for head in (model.init.head, model.head):
-            head.pose_weight.normal_(0, 0.02)
-    return model
 
 
 def count(module: nn.Module) -> int:

@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import SUBJECTS, Row, Settings, dump, load, run
+from benchmarks.__main__ import app
 from benchmarks.equality import assert_equal
 from benchmarks.material import CAMERA, FAR, NEAR, Material, draw_frames
 from benchmarks.peers import image
@@ -28,7 +29,6 @@ from benchmarks.subjects.refine import needed_work
 from benchmarks.timing import interleaved_medians, time_limit
 from benchmarks.trajectory import load_trajectories, moved_shares, windows
 from poseren_ext import ops
-from poseren_ext.cli import app
 
 MACHINE = {"processor": "P", "threads": 2, "libraries": {"torch": "2"}, "commit": "abc"}
 
@@ -287,12 +287,12 @@ def test_as_much_is_read_where_the_crops_look():
 
 def test_command_writes_rows(tmp_path):
     file = tmp_path / "rows.json"
-    result = CliRunner().invoke(app, ["bench", "crop", "--tiny", "--json", str(file)])
+    result = CliRunner().invoke(app, ["crop", "--tiny", "--json", str(file)])
     assert result.exit_code == 0, result.output
     assert "depth_crop" in result.output
     assert "target 10x OpenCV" in result.output
     assert [row.name for row in load(file)] == ["depth_crop"]
-    assert CliRunner().invoke(app, ["bench", "speed"]).exit_code == 2
+    assert CliRunner().invoke(app, ["speed"]).exit_code == 2
 
 
 def test_table_shows_the_fastest_peer_and_nothing_without_peers():

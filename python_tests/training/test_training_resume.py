@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_training import TINY
 from safetensors.torch import load_file
 
 from poseren_ext.training import TrainConfig, Trainer, make_config, read_config
@@ -22,24 +23,6 @@ from poseren_ext.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-
-TINY = {
-    "channels": [4, 8, 8],
-    "init_widths": [16, 16],
-    "refine_widths": [8, 8],
-    "dropout": 0.3,
-    "batch": 8,
-    "init_steps": 6,
-    "refine_steps": 6,
-    "stages": 2,
-    "chunk": 16,
-    "reuse": 2,
-    "warmup": 2,
-    "log_every": 2,
-    "validate_every": 6,
-    "checkpoint_every": 2,
-    "validation_frames": 8,
-}
 
 
 @pytest.fixture(autouse=True)
