@@ -11,6 +11,8 @@ FUZZ_CORPUS ?= build/fuzz
 JOBS ?= 1
 SOAK_SECONDS ?= 600
 PYTEST_ARGS ?=
+# The tests of a file run in one process, one after another: they share what its fixtures make.
+PARALLEL := -n auto --dist loadfile
 
 # Tests of the native ops, on the CPU and on hostsim.
 NATIVE_TESTS := $(addprefix python_tests/ops/test_,hand_center.py depth_crop.py depth_crop_grad.py roi_windows.py \
@@ -28,7 +30,7 @@ NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
 CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs wheel sanitize gpu-check clean locked fuzz soak lock sbom free-threaded
+.PHONY: help demo test coverage lint format docs wheel sanitize gpu-check clean locked fuzz soak lock sbom free-threaded
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,8 +76,11 @@ $(VENV)/.supply: $(VENV)/.torch requirements/supply.txt
 demo: $(VENV)/.package  ## run the bundled model on unseen synthetic hands and write demo.png
 	$(BIN)/poseren demo $(DEMO_ARGS)
 
-test: $(VENV)/.test  ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.test  ## the whole test suite, in parallel on all cores
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+coverage: $(VENV)/.test  ## the whole test suite with the statement coverage of poseren_ext; below 95 % is a failure
+	$(BIN)/python -m pytest $(PARALLEL) --cov=poseren_ext --cov-report=term:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint  ## ruff, mypy, import layers, clang-format, and that versions agree
 	$(BIN)/ruff check .

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,9 @@ from helpers import hostsim_device
 
 from poseren_ext.ops import _native
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that tests start
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 torch.set_num_threads(min(2, torch.get_num_threads()))
 # A shell's background jobs ignore Ctrl-C and so would the processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,8 +59,24 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         yield where.torch
 
 
+_launches: Counter[str] = Counter()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Count the kernels that hostsim executed here; a worker of pytest-xdist hands its counts to the main process."""
+    _launches.update(hostsim_device.launches_if_loaded())
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["launches"] = dict(_launches)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add the counts of a worker that has ended."""
+    _launches.update(getattr(node, "workeroutput", {}).get("launches", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(hostsim_device.summary())
+    terminalreporter.write_line(hostsim_device.summary(_launches))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -61,11 +61,16 @@ def declared_kernels() -> set[str]:
     return names
 
 
-def summary() -> str:
-    """One line for the end of a test run."""
+def launches_if_loaded() -> dict[str, int]:
+    """As :func:`launches`; nothing in a process whose tests did not use hostsim."""
+    return launches() if missing.cache_info().currsize and not missing() else {}
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """One line for the end of a test run about its ``launches``."""
     if not _library().exists():
         return missing()
-    counts, declared = launches(), declared_kernels()
+    declared = declared_kernels()
     ran = sorted(declared & counts.keys())
     return (
         f"hostsim executed {len(ran)} of the {len(declared)} CUDA kernels in csrc/cuda, "
