@@ -74,7 +74,7 @@ $(VENV)/.supply: $(VENV)/.torch requirements/supply.txt
 	@touch $@
 
 demo: $(VENV)/.package  ## run the bundled model on unseen synthetic hands and write demo.png
-	$(BIN)/poseren demo $(DEMO_ARGS)
+	$(BIN)/poseren demo --overwrite $(DEMO_ARGS)
 
 test: $(VENV)/.test  ## the whole test suite, in parallel on all cores
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from poseren_ext import NEEDS_TORCH
+from poseren_ext import __version__
+from poseren_ext.cli._errors import run
 from poseren_ext.cli.data import data_app
 from poseren_ext.cli.demo import demo_command
 from poseren_ext.cli.doctor import doctor_command
@@ -44,24 +45,26 @@ app.command("export")(export_command)
 app.command("view")(view_command)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"poseren {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """3D hand pose estimation from depth images: Pose-REN.
 
-    Exit status: 0 done, 1 something in the input or on the way was wrong (one line says what), 2 wrong usage,
-    130 interrupted; what was finished by then stays.
+    Exit status: 0 done; 1 failed, one line on stderr says why; 2 wrong usage; 3 done, but some frames have no result;
+    130 interrupted; 143 terminated. Results that were complete by then are kept.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit; faults of input become one line on stderr (POSEREN_TRACEBACK=1 shows where)."""
-    try:
-        app(args=None if arguments is None else list(arguments), prog_name="poseren")
-    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
-        if os.environ.get("POSEREN_TRACEBACK"):
-            raise
-        message = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, ModuleNotFoundError) and message.startswith("No module named"):
-            message = NEEDS_TORCH if error.name == "torch" else f"{message}: pip install it"
-        print(f"poseren: error: {message}", file=sys.stderr)
-        sys.exit(1)
+    """Run a command and exit; an error is one line on stderr (POSEREN_TRACEBACK=1 shows where it comes from)."""
+    given = None if arguments is None else list(arguments)
+    sys.exit(run(lambda: app(args=given, prog_name="poseren", standalone_mode=False)))

@@ -10,17 +10,36 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from poseren_ext.cli._errors import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_WIDE = 200  # columns when no terminal says how many there are: a redirected table is not cut
+_WIDE = 200  # columns where the output is not a terminal: a redirected table is not cut
 
 
 def console(*, stderr: bool = False) -> Console:
     """Where tables and progress go; colours only on a terminal."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=False)
+
+
+def say(text: str, *, stderr: bool = False, label: str = "", style: str = "") -> None:
+    """Print one line as it is: markup in names of files and systems is text, and nothing is wrapped.
+
+    Args:
+        text: the line.
+        stderr: for messages; results go to stdout.
+        label: printed before the text, in `style`.
+        style: of the label.
+    """
+    line = Text()
+    if label:
+        line.append(label, style=style)
+    line.append(one_line(text) if not label else f"  {one_line(text)}")
+    console(stderr=stderr).print(line, soft_wrap=True)
 
 
 def progress() -> Progress:
@@ -34,12 +53,12 @@ def progress() -> Progress:
 def table(
     title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, best: int | None = None
 ) -> Table:
-    """A table whose first column is text and the others numbers; the row `best` is bold."""
-    result = Table(title=title, title_justify="left", header_style="bold")
+    """A table whose first column is text and the others numbers; the row `best` is bold. Markup in cells is text."""
+    result = Table(title=None if title is None else Text(title), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        result.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        result.add_column(Text(column), justify="left" if index == 0 else "right", no_wrap=True)
     for index, row in enumerate(rows):
-        result.add_row(*row, style="bold" if index == best else None)
+        result.add_row(*map(Text, row), style="bold" if index == best else None)
     return result
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poseren demo`: the cascade at work on hands that the model has never seen, or on frames of one's own."""
+"""`poseren demo`: the cascade on hands that the model was not trained on, or on one's own frames."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poseren_ext.cli.predict import CAMERA_HELP, UNIT_HELP
+from poseren_ext.cli import options
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
     from poseren_ext.geometry.camera import Camera
-    from poseren_ext.inference.estimator import Estimator, Hand
+    from poseren_ext.inference.estimator import Estimator
 
 SYNTHETIC_HANDS = 4
-"""Sequences, each of another subject, among which the synthetic frames are shared out."""
+"""Sequences, each of another subject, that share the number of frames."""
 _ROWS = 6
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """Frames [N][H, W], what to call each, their camera, and the joints [N, J, 3] in mm where they are known."""
+    """Frames [N][H, W], their names and camera, and the true joints [N, J, 3] in mm where they are known."""
 
     frames: Sequence[Any]
     names: Sequence[str]
@@ -40,7 +40,7 @@ class _Recording:
 
 @dataclass(frozen=True)
 class _Refined:
-    """uvd of all stages [T+1, N, J, 3], centres [N, 3], and how long all frames took, one at a time."""
+    """uvd of all stages [T+1, N, J, 3], centres [N, 3], and the time in seconds for all frames, one at a time."""
 
     stages: torch.Tensor
     center: torch.Tensor
@@ -52,20 +52,22 @@ def demo_command(
         list[Path] | None,
         typer.Option("--input", help="Your depth files or folders; repeat. Default: synthetic hands."),
     ] = None,
-    camera: Annotated[str | None, typer.Option("--camera", help=f"With --input. {CAMERA_HELP}")] = None,
-    depth_unit: Annotated[float, typer.Option("--depth-unit", help=f"With --input. {UNIT_HELP}")] = 1.0,
-    hand: Annotated[str, typer.Option("--hand", help="right, left or auto.")] = "right",
-    model: Annotated[str, typer.Option("--model", help="A safetensors file, or demo: the bundled model.")] = "demo",
-    stages: Annotated[int, typer.Option("--stages", min=1, help="How often to refine.")] = 3,
-    frames: Annotated[int, typer.Option("--frames", min=SYNTHETIC_HANDS, help="Synthetic frames to run on.")] = 96,
-    seed: Annotated[int, typer.Option("--seed", help="Draws the synthetic hands.")] = 7,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture: .png, .pdf or .svg.")] = Path("demo.png"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers too; - for stdout.")] = None,
+    camera: options.Camera = None,
+    depth_unit: options.DepthUnit = None,
+    hand: options.HandOption = None,
+    model: options.Model = "demo",
+    stages: Annotated[int, typer.Option("--stages", min=1, help="Number of refinement stages.")] = 3,
+    frames: Annotated[int, typer.Option("--frames", min=SYNTHETIC_HANDS, help="Number of synthetic frames.")] = 96,
+    seed: options.Seed = 7,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: .png, .pdf or .svg.")] = Path("demo.png"),
+    json_file: options.Json = None,
+    device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Run the cascade, stage by stage, and draw it: rows of frames; initial pose, each stage, truth.
+    """Run the cascade and draw it stage by stage: one row per frame; initial pose, each stage, truth.
 
-    Without --input the frames show moving synthetic hands of subjects that no training has seen: their joints are
-    known, and so are the errors.
+    Without --input the frames show moving synthetic hands of subjects that were not used in training. Their joints are
+    known, so the errors are reported. --camera and --depth-unit describe the frames of --input.
 
     [bold]Examples[/bold]
 
@@ -73,31 +75,29 @@ def demo_command(
 
     poseren demo --input recording/ --camera sr305 --depth-unit 0.125 --out mine.png
     """
-    from poseren_ext.cli._console import console, table, write_text
-    from poseren_ext.inference.estimator import Estimator
+    from poseren_ext.cli._console import console, say, table, write_text
+    from poseren_ext.cli._estimator import build_estimator
     from poseren_ext.models.files import load_model
     from poseren_ext.plotting import check_path, save
 
-    if inputs and camera is None:
-        raise typer.BadParameter(
-            "needed with --input: fx,fy,cx,cy in pixels or a dataset's name", param_hint="--camera"
-        )
     check_path(out)
-    loaded = load_model(model)
-    recording = _own(inputs, camera) if inputs and camera else _synthetic(frames, seed, loaded.skeleton.name)
-    unit = depth_unit if inputs else 1.0
-    estimator = Estimator(loaded, camera=recording.camera, hand=cast("Hand", hand), stages=stages, depth_unit=unit)
+    options.check_outputs(out, json_file, overwrite=overwrite)
+    if inputs:
+        chosen, unit = options.resolve_camera(camera, depth_unit, inputs)
+        recording = _own(inputs, chosen)
+    else:
+        recording, unit = _synthetic(frames, seed, load_model(model).skeleton.name), 1.0
+    estimator = build_estimator(model, recording.camera, hand=hand, stages=stages, depth_unit=unit, device=device)
     refined = _refine(estimator, recording)
     report = {"model": model, **_report(estimator, recording, refined)}
     save(_picture(estimator, recording, refined), out)
     text = json.dumps(report, indent=1)
-    if json_file == Path("-"):
+    if json_file == options.STDOUT:
         print(text)
         return
-    screen = console()
-    screen.print(f"Model {model!r} on {recording.title}", markup=False)
-    screen.print(table(None, *_rows(report)))
-    screen.print(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; picture: {out}")
+    say(f"Model {model!r} on {recording.title}")
+    console().print(table(None, *_rows(report)))
+    say(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; picture: {out}")
     if json_file is not None:
         write_text(json_file, text + "\n")
 
@@ -118,14 +118,13 @@ def _synthetic(count: int, seed: int, skeleton: str) -> _Recording:
         names=names,
         camera=sequence.camera,
         truth=torch.cat([part.xyz for part in parts]),
-        title=f"{count} frames of {SYNTHETIC_HANDS} synthetic hands that it has never seen",
+        title=f"{count} frames of {SYNTHETIC_HANDS} synthetic hands that were not used in training",
     )
 
 
-def _own(inputs: Sequence[Path], camera: str) -> _Recording:
+def _own(inputs: Sequence[Path], camera: Camera) -> _Recording:
     import torch
 
-    from poseren_ext.geometry.camera import Camera
     from poseren_ext.io.depth_files import find_frames
 
     files = find_frames(inputs)
@@ -133,17 +132,18 @@ def _own(inputs: Sequence[Path], camera: str) -> _Recording:
     for file in files:
         image = file.read()
         if images and image.shape != images[0].shape:
+            (height, width), (first_height, first_width) = image.shape, images[0].shape
             raise ValueError(
-                f"{file}: {list(image.shape)} pixels, {files[0]} has {list(images[0].shape)}: one camera a run"
+                f"{file} is {width}x{height} but {files[0]} is {first_width}x{first_height}; run each size separately"
             )
         images.append(image)
     names = [file.path.stem if file.index is None else f"{file.path.stem}[{file.index}]" for file in files]
     frames = [torch.from_numpy(image) for image in images]
-    return _Recording(frames, names, Camera.parse(camera), None, f"{len(files)} frames from {inputs[0]}")
+    return _Recording(frames, names, camera, None, f"{len(files)} frames from {inputs[0]}")
 
 
 def _refine(estimator: Estimator, recording: _Recording) -> _Refined:
-    """All frames one at a time, as a camera would bring them; the first runs twice, to warm up."""
+    """Run all frames one at a time, as they come from a camera; the first runs twice, to warm up."""
     import torch
 
     results = []
@@ -161,7 +161,7 @@ def _refine(estimator: Estimator, recording: _Recording) -> _Refined:
 
 
 def _report(estimator: Estimator, recording: _Recording, refined: _Refined) -> dict[str, Any]:
-    """The numbers: each stage's error where the truth is known, how far joints and how many windows moved."""
+    """The numbers of each stage: error where the truth is known, motion of the joints, share of moved windows."""
     from poseren_ext.evaluation.metrics import joint_errors
     from poseren_ext.geometry.camera import uvd_to_xyz
 
@@ -178,7 +178,7 @@ def _report(estimator: Estimator, recording: _Recording, refined: _Refined) -> d
 
 
 def _normalized(estimator: Estimator, refined: _Refined) -> torch.Tensor:
-    """Poses of all stages as the network speaks of them [T+1, N, J, 3]."""
+    """Poses of all stages in normalised coordinates [T+1, N, J, 3]."""
     import torch
 
     from poseren_ext import ops
@@ -189,7 +189,7 @@ def _normalized(estimator: Estimator, refined: _Refined) -> torch.Tensor:
 
 
 def _windows_moved(estimator: Estimator, recording: _Recording, refined: _Refined) -> list[float]:
-    """For each stage the share of windows that it has to look at anew: all in the first, later those that moved."""
+    """For each stage the share of regions that are recomputed: all in the first, later those whose window moved."""
     from poseren_ext import ops
 
     head = estimator.model.config.refine
@@ -203,7 +203,7 @@ def _windows_moved(estimator: Estimator, recording: _Recording, refined: _Refine
 
 def _rows(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     errors, moved = report.get("error_mm"), report["windows_moved"]
-    columns = ["pose", "mean joint error (mm)" if errors else "joints moved by (mm)", "windows moved (%)"]
+    columns = ["pose", "mean joint error (mm)" if errors else "joints moved by (mm)", "regions recomputed (%)"]
     rows = []
     for stage in range(len(moved) + 1):
         value = errors[stage] if errors else report["motion_mm"][stage - 1] if stage else None
@@ -211,14 +211,14 @@ def _rows(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             [
                 f"stage {stage}" if stage else "initial pose",
                 "" if value is None else f"{value:.2f}",
-                "" if stage == 0 else "all are new" if stage == 1 else f"{100 * moved[stage - 1]:.1f}",
+                "" if stage == 0 else f"{100 * moved[stage - 1]:.1f}",
             ]
         )
     return columns, rows
 
 
 def _picture(estimator: Estimator, recording: _Recording, refined: _Refined) -> Figure:
-    """Frames spread evenly over the recording."""
+    """The picture of frames spread evenly over the recording."""
     import torch
 
     from poseren_ext import ops

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poseren doctor`: do these frames, this camera and this unit make sense? A picture, and what to change."""
+"""`poseren doctor`: check frames, camera and depth unit, draw what was found, and say what to change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poseren_ext.cli.predict import CAMERA_HELP, CUBE_HELP, INPUTS_HELP, PATTERN_HELP, UNIT_HELP, UNIT_NAMES
+from poseren_ext.cli import options
 
 if TYPE_CHECKING:
     from poseren_ext.geometry.camera import Camera
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
     from poseren_ext.io.depth_files import FrameFile
 
 _STYLES = {"fine": "green", "note": "yellow", "fault": "bold red"}
+_WORDS = {"fine": "OK", "note": "WARNING", "fault": "ERROR"}
 _ROWS = 4
 
 
 def doctor_command(
-    inputs: Annotated[list[Path], typer.Argument(help=INPUTS_HELP)],
-    camera: Annotated[str, typer.Option("--camera", help=CAMERA_HELP)],
-    depth_unit: Annotated[float, typer.Option(*UNIT_NAMES, help=UNIT_HELP)] = 1.0,
-    cube: Annotated[float, typer.Option("--cube", min=1.0, help=CUBE_HELP)] = 150.0,
+    inputs: options.Inputs,
+    camera: options.Camera = None,
+    depth_unit: options.DepthUnit = None,
+    cube: options.Cube = 150.0,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", help="Draw it: depth, valid pixels, hand, cube, crop (.png, .pdf, .svg)."),
+        typer.Option("--picture", help="Draw depth, valid pixels, hand, cube and crop: .png, .pdf or .svg."),
     ] = None,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="How many to look at, spread over all.")] = 8,
-    pattern: Annotated[str, typer.Option("--pattern", help=PATTERN_HELP)] = "*",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings too; - for stdout.")] = None,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Number of frames to check, spread evenly.")] = 8,
+    pattern: options.Pattern = "*",
+    json_file: options.Json = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Say whether unit, range, intrinsics and the hand's centre make sense, and what to change where not.
+    """Check depth unit, range, intrinsics and hand detection, and say what to change.
 
-    Exit status 1 when something is at fault; a note is worth a look at the picture.
+    The exit status is 1 when there is an ERROR; after a WARNING, look at the picture.
 
     [bold]Examples[/bold]
 
@@ -44,21 +46,19 @@ def doctor_command(
 
     poseren doctor frame.npy --camera 475.07,475.07,315.9,245.3
     """
-    from poseren_ext.cli._console import console, write_text
-    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.cli._console import say, write_text
     from poseren_ext.inference.diagnosis import summarize, worst
     from poseren_ext.io.depth_files import find_frames
     from poseren_ext.plotting import check_path, save
 
-    if not 0 < depth_unit < float("inf"):
-        raise typer.BadParameter(f"{depth_unit}; expected a positive number of mm", param_hint=UNIT_NAMES[0])
-    intrinsics = Camera.parse(camera)
     if picture is not None:
         check_path(picture)
+    options.check_outputs(picture, json_file, overwrite=overwrite)
+    intrinsics, unit = options.resolve_camera(camera, depth_unit, inputs)
     files = find_frames(inputs, pattern)
     count = min(frames, len(files))
     chosen = [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
-    checkups = _examine(chosen, intrinsics, depth_unit, cube)
+    checkups = _examine(chosen, intrinsics, unit, cube)
     findings = summarize(checkups)
     drawn = ""
     drawable = [checkup for checkup in checkups if checkup.depth.ndim == 2 and checkup.depth.size]
@@ -66,20 +66,17 @@ def doctor_command(
         from poseren_ext.plotting.checkup import plot_checkups
 
         shown = sorted(drawable, key=lambda checkup: ("fault", "note", "fine").index(checkup.kind))[:_ROWS]
-        save(plot_checkups(shown, depth_unit=depth_unit, cube=cube), picture)
+        save(plot_checkups(shown, depth_unit=unit, cube=cube), picture)
         drawn = f"; picture: {picture}"
     report = json.dumps(_report(checkups, findings), indent=1)
-    if json_file is not None and json_file != Path("-"):
+    if json_file is not None and json_file != options.STDOUT:
         write_text(json_file, report + "\n")
-    if json_file == Path("-"):
+    if json_file == options.STDOUT:
         print(report)
     else:
-        out = console()
         for finding in findings:
-            out.print(f"[{_STYLES[finding.kind]}]{finding.kind:>5}[/]  ", end="")
-            out.print(f"{finding.check}: {finding.text}", markup=False, soft_wrap=True)
-        summary = {"fine": "all is well", "note": "works, with notes", "fault": "results would be wrong"}
-        out.print(f"{count} of {len(files)} frames: {summary[worst(findings)]}{drawn}", markup=False, soft_wrap=True)
+            say(f"{finding.check}: {finding.text}", label=f"{_WORDS[finding.kind]:7}", style=_STYLES[finding.kind])
+        say(f"checked {count} of {len(files)} frames: {_summary(findings)}{drawn}")
     if worst(findings) == "fault":
         raise typer.Exit(1)
 
@@ -100,6 +97,13 @@ def _examine(files: Sequence[FrameFile], camera: Camera, depth_unit: float, cube
                 fault = Finding("fault", "frame", str(error))
                 checkups.append(Checkup(name, np.zeros((0, 0), np.uint16), (fault,), None))
     return checkups
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = {kind: sum(finding.kind == kind for finding in findings) for kind in ("fault", "note")}
+    words = {"fault": "error", "note": "warning"}
+    parts = [f"{count} {words[kind]}{'s' * (count > 1)}" for kind, count in counts.items() if count]
+    return " and ".join(parts) or "no problems"
 
 
 def _report(checkups: Sequence[Checkup], findings: Sequence[Finding]) -> dict[str, Any]:

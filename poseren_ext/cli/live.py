@@ -1,59 +1,83 @@
 # SPDX-License-Identifier: MIT
-"""`poseren live`: a camera's or a recording's frames, the hand in each, as it comes."""
+"""`poseren live`: detect and track a hand in the stream of a camera or of a recording."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from poseren_ext.cli.predict import CAMERA_HELP, CUBE_HELP, HAND_HELP, MODEL_HELP, UNIT_HELP, UNIT_NAMES
+from poseren_ext.cli import options
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from poseren_ext.geometry.camera import Camera
-    from poseren_ext.inference.estimator import Estimator, Hand
+    from poseren_ext.inference.estimator import Estimator
     from poseren_ext.live import LiveEstimator, LiveResult, LiveStatistics, Source
-    from poseren_ext.models.files import Precision
 
-SOURCE_HELP = "realsense, kinect (OpenCV's OpenNI2 devices), folder or npz (recordings)."
-PATHS_HELP = "Recorded frames, with --source folder or npz."
-_PERIOD = 1.0  # seconds between two plain lines
+
+class SourceKind(str, Enum):
+    """Where frames come from."""
+
+    REALSENSE = "realsense"
+    KINECT = "kinect"
+    FOLDER = "folder"
+    NPZ = "npz"
+
+
+Paths: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Recorded frames, for --source folder and npz.", show_default=False),
+]
+SourceOption: TypeAlias = Annotated[
+    SourceKind,
+    typer.Option(
+        "--source", case_sensitive=False, help="A camera (kinect: through OpenCV and OpenNI2) or a recording."
+    ),
+]
+LiveCamera: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--camera", help=f"{options.CAMERA_HELP} Default: what the source reports.", show_default=False),
+]
+_PERIOD = 1.0  # seconds between two lines where stderr is not a terminal
 
 
 def live_command(
-    paths: Annotated[list[Path] | None, typer.Argument(help=PATHS_HELP, show_default=False)] = None,
-    source: Annotated[str, typer.Option("--source", help=SOURCE_HELP)] = "realsense",
-    camera: Annotated[str | None, typer.Option("--camera", help=f"{CAMERA_HELP} Default: the source's own.")] = None,
-    depth_unit: Annotated[
-        float | None, typer.Option(*UNIT_NAMES, help=f"{UNIT_HELP} Default: the source's own, or 1.")
-    ] = None,
-    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "demo",
-    hand: Annotated[str, typer.Option("--hand", help=HAND_HELP)] = "auto",
-    stages: Annotated[int, typer.Option("--stages", min=0, help="How often to refine.")] = 3,
-    cube: Annotated[float, typer.Option("--cube", help=CUBE_HELP)] = 150.0,
-    precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8 weights.")] = "float32",
-    track: Annotated[bool, typer.Option("--track/--no-track", help="Start from the last frame's pose.")] = True,
-    frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after so many frames.")] = None,
-    record: Annotated[Path | None, typer.Option("--record", help="Keep frames and poses in a new folder.")] = None,
+    paths: Paths = None,
+    source: SourceOption = SourceKind.REALSENSE,
+    camera: LiveCamera = None,
+    depth_unit: options.DepthUnit = None,
+    model: options.Model = "demo",
+    hand: options.HandOption = options.Hand.AUTO,
+    stages: options.Stages = 3,
+    cube: options.Cube = 150.0,
+    precision: options.PrecisionOption = options.Precision.FLOAT32,
+    track: Annotated[bool, typer.Option("--track/--no-track", help="Start from the previous frame's pose.")] = True,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many frames.")] = None,
+    record: Annotated[Path | None, typer.Option("--record", help="Record frames and poses to a new folder.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Write a line of JSON a frame; - for stdout, to pipe into an app."),
+        typer.Option("--out", "-o", help="Write one line of JSON per frame; - for standard output."),
     ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Show nothing while running.")] = False,
-    rate: Annotated[float | None, typer.Option("--fps", help="Of a recording. Default: as fast as it goes.")] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin a recording again at its end.")] = False,
-    device: Annotated[int, typer.Option("--device", min=0, help="Which of several cameras.")] = 0,
+    rate: Annotated[
+        float | None,
+        typer.Option("--fps", help="Playback rate for recordings. Default: unlimited.", show_default=False),
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat a recording until interrupted.")] = False,
+    camera_index: options.CameraIndex = 0,
+    device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Find and follow a hand in a stream; show what is found, frame rate and latency.
+    """Detect and track one hand in a stream; show the outcome, frame rate and latency.
 
-    A hand that was found is followed from its last pose, and looked for anew when it is lost. Frames that are none
-    (repeated, resized, empty) are skipped and counted. Exit status 1 when the camera is gone or no hand was ever seen.
+    Tracking starts from the previous frame's pose; the hand is re-detected when it is lost. Invalid frames (repeated,
+    resized, empty) are skipped and counted. The exit status is 1 when the camera is lost or no hand was ever detected.
 
     [bold]Examples[/bold]
 
@@ -63,14 +87,14 @@ def live_command(
 
     poseren live --source realsense --headless --out - | my-app
     """
-    from poseren_ext.cli._console import console
+    from poseren_ext.cli._console import say
     from poseren_ext.live import LiveEstimator, Recorder, open_source, result_line
 
-    messages = console(stderr=True)
+    options.check_outputs(out, overwrite=overwrite)
     with ExitStack() as stack:
-        stream = open_source(source, paths or (), rate=rate, loop=loop, device=device)
+        stream = open_source(source.value, paths or (), rate=rate, loop=loop, device=camera_index)
         stack.callback(stream.close)
-        settings = {"hand": hand, "stages": stages, "cube": cube, "precision": precision}
+        settings = {"hand": hand, "stages": stages, "cube": cube, "precision": precision, "device": device}
         estimator = estimator_for(stream, model, camera, depth_unit, **settings)
         live = LiveEstimator(estimator, track=track)
         recorder = None
@@ -89,38 +113,30 @@ def live_command(
                         break
         finally:
             kept = f"; {recorder.frames} frames in {recorder.folder}" if recorder is not None else ""
-            messages.print(f"{summary(live.statistics)}{kept}", markup=False, soft_wrap=True)
+            say(f"{summary(live.statistics)}{kept}", stderr=True)
     _require_a_hand(live)
 
 
 def estimator_for(
     stream: Source, model: str, camera: str | None, depth_unit: float | None, **settings: Any
 ) -> Estimator:
-    """An estimator with what the user said, and what the source knows where the user said nothing.
+    """An estimator with the camera and unit of the options, or else those that the source reports.
 
     Raises:
-        ValueError: nobody knows the intrinsics.
+        ValueError: neither the options nor the source give the camera's intrinsics.
     """
-    from poseren_ext.geometry.camera import Camera
-    from poseren_ext.inference.estimator import Estimator
+    from poseren_ext.cli._estimator import build_estimator
 
-    chosen: Camera | None = Camera.parse(camera) if camera is not None else stream.camera
+    chosen = options.parse_camera(camera) if camera is not None else stream.camera
     if chosen is None:
-        raise ValueError("the source does not know its camera's intrinsics; give --camera fx,fy,cx,cy")
-    return Estimator(
-        model,
-        camera=chosen,
-        hand=cast("Hand", settings["hand"]),
-        cube=settings["cube"],
-        stages=settings["stages"],
-        depth_unit=depth_unit if depth_unit is not None else stream.depth_unit or 1.0,
-        precision=cast("Precision", settings["precision"]),
-    )
+        raise ValueError("the source does not report its camera's intrinsics; give --camera fx,fy,cx,cy")
+    unit = depth_unit if depth_unit is not None else stream.depth_unit or 1.0
+    return build_estimator(model, chosen, depth_unit=unit, **settings)
 
 
 @contextmanager
 def _lines(out: Path | None) -> Iterator[Callable[[str], object] | None]:
-    """A function that writes a line at once, whole even on a disk that gets full."""
+    """A function that writes a line at once, and never half of one, even when the disk fills up."""
     from poseren_ext._utils.atomic_files import append_whole
 
     if out is None:
@@ -134,10 +150,10 @@ def _lines(out: Path | None) -> Iterator[Callable[[str], object] | None]:
 
 @contextmanager
 def _shown(statistics: LiveStatistics, headless: bool) -> Iterator[Any]:
-    """A function to call with every result: a table that is kept up to date, or a line a second."""
+    """A function to call with every result: it updates a table on a terminal, or prints one line per second."""
     from rich.live import Live
 
-    from poseren_ext.cli._console import console
+    from poseren_ext.cli._console import console, say
 
     screen = console(stderr=True)
     if headless:
@@ -154,15 +170,15 @@ def _shown(statistics: LiveStatistics, headless: bool) -> Iterator[Any]:
 
             yield update
     else:
-        told = time.perf_counter()
+        printed = time.perf_counter()
 
-        def tell(result: LiveResult) -> None:
-            nonlocal told
-            if time.perf_counter() - told > _PERIOD:
-                told = time.perf_counter()
-                screen.print(summary(statistics), markup=False, soft_wrap=True)
+        def print_line(result: LiveResult) -> None:
+            nonlocal printed
+            if time.perf_counter() - printed > _PERIOD:
+                printed = time.perf_counter()
+                say(summary(statistics), stderr=True)
 
-        yield tell
+        yield print_line
 
 
 def _table(statistics: LiveStatistics, result: LiveResult) -> Table:
@@ -176,18 +192,20 @@ def _table(statistics: LiveStatistics, result: LiveResult) -> Table:
         *([f"  {name}", str(count)] for name, count in statistics.reasons.most_common(5)),
         *([["dropped by the camera", str(statistics.dropped)]] if statistics.dropped else []),
     ]
-    shown = Table(title=f"frame {statistics.frames}; Ctrl-C ends", title_justify="left", show_header=False)
+    shown = Table(title=f"frame {statistics.frames}; press Ctrl-C to stop", title_justify="left", show_header=False)
     for row in rows:
         shown.add_row(*row)
     return shown
 
 
 def summary(statistics: LiveStatistics) -> str:
-    """A stream so far, in one line."""
+    """The statistics of a stream so far, in one line."""
     parts = [f"{statistics.frames} frames"]
     parts += [f"{count} {name}" for name, count in statistics.outcomes.most_common()]
     if statistics.reasons:
-        parts.append("because: " + ", ".join(f"{name} {count}" for name, count in statistics.reasons.most_common()))
+        parts.append(
+            "re-detections: " + ", ".join(f"{name} {count}" for name, count in statistics.reasons.most_common())
+        )
     if statistics.dropped:
         parts.append(f"{statistics.dropped} dropped by the camera")
     times = "/".join(f"{statistics.latency(percent):.1f}" for percent in (50, 95, 99))
@@ -196,10 +214,10 @@ def summary(statistics: LiveStatistics) -> str:
 
 
 def _require_a_hand(live: LiveEstimator) -> None:
-    """No pose at all is a failure: it says why."""
+    """Fail when no frame gave a pose, with the most frequent reason."""
     statistics = live.statistics
     if statistics.poses == 0:
-        reason = statistics.reasons.most_common(1)[0][0] if statistics.reasons else "there were none"
+        reason = statistics.reasons.most_common(1)[0][0] if statistics.reasons else "the stream had no frames"
         raise ValueError(
-            f"no hand in any of {statistics.frames} frames: {reason}. `poseren doctor` looks at recorded frames"
+            f"no hand in any of {statistics.frames} frames: {reason}. `poseren doctor` checks recorded frames"
         )

@@ -13,46 +13,37 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from poseren_ext.cli import options
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from poseren_ext.inference.estimator import Estimator, Hand
+    from poseren_ext.inference.estimator import Estimator
     from poseren_ext.io.depth_files import FrameFile
     from poseren_ext.io.pose_files import PoseWriter
-    from poseren_ext.models.files import Precision
-
-CAMERA_HELP = "Intrinsics fx,fy,cx,cy in pixels, or nyu, icvl, msra, hands17, sr305."
-UNIT_HELP = "Millimetres per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305."
-UNIT_NAMES = ("--depth-unit", "--unit")
-INPUTS_HELP = "Depth files (.png, .bin, .npy, .npz) and folders of them."
-PATTERN_HELP = "Which files of a folder, e.g. 'depth_1_*'."
-MODEL_HELP = "A safetensors file, or demo: the bundled model."
-HAND_HELP = "right, left or auto."
-TURNS_HELP = "Look so often, turned in the image plane, and take the mean: slower and better."
-CUBE_HELP = "Half edge of the cube around the hand, mm."
 
 
 def predict_command(
-    inputs: Annotated[list[Path], typer.Argument(help=INPUTS_HELP)],
-    camera: Annotated[str, typer.Option("--camera", help=CAMERA_HELP)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Prediction file: a line a frame, 3J numbers u v d.")],
-    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "demo",
-    depth_unit: Annotated[float, typer.Option(*UNIT_NAMES, help=UNIT_HELP)] = 1.0,
-    hand: Annotated[str, typer.Option("--hand", help=HAND_HELP)] = "right",
-    stages: Annotated[int, typer.Option("--stages", min=0, help="How often to refine.")] = 3,
-    cube: Annotated[float, typer.Option("--cube", help=CUBE_HELP)] = 150.0,
-    centers: Annotated[
-        Path | None, typer.Option("--centers", help="Centres of the hand: a line a frame, u v d. Default: found.")
-    ] = None,
+    inputs: options.Inputs,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: one line per frame, u v d of each joint.")],
+    camera: options.Camera = None,
+    depth_unit: options.DepthUnit = None,
+    model: options.Model = "demo",
+    hand: options.HandOption = None,
+    stages: options.Stages = 3,
+    cube: options.Cube = 150.0,
+    centers: options.Centers = None,
     init: Annotated[
         Path | None,
-        typer.Option("--init", help="Initial poses of another method, a prediction file. Default: Init-CNN."),
+        typer.Option("--init", help="Initial poses, a prediction file of another method. Default: Init-CNN."),
     ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8 weights.")] = "float32",
-    turns: Annotated[int, typer.Option("--turns", min=1, help=TURNS_HELP)] = 1,
-    pattern: Annotated[str, typer.Option("--pattern", help=PATTERN_HELP)] = "*",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Frames at a time.")] = 16,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where the output exists already.")] = False,
+    precision: options.PrecisionOption = options.Precision.FLOAT32,
+    tta: options.Tta = 1,
+    pattern: options.Pattern = "*",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Frames per batch.")] = 16,
+    device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
 ) -> None:
     """Write the joints of every frame, in the format that `poseren eval` and the field's scripts read.
 
@@ -65,32 +56,34 @@ def predict_command(
 
     poseren predict nyu/test --pattern 'depth_1_*' --camera nyu --model mine.safetensors --out mine.txt
     """
-    from poseren_ext.geometry.camera import Camera
-    from poseren_ext.inference.estimator import Estimator
+    from poseren_ext.cli._estimator import build_estimator
     from poseren_ext.io.depth_files import find_frames
     from poseren_ext.io.pose_files import PoseWriter, read_poses
 
     frames = find_frames(inputs, pattern)
-    estimator = Estimator(
+    intrinsics, unit = options.resolve_camera(camera, depth_unit, inputs)
+    options.check_outputs(out, overwrite=overwrite, resume=resume)
+    estimator = build_estimator(
         model,
-        camera=Camera.parse(camera),
-        hand=cast("Hand", hand),
+        intrinsics,
+        hand=hand,
         cube=cube,
         stages=stages,
-        depth_unit=depth_unit,
-        precision=cast("Precision", precision),
-        turns=turns,
+        depth_unit=unit,
+        precision=precision,
+        tta=tta,
+        device=device,
     )
     joints = estimator.model.skeleton.num_joints
     settings = {
         "model": model,
-        "camera": camera,
-        "depth_unit": depth_unit,
-        "hand": hand,
+        "camera": [intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy],
+        "depth_unit": unit,
+        "hand": estimator.hand,
         "stages": stages,
         "cube": cube,
-        "precision": precision,
-        "turns": turns,
+        "precision": precision.value,
+        "tta": tta,
         "centers": centers and str(centers),
         "init": init and str(init),
         "skeleton": estimator.model.skeleton.name,
@@ -101,7 +94,7 @@ def predict_command(
         "init_pose": read_poses(init, joints=joints, frames=len(frames)) if init else None,
     }
     with _alone(out):
-        _agree(out, settings, restart)
+        _agree(out, settings, overwrite)
         with PoseWriter(out, joints) as writer:
             _predict(_Run(estimator, frames, given, writer), batch)
 
@@ -123,19 +116,19 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _agree(out: Path, settings: dict[str, Any], restart: bool) -> None:
+def _agree(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Record what the output is of; refuse to continue an output that is of something else."""
     from poseren_ext.cli._console import write_text
 
     record = out.with_suffix(".json")
-    if restart:
+    if overwrite:
         out.write_bytes(b"")  # not removed: its lock is held
     elif out.exists() and out.stat().st_size:
         try:
             before = json.loads(record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise ValueError(
-                f"{out} exists, but {record} does not say of which run; name another output, or pass --restart to "
+                f"{out} exists, but {record} does not say of which run; name another output, or pass --overwrite to "
                 "replace it"
             ) from None
         known = before.get("frames", [])
@@ -146,8 +139,8 @@ def _agree(out: Path, settings: dict[str, Any], restart: bool) -> None:
         ]
         if changed:
             raise ValueError(
-                f"{out} holds predictions with another {', '.join(changed)}; name another output, or pass --restart to "
-                "replace them"
+                f"{out} holds predictions with another {', '.join(changed)}; use another --out, or --overwrite to replace "
+                "them"
             )
     write_text(record, json.dumps(settings, indent=1) + "\n")
 

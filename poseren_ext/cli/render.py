@@ -1,32 +1,63 @@
 # SPDX-License-Identifier: MIT
-"""`poseren render`: synthetic hands as files, one archive, or a contact sheet."""
+"""`poseren render`: synthetic hands as a folder of files, one archive, or a contact sheet."""
 
 from __future__ import annotations
 
+import re
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
+from poseren_ext.cli import options
+
 PICTURES = (".png", ".pdf", ".svg")
+_OWN_FILES = re.compile(r"depth/\d{6,}\.png|(labels|centers|list|camera)\.txt")
+
+
+class Split(str, Enum):
+    """Which subjects."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class CameraName(str, Enum):
+    """Cameras with an image size."""
+
+    NYU = "nyu"
+    ICVL = "icvl"
+    MSRA = "msra"
+    HANDS17 = "hands17"
+    SR305 = "sr305"
 
 
 def render_command(
     out: Annotated[
-        Path, typer.Argument(help="A folder of 16-bit PNGs and labels; *.npz: one file; *.png, .pdf, .svg: a sheet.")
+        Path,
+        typer.Argument(help="A new folder (16-bit PNGs and labels), a file .npz, or a picture .png, .pdf or .svg."),
     ],
-    frames: Annotated[int, typer.Option("--frames", min=1, help="How many.")] = 32,
-    first: Annotated[int, typer.Option("--first", min=0, help="Index of the first frame of the endless set.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Draws poses, places, backgrounds and noise.")] = 1,
-    split: Annotated[str, typer.Option("--split", help="train, validation or test: other subjects.")] = "train",
-    skeleton: Annotated[str, typer.Option("--skeleton", help="msra21, nyu14, icvl16 or hands17.")] = "msra21",
-    camera: Annotated[str, typer.Option("--camera", help="nyu, icvl, msra, hands17 or sr305.")] = "sr305",
-    sequence: Annotated[bool, typer.Option("--sequence", help="One hand that moves, not a new one a frame.")] = False,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Number of frames.")] = 32,
+    first: Annotated[int, typer.Option("--first", min=0, help="Index of the first frame.")] = 0,
+    seed: options.Seed = 1,
+    split: Annotated[
+        Split, typer.Option("--split", case_sensitive=False, help="Each split has subjects of its own.")
+    ] = Split.TRAIN,
+    skeleton: options.SkeletonOption = options.Skeleton.MSRA21,
+    camera: Annotated[
+        CameraName, typer.Option("--camera", case_sensitive=False, help="Whose intrinsics and image size.")
+    ] = CameraName.SR305,
+    sequence: Annotated[
+        bool, typer.Option("--sequence", help="One moving hand instead of a new hand in every frame.")
+    ] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Render synthetic depth frames with their joints, for training, for other tools, and for the eye.
+    """Render synthetic depth frames with their joints, for training, other tools or inspection.
 
-    The same seed gives the same frames, in any number and on any machine. A folder holds depth/*.png (mm), labels.txt
-    and centers.txt (u v d, a line a frame), list.txt and camera.txt.
+    The same seed gives the same frames on every machine; frame i does not depend on the number of frames. A folder
+    holds depth/*.png (mm), labels.txt and centers.txt (one line u v d ... per frame), list.txt and camera.txt.
 
     [bold]Examples[/bold]
 
@@ -36,19 +67,19 @@ def render_command(
 
     poseren render moving.npz --sequence --frames 90
     """
-    from poseren_ext.cli._console import console, progress
+    from poseren_ext.cli._console import progress, say
     from poseren_ext.geometry.camera import CAMERAS
-    from poseren_ext.geometry.skeleton import SKELETONS
     from poseren_ext.plotting import check_path
     from poseren_ext.synthetic import SyntheticHands, SyntheticSequence
     from poseren_ext.synthetic.export import export_frames, export_stack
 
-    for name, known, option in ((camera, CAMERAS, "--camera"), (skeleton, SKELETONS, "--skeleton")):
-        if name not in known:
-            raise typer.BadParameter(f"{name!r}; expected one of {', '.join(known)}", param_hint=option)
-    kind = SyntheticSequence if sequence else SyntheticHands
-    hands = kind(seed, cast("Any", split), skeleton=skeleton, camera=CAMERAS[camera])
     suffix = out.suffix.lower()
+    if suffix in (*PICTURES, ".npz"):
+        options.check_outputs(out, overwrite=overwrite)
+    else:
+        _require_own_folder(out, overwrite)
+    kind = SyntheticSequence if sequence else SyntheticHands
+    hands = kind(seed, split.value, skeleton=skeleton.value, camera=CAMERAS[camera.value])
     with progress() as bar:
         task = bar.add_task("frames", total=None if suffix in PICTURES else frames)
 
@@ -62,7 +93,27 @@ def render_command(
         elif suffix == ".npz":
             export_stack(hands, out, frames, first, advance)
         else:
-            if out.exists() and (not out.is_dir() or any(out.iterdir())):
-                raise FileExistsError(f"{out} exists and is not an empty folder; name another")
             export_frames(hands, out, frames, first, advance)
-    console(stderr=True).print(f"{frames} frames in {out}", markup=False, soft_wrap=True)
+    say(f"{frames} frames in {out}", stderr=True)
+
+
+def _require_own_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that is not empty; with `overwrite`, empty one that an earlier run made.
+
+    Raises:
+        FileExistsError: the folder holds files, and the user did not allow to replace them or they are not ours.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; give the name of a new folder")
+    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    if not found:
+        return
+    if not overwrite:
+        raise FileExistsError(f"folder {str(folder)!r} is not empty; --overwrite replaces it, or choose another name")
+    strangers = [path for path in found if not _OWN_FILES.fullmatch(path.relative_to(folder).as_posix())]
+    if strangers:
+        raise FileExistsError(f"folder {str(folder)!r} holds {strangers[0].name}, which is not of `poseren render`")
+    for path in found:
+        path.unlink()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""An Estimator from the options of a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poseren_ext.cli.options import Hand, Precision, compute_device
+
+if TYPE_CHECKING:
+    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.inference.estimator import Estimator
+
+
+def build_estimator(
+    model: str,
+    camera: Camera,
+    *,
+    hand: Hand | None = None,
+    cube: float = 150.0,
+    stages: int = 3,
+    depth_unit: float = 1.0,
+    precision: Precision = Precision.FLOAT32,
+    tta: int = 1,
+    device: str = "cpu",
+) -> Estimator:
+    """An estimator with a command's settings; `hand` None is the model's own hand.
+
+    Raises:
+        ValueError: the device is not available, or a setting is out of range.
+        FileNotFoundError: there is no such model.
+    """
+    from poseren_ext.inference.estimator import Estimator
+    from poseren_ext.models.files import load_model, packed_model
+
+    place = compute_device(device)
+    loaded = model if place.type == "cpu" else load_model(model).to(place)
+    own = (packed_model(loaded, precision.value) if isinstance(loaded, str) else loaded).config.hand
+    return Estimator(
+        loaded,
+        camera=camera,
+        hand=own if hand is None else hand.value,
+        cube=cube,
+        stages=stages,
+        depth_unit=depth_unit,
+        precision=precision.value,
+        turns=tta,
+    )

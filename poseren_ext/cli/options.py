@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: MIT
+"""Options that several commands share, each typed once, and the rules that all commands keep.
+
+A command uses an alias as a parameter's type and states the default itself: ``camera: Camera = None``. Choices are
+enums, so that the help shows them and the shell completes them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+    from poseren_ext.geometry import camera as cameras
+
+STDOUT = Path("-")
+"""As an output file: standard output."""
+RECORDING = "recording.json"
+"""Beside recorded frames: their camera and depth unit."""
+
+
+class Hand(str, Enum):
+    """Which hand the frames show."""
+
+    RIGHT = "right"
+    LEFT = "left"
+    AUTO = "auto"
+
+
+class Precision(str, Enum):
+    """How the weights of the fully connected layers are stored."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+class Dataset(str, Enum):
+    """The datasets that the package reads."""
+
+    NYU = "nyu"
+    ICVL = "icvl"
+    MSRA = "msra"
+    HANDS17 = "hands17"
+
+
+class Skeleton(str, Enum):
+    """The joints of each dataset."""
+
+    MSRA21 = "msra21"
+    NYU14 = "nyu14"
+    ICVL16 = "icvl16"
+    HANDS17 = "hands17"
+
+
+CAMERA_HELP = (
+    "Intrinsics fx,fy,cx,cy in pixels, a camera's name (nyu, icvl, msra, hands17, sr305), or a file that holds them."
+)
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value:g}; expected a positive number")
+    return value
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise typer.BadParameter(f"{text!r}; expected cpu, cuda, or cuda and a number such as cuda:1")
+    return text
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
+Inputs: TypeAlias = Annotated[list[Path], typer.Argument(help="Depth files (.png, .bin, .npy, .npz) or their folders.")]
+Pattern: TypeAlias = Annotated[
+    str, typer.Option("--pattern", help="Which files of a folder to read, such as 'depth_1_*'.")
+]
+Camera: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--camera", help=f"{CAMERA_HELP} Default: from the recording.", show_default=False),
+]
+DepthUnit: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--depth-unit",
+        "--unit",
+        callback=_positive,
+        help="Millimetres per stored unit: 1 for mm, 1000 for metres, 0.1 for D405, 0.125 for SR300 and SR305, 0.25 "
+        "for L515. Default: from the recording, or 1.",
+        show_default=False,
+    ),
+]
+Centers: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--centers", help="File of hand centres: one line u v d per frame. Default: detect the hand."),
+]
+
+# The model and how it runs --------------------------------------------------------------------------------------------
+Model: TypeAlias = Annotated[str, typer.Option("--model", help="A safetensors file, or demo for the bundled model.")]
+HandOption: TypeAlias = Annotated[
+    Hand | None,
+    typer.Option(
+        "--hand",
+        case_sensitive=False,
+        help="Which hand the frames show; auto chooses for each frame. Default: the model's own hand.",
+        show_default=False,
+    ),
+]
+Stages: TypeAlias = Annotated[
+    int, typer.Option("--stages", min=0, help="Number of refinement stages; 0 gives the initial pose.")
+]
+Cube: TypeAlias = Annotated[
+    float, typer.Option("--cube", callback=_positive, help="Half edge of the cube around the hand, mm.")
+]
+PrecisionOption: TypeAlias = Annotated[
+    Precision, typer.Option("--precision", case_sensitive=False, help="Precision of the fully connected weights.")
+]
+Tta: TypeAlias = Annotated[int, typer.Option("--tta", min=1, help="Test-time augmentation: average N rotated crops.")]
+Device: TypeAlias = Annotated[
+    str, typer.Option("--device", callback=_device, help="Compute device: cpu, cuda, or cuda:1 and so on.")
+]
+CameraIndex: TypeAlias = Annotated[
+    int, typer.Option("--camera-index", min=0, help="Which camera, where several are connected.")
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Threads. Default: one per processor core.", show_default=False),
+]
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Random seed.")]
+
+# Datasets -------------------------------------------------------------------------------------------------------------
+DatasetOption: TypeAlias = Annotated[
+    Dataset | None,
+    typer.Option(
+        "--dataset", case_sensitive=False, help="Dataset. Default: recognised by its files.", show_default=False
+    ),
+]
+SkeletonOption: TypeAlias = Annotated[
+    Skeleton, typer.Option("--skeleton", case_sensitive=False, help="Which dataset's joints.")
+]
+
+# Outputs --------------------------------------------------------------------------------------------------------------
+Json: TypeAlias = Annotated[
+    Path | None, typer.Option("--json", help="Also write the numbers as JSON; - for standard output, and nothing else.")
+]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")]
+Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+
+
+def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = None) -> None:
+    """Refuse to write over files that exist, before any work is done: the one rule of all commands.
+
+    Args:
+        paths: the files that the command will write; None and - are left out.
+        overwrite: the user allows it.
+        resume: the user wants to continue; None where the command cannot.
+
+    Raises:
+        FileExistsError: a file exists and the user allowed neither.
+        FileNotFoundError: the folder of a file does not exist.
+        IsADirectoryError: a folder has the name.
+    """
+    for path in paths:
+        if path is None or path == STDOUT:
+            continue
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
+        if path.exists() and not overwrite and not resume:
+            ways = "--overwrite replaces it" if resume is None else "--resume continues it, --overwrite replaces it"
+            raise FileExistsError(f"{path} exists; {ways}, or choose another name")
+
+
+def compute_device(text: str) -> torch.device:
+    """The device of --device.
+
+    Raises:
+        ValueError: this machine, or this build of PyTorch, does not have it.
+    """
+    import torch
+
+    device = torch.device(text)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
+            there = f"PyTorch finds {count} CUDA devices{built}"
+            raise ValueError(f"--device {text} is not available: {there}; use --device cpu")
+    return device
+
+
+def recorded_settings(inputs: Sequence[Path]) -> tuple[cameras.Camera | None, float | None]:
+    """Camera and depth unit that lie beside recorded frames: recording.json, or camera.txt and millimetres.
+
+    Raises:
+        ValueError: such a file is damaged.
+    """
+    import json
+
+    from poseren_ext.geometry.camera import Camera
+
+    for path in inputs:
+        for folder in (path, path.parent):
+            file = folder / RECORDING
+            if file.is_file():
+                try:
+                    settings = json.loads(file.read_text(encoding="utf-8"))
+                    return Camera(**settings["camera"]), float(settings["depth_unit"])
+                except (ValueError, TypeError, KeyError) as error:
+                    raise ValueError(
+                        f"{file}: not the settings of a recording ({error}); remove it and give --camera"
+                    ) from None
+            file = folder / "camera.txt"
+            if file.is_file():
+                return camera_file(file), 1.0
+    return None, None
+
+
+def camera_file(path: Path) -> cameras.Camera:
+    """A camera from a text file of four numbers fx fy cx cy, as `poseren render` writes.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    from poseren_ext.geometry.camera import Camera
+
+    try:
+        fx, fy, cx, cy = map(float, path.read_text(encoding="utf-8").replace(",", " ").split())
+    except ValueError:
+        raise ValueError(f"{path}: expected four numbers fx fy cx cy in pixels") from None
+    return Camera(fx, fy, cx, cy)
+
+
+def parse_camera(text: str) -> cameras.Camera:
+    """The camera of --camera: four numbers, a name, or a file.
+
+    Raises:
+        ValueError: the camera is unknown or its file damaged.
+    """
+    from poseren_ext.geometry.camera import Camera
+
+    # A path is tried last: four numbers may be longer than a file's name can be.
+    try:
+        return Camera.parse(text)
+    except ValueError:
+        if len(text) > 255 or not Path(text).is_file():
+            raise
+    return camera_file(Path(text))
+
+
+def resolve_camera(
+    camera: str | None, depth_unit: float | None, inputs: Sequence[Path]
+) -> tuple[cameras.Camera, float]:
+    """The camera and the depth unit: as given, else as recorded beside the inputs (the unit is 1 where nobody says).
+
+    Raises:
+        ValueError: the camera is unknown or its file damaged.
+        typer.BadParameter: no camera is given and none is recorded.
+    """
+    recorded, unit = (None, None) if camera is not None and depth_unit is not None else recorded_settings(inputs)
+    if camera is not None:
+        chosen = parse_camera(camera)
+    elif recorded is not None:
+        chosen = recorded
+    else:
+        raise typer.BadParameter(
+            f"required: neither {RECORDING} nor camera.txt lies beside the frames. Give fx,fy,cx,cy in pixels, or a "
+            "camera's name",
+            param_hint="--camera",
+        )
+    return chosen, depth_unit if depth_unit is not None else unit or 1.0
