@@ -47,8 +47,8 @@ def predict_command(
 ) -> None:
     """Write the joints of every frame, in the format that `poseren eval` and the field's scripts read.
 
-    The output grows while the command runs; run it again after an interruption and it continues. Beside FILE.txt,
-    FILE.json says which frame each line belongs to, and with which settings.
+    The output grows while the command runs; --resume continues it after an interruption. Next to FILE.txt, FILE.json
+    records which frame each line belongs to, and the settings.
 
     [bold]Examples[/bold]
 
@@ -139,8 +139,7 @@ def _agree(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         ]
         if changed:
             raise ValueError(
-                f"{out} holds predictions with another {', '.join(changed)}; use another --out, or --overwrite to replace "
-                "them"
+                f"{out} holds predictions with another {', '.join(changed)}; use another --out, or --overwrite"
             )
     write_text(record, json.dumps(settings, indent=1) + "\n")
 

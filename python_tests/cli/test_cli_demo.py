@@ -65,7 +65,7 @@ def test_bad_input(run, tmp_path):
         (("--input", tmp_path / "nowhere", *camera), "no such file or folder"),
         (("--input", tmp_path / "flat.npy", *camera), "flat: no hand"),
         (("--input", tmp_path / "grey.png", *camera), "8-bit grey PNG"),
-        (("--input", tmp_path / "flat.npy", "--input", tmp_path / "small.npy", *camera), "one camera a run"),
+        (("--input", tmp_path / "flat.npy", "--input", tmp_path / "small.npy", *camera), "small.npy is 160x100 but"),
         (("--model", tmp_path / "none.safetensors"), "no model"),
         (("--frames", 4, "--out", tmp_path / "demo.txt"), ".png"),
     ):
@@ -74,6 +74,10 @@ def test_bad_input(run, tmp_path):
         assert message in err
         assert err.count("\n") == 1
     assert not (tmp_path / "demo.png").exists()
+    (tmp_path / "demo.png").write_text("mine")
+    code, _, err = run("--frames", 4)
+    assert (code, "demo.png exists; --overwrite replaces it" in err) == (1, True)
+    assert (tmp_path / "demo.png").read_text() == "mine"
 
 
 @needs_published_data

@@ -34,8 +34,8 @@ def recording(tmp_path):
 def test_all_is_well(run, recording, tmp_path):
     code, out, err = run(recording, "--picture", tmp_path / "d.png", "--frames", 3)
     assert (code, err) == (0, "")
-    assert "3 of 6 frames: all is well" in out
-    assert [line.split()[0] for line in out.splitlines()[:-1]] == ["fine"] * 5
+    assert "checked 3 of 6 frames: no problems" in out
+    assert [line.split()[0] for line in out.splitlines()[:-1]] == ["OK"] * 5
     picture = cv2.imread(str(tmp_path / "d.png"))
     assert picture.shape[1] > 1500
     assert picture.std() > 20
@@ -44,7 +44,7 @@ def test_all_is_well(run, recording, tmp_path):
 def test_a_wrong_unit(run, recording, tmp_path):
     code, out, err = run(recording, "--unit", 0.001, "--json", tmp_path / "d.json")
     assert (code, err) == (1, "")
-    assert "fault  unit:" in out
+    assert "ERROR    unit:" in out
     assert "--depth-unit 1 (millimetres" in out
     report = json.loads((tmp_path / "d.json").read_text())
     assert report["verdict"] == "fault"

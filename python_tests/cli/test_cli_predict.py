@@ -96,24 +96,24 @@ def test_an_interrupted_run_continues(run, recording, tmp_path, monkeypatch):
     assert "interrupted: 4 of 7 frames" in err
     assert len(read_poses(tmp_path / "out.txt")) == 4
     monkeypatch.undo()
-    code, err = run(recording, "--batch", 2)
+    code, err = run(recording, "--batch", 2, "--resume")
     assert code == 0
     assert "4 of 7 frames are there; continuing" in err
     assert (tmp_path / "out.txt").read_text() == (tmp_path / "whole.txt").read_text()
-    again = run(recording)
-    assert again[0] == 0
+    assert run(recording, "--resume")[0] == 0
+    assert run(recording)[0] == 1
 
 
 def test_another_run_is_not_continued(run, recording, tmp_path):
     assert run(recording)[0] == 0
     before = (tmp_path / "out.txt").read_text()
-    code, err = run(recording, "--stages", 0)
+    code, err = run(recording, "--stages", 0, "--resume")
     assert code == 1
     assert "with another stages" in err
     (tmp_path / "out.json").unlink()
-    assert "does not say of which run" in run(recording)[1]
+    assert "does not say of which run" in run(recording, "--resume")[1]
     assert (tmp_path / "out.txt").read_text() == before
-    assert run(recording, "--stages", 0, "--restart")[0] == 0
+    assert run(recording, "--stages", 0, "--overwrite")[0] == 0
     assert (tmp_path / "out.txt").read_text() != before
 
 
@@ -162,7 +162,7 @@ def test_a_killed_run_continues(run, recording, model, tmp_path, how):
     assert "Traceback" not in err
     done = out.read_bytes().count(b"\n")
     assert 0 < done < 150
-    code, err = run(many, "--batch", 16)
+    code, err = run(many, "--batch", 16, "--resume")
     assert code == 0
     assert re.search(r"\d+ of 150 frames are there; continuing", err)
     np.testing.assert_allclose(read_poses(out, frames=150), read_poses(tmp_path / "whole.txt"), atol=2e-3)
@@ -171,11 +171,11 @@ def test_a_killed_run_continues(run, recording, model, tmp_path, how):
 def test_a_recording_that_grew_is_continued(run, recording, tmp_path):
     assert run(recording)[0] == 0
     cv2.imwrite(str(recording / "7.png"), frame(60, 60))
-    code, err = run(recording)
+    code, err = run(recording, "--resume")
     assert code == 0
     assert "7 of 8 frames are there; continuing" in err
     (recording / "3.png").unlink()
-    code, err = run(recording)
+    code, err = run(recording, "--resume")
     assert code == 1
     assert "with another frames" in err
 
@@ -183,12 +183,12 @@ def test_a_recording_that_grew_is_continued(run, recording, tmp_path):
 def test_a_second_run_at_once_is_refused(run, recording, tmp_path):
     with (tmp_path / "out.txt").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        code, err = run(recording)
+        code, err = run(recording, "--resume")
         assert (code, err) == (
             1,
             f"poseren: error: another run writes to {tmp_path / 'out.txt'}; wait for it, or name another output\n",
         )
-    assert run(recording)[0] == 0
+    assert run(recording, "--resume")[0] == 0
 
 
 def test_an_archive_is_unpacked_once(run, tmp_path, monkeypatch):
@@ -203,17 +203,17 @@ def test_an_archive_is_unpacked_once(run, tmp_path, monkeypatch):
 
 def test_wrong_usage(run, recording, tmp_path):
     assert run(recording, "--stages", -1)[0] == 2
+    assert run(recording, "--hand", "both")[0] == 2
     assert run(recording, out=tmp_path / "out.json")[0] == 2
     for arguments, camera, message in (
         ((tmp_path / "nowhere",), CAMERA, "no such file or folder"),
         ((recording, "--pattern", "x*"), CAMERA, "no file x*"),
         ((recording,), "0,1,2", "not known"),
         ((recording,), "500,500,320,240", "principal point"),
-        ((recording, "--depth-unit", "0.001"), CAMERA, "depth_unit"),
-        ((recording, "--hand", "both"), CAMERA, "'left', 'right' or 'auto'"),
+        ((recording, "--depth-unit", "0.001"), CAMERA, "--depth-unit"),
         ((recording, "--centers", recording / "0.png"), CAMERA, "not a text file"),
     ):
-        code, err = run(*arguments, camera=camera)
+        code, err = run(*arguments, "--overwrite", camera=camera)
         assert code == 1, arguments
         assert message in err
         assert err.count("\n") == 1

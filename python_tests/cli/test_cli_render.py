@@ -66,17 +66,25 @@ def test_interrupted_frames_have_their_labels(run, tmp_path, monkeypatch):
     assert len(read_poses(tmp_path / "hands" / "labels.txt")) == 2
 
 
+def test_a_rendered_folder_is_replaced_only_when_asked(run, tmp_path):
+    assert run(tmp_path / "hands", "--frames", 3)[0] == 0
+    assert run(tmp_path / "hands", "--frames", 1)[0] == 1
+    assert run(tmp_path / "hands", "--frames", 1, "--overwrite")[0] == 0
+    assert [path.name for path in (tmp_path / "hands" / "depth").iterdir()] == ["000000.png"]
+
+
 def test_bad_input(run, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     assert run(tmp_path / "a", "--frames", 0)[0] == 2
     assert run(tmp_path / "a", "--skeleton", "cat")[0] == 2
+    assert run(tmp_path / "a", "--split", "all")[0] == 2
     for arguments, message in (
-        ((tmp_path / "full",), "not an empty folder"),
-        ((tmp_path / "full" / "x",), "not an empty folder"),
-        ((tmp_path / "a", "--split", "all"), "expected one of"),
+        ((tmp_path / "full",), "is not empty"),
+        ((tmp_path / "full", "--overwrite"), "holds x, which is not of `poseren render`"),
+        ((tmp_path / "full" / "x",), "is a file"),
         ((tmp_path / "no" / "a.npz",), "there is no folder"),
-        ((tmp_path / "no" / "a.png",), "no such folder"),
+        ((tmp_path / "no" / "a.png",), "there is no folder"),
     ):
         code, out, err = run(*arguments, "--frames", 1)
         assert (code, out) == (1, "")

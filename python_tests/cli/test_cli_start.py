@@ -95,9 +95,18 @@ def test_without_torch(tmp_path):
     path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
     done = python(SCRIPT + "main()", "--help", PYTHONPATH=path)
     assert done.returncode == 0
-    (tmp_path / "frame.npy").write_bytes(b"")
+    (tmp_path / "frame.png").write_bytes(b"")
     for code in (SCRIPT + "main()", "import poseren_ext"):
-        done = python(code, "predict", "x.png", "--camera", "nyu", "--out", str(tmp_path / "x.txt"), PYTHONPATH=path)
+        done = python(
+            code,
+            "predict",
+            str(tmp_path / "frame.png"),
+            "--camera",
+            "nyu",
+            "--out",
+            str(tmp_path / "x.txt"),
+            PYTHONPATH=path,
+        )
         assert done.returncode == 1
         assert "poseren_ext needs PyTorch" in done.stderr.splitlines()[-1]
         assert "pip install torch" in done.stderr.splitlines()[-1]

@@ -45,7 +45,7 @@ def test_until_interrupted(run, folder, monkeypatch):
     for options in ((), ("--stream",)):
         code, out, err = run(folder, *CAMERA, "--port", 0, *options)
         assert (code, out) == (130, "")
-        assert err.startswith("http://127.0.0.1:")
+        assert err.startswith("open http://127.0.0.1:")
     assert len(pages) == 2
     assert all(b"<html" in page for page in pages)
 

@@ -191,9 +191,19 @@ def recording(tmp_path: Path) -> Path:
     return folder
 
 
-def predict(recording: Path, model: Path, out: Path) -> int | str | None:
+def predict(recording: Path, model: Path, out: Path, *more: str) -> int | str | None:
     with pytest.raises(SystemExit) as caught:
-        main(["predict", str(recording), "--camera=120,120,80,60", f"--model={model}", f"--out={out}", "--batch=2"])
+        main(
+            [
+                "predict",
+                str(recording),
+                "--camera=120,120,80,60",
+                f"--model={model}",
+                f"--out={out}",
+                "--batch=2",
+                *more,
+            ]
+        )
     return caught.value.code
 
 
@@ -209,7 +219,7 @@ def test_predict_on_a_full_disk_keeps_whole_lines_and_continues(
         assert predict(recording, model, out) == 1
     assert "it holds 4 frames: make room, then continue" in " ".join(capsys.readouterr().err.split())
     assert out.read_bytes() == b"".join(whole.splitlines(keepends=True)[:4])
-    assert predict(recording, model, out) == 0
+    assert predict(recording, model, out, "--resume") == 0
     assert out.read_bytes() == whole
     record("faults", "full disk during predict", injected=1, kept="all whole lines; continued to the same bytes")
 

@@ -104,7 +104,7 @@ def test_predict(tmp_path: Path, recording: Path, model: Path, random: Random) -
         lines = out.read_bytes()
         assert whole.startswith(lines)  # half a line at its end is dropped when it goes on
 
-    kills = until_done([*arguments, out], random, check, begun=out)
+    kills = until_done([*arguments, out], random, check, begun=out, again=("--resume",))
     assert out.read_bytes() == whole
     assert len(read_poses(out)) == 60
     record("faults", "kill -9 during predict", injected=kills, kept="all whole lines; continued to the same bytes")
