@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Benchmarks: ours and every peer in turn on the same work, equality first, floors beside the figures."""
+"""Benchmarks against baselines: outputs are compared first, then times; lower bounds are reported beside them."""
 
 from benchmarks.rows import Row, dump, load
 from benchmarks.runner import SUBJECTS, run

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Equality before time."""
+"""Comparison of outputs, before anything is timed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 
 
 def assert_equal(name: str, got: Any, wanted: Any, *, most: float, mean: float | None = None) -> None:
-    """Tensors or arrays agree.
+    """Check that two tensors or arrays agree.
 
     Args:
-        name: whose result `got` is.
-        got: what it computed.
-        wanted: what the reference did.
-        most: largest difference of a value.
-        mean: largest mean difference, where `most` alone is too lenient to say much.
+        name: the implementation that computed `got`.
+        got: its output.
+        wanted: the output of the reference.
+        most: tolerance of each value.
+        mean: tolerance of the mean absolute difference.
 
     Raises:
-        AssertionError: they do not.
+        AssertionError: A shape or a value differs by more than the tolerance.
     """
     got, wanted = (torch.as_tensor(values).double().cpu() for values in (got, wanted))
     assert got.shape == wanted.shape, f"{name} gives {tuple(got.shape)}, the reference {tuple(wanted.shape)}"

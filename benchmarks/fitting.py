@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Heads of random features whose last layer is fitted to poses: stages that move as a trained model's do.
+"""Random heads whose last layer is fitted to poses, so that their stages move the pose as a trained model does.
 
-Random weights alone would freeze the windows after the first stage and flatter whatever skips what has not moved.
+With random weights alone the windows would not move after the first stage, which flatters an implementation that skips
+unchanged work.
 """
 
 from __future__ import annotations
@@ -25,12 +26,17 @@ def fit_cascade(head: RegionEnsemble, features: Tensor, poses: Tensor) -> None:
     """Fit a guided head so that each stage's pose leads to the next.
 
     Args:
-        head: its last layer is set.
+        head: the head; its last layer is replaced.
         features: [N, C, H, W] of the frames.
         poses: [T+2, N, J, 3], see ``Trajectories.targets``.
     """
-    seen = torch.stack([windows(pose, head.config) for pose in poses[:-1]])  # [T+1, N, M, 4]
-    moved = torch.cat([torch.ones_like(seen[:1, :, 0, 0], dtype=torch.bool), (seen[1:] != seen[:-1]).flatten(2).any(2)])
+    stage_windows = torch.stack([windows(pose, head.config) for pose in poses[:-1]])  # [T+1, N, M, 4]
+    moved = torch.cat(
+        [
+            torch.ones_like(stage_windows[:1, :, 0, 0], dtype=torch.bool),
+            (stage_windows[1:] != stage_windows[:-1]).flatten(2).any(2),
+        ]
+    )
     stage, frame = moved.nonzero(as_tuple=True)
     _fit(
         head, lambda rows: hidden(head, features[frame[rows]], poses[stage[rows], frame[rows]]), poses[stage + 1, frame]
@@ -43,7 +49,7 @@ def fit_initial(head: RegionEnsemble, features: Tensor, poses: Tensor) -> None:
 
 
 def hidden(head: RegionEnsemble, features: Tensor, pose: Tensor | None) -> Tensor:
-    """What the last layer sees [B, F*W2]."""
+    """Input of the last layer [B, F*W2]."""
     config = head.config
     if pose is None:
         regions = head.regions(features)
@@ -56,9 +62,9 @@ def hidden(head: RegionEnsemble, features: Tensor, pose: Tensor | None) -> Tenso
             image_size=config.image_size,
             roi_size=config.roi_size,
         )
-    looked = [F.relu(F.linear(regions[:, m].flatten(1), *layer)) for m, layer in _groups(head, "region")]
+    region_hidden = [F.relu(F.linear(regions[:, m].flatten(1), *layer)) for m, layer in _groups(head, "region")]
     fingers = [
-        F.relu(F.linear(torch.cat([looked[m] for m in config.tree[f]], 1), *layer))
+        F.relu(F.linear(torch.cat([region_hidden[m] for m in config.tree[f]], 1), *layer))
         for f, layer in _groups(head, "finger")
     ]
     return torch.cat(fingers, 1)
@@ -70,15 +76,15 @@ def _groups(head: RegionEnsemble, layer: str) -> list[tuple[int, tuple[Tensor, T
 
 
 @torch.no_grad()
-def _fit(head: RegionEnsemble, see: Callable[[Tensor], Tensor], poses: Tensor) -> None:
-    """Ridge regression from what the last layer sees to poses [R, J, 3], in its dual form: rows are few."""
+def _fit(head: RegionEnsemble, inputs_of: Callable[[Tensor], Tensor], poses: Tensor) -> None:
+    """Ridge regression from the last layer's input to poses [R, J, 3], in its dual form because there are few rows."""
     rows = torch.split(torch.arange(len(poses)), _ROWS)
-    seen = torch.cat([see(part) for part in rows]).double()
+    inputs = torch.cat([inputs_of(part) for part in rows]).double()
     wanted = poses.flatten(1).double()
-    mean_seen, mean_wanted = seen.mean(0), wanted.mean(0)
-    seen -= mean_seen
-    gram = seen @ seen.T
+    mean_input, mean_wanted = inputs.mean(0), wanted.mean(0)
+    inputs -= mean_input
+    gram = inputs @ inputs.T
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    weight = torch.linalg.solve(gram, wanted - mean_wanted).T @ seen
+    weight = torch.linalg.solve(gram, wanted - mean_wanted).T @ inputs
     head.pose_weight.copy_(weight)
-    head.pose_bias.copy_(mean_wanted - weight @ mean_seen)
+    head.pose_bias.copy_(mean_wanted - weight @ mean_input)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The machine that a figure was measured on."""
+"""Description of the machine that a benchmark runs on."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from poseren_ext import __version__
 from poseren_ext.ops import _native
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
-_LIBRARIES = ("torch", "numpy", "opencv-python", "onnxruntime", "torchvision", "kornia")
+_LIBRARIES = ("torch", "numpy", "opencv-python", "onnxruntime", "openvino", "torchvision", "kornia")
 
 
 def describe(device: str, threads: int) -> dict[str, Any]:
-    """Processor, device, threads, versions and commit."""
+    """Describe the machine: processor, device, threads, versions and commit."""
     machine: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "build": {key: str(value) for key, value in _native.build_info().items()},
-        "isa": os.environ.get("POSEREN_ISA", "the best here"),
+        "isa": os.environ.get("POSEREN_ISA", "best available"),
         "python": platform.python_version(),
         "poseren_ext": __version__,
         "commit": _commit(),
@@ -39,7 +39,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
 
 
 def set_threads(count: int) -> None:
-    """The same number of threads for PyTorch and OpenCV; ONNX Runtime takes it at each session."""
+    """Set the number of threads of PyTorch and OpenCV; ONNX Runtime and OpenVINO take it with each model."""
     import cv2
 
     torch.set_num_threads(count)
@@ -47,10 +47,11 @@ def set_threads(count: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Freed memory is used again, whatever its size, in this process from now on.
+    """Make glibc reuse freed memory of any size in this process.
 
-    glibc hands blocks of 32 MB and more back to the system at once: beyond that size every call pays for fresh pages,
-    many times what the work costs, and a curve of the cost shows the allocator. With other C libraries nothing changes.
+    glibc returns blocks of 32 MB and more to the system at once. Beyond that size every call pays for page faults,
+    which cost many times more than the work, and a growth curve would show the allocator. No effect with other C
+    libraries.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -75,12 +76,14 @@ def _version(library: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of the checkout that the package runs from, with a + where files differ from it."""
+    """Commit of the checkout that the benchmarks run from, followed by + if tracked files differ from it."""
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "--short", "HEAD")
         return commit + (
-            "+" if _git(folder, "status", "--porcelain", "--untracked-files=no", "..", "../../csrc") else ""
+            "+"
+            if _git(folder, "status", "--porcelain", "--untracked-files=no", ".", "../poseren_ext", "../csrc")
+            else ""
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the contests work on, made once a run: depth frames, the fitted model, its packed heads."""
+"""Inputs of the comparisons, made once per run: depth frames, the fitted model, its packed heads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from poseren_ext.ops import PackedHead
 
 CAMERA = CAMERAS["nyu"]
 NEAR, FAR = 400.0, 1100.0
-"""Depth, mm, that the hands of the frames lie in; there is nothing else there."""
+"""Depth range in mm of the hands in the frames; nothing else lies in it."""
 DTYPES = ("float32", "bfloat16", "int8")
 
 
@@ -31,7 +31,7 @@ _Made = TypeVar("_Made")
 
 
 def _plain(make: Callable[[Any], _Made]) -> Callable[[Any], _Made]:
-    """Makes tensors without gradients that can be trained with all the same, even if first asked for in a contest."""
+    """Make tensors without gradients, but not as inference tensors, even when first used under inference mode."""
 
     @functools.wraps(make)
     def call(material: Any) -> _Made:
@@ -45,7 +45,7 @@ class Material:
     """Depth frames and a full-size estimator of NYU's 14 joints, both random; only the last layers are fitted.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -62,7 +62,7 @@ class Material:
     @cached_property
     @_plain
     def centers(self) -> Tensor:
-        """[N, 3] of the hands in the frames."""
+        """Centres [N, 3] of the hands in the frames."""
         return ops.hand_center(self.frames, near=NEAR, far=FAR)[0]
 
     @cached_property
@@ -73,7 +73,7 @@ class Material:
 
     @cached_property
     def trajectories(self) -> Trajectories:
-        """Where the cascade begins and ends in each frame."""
+        """Initial and final pose of the cascade for each frame."""
         return load_trajectories(self.settings.frames)
 
     @cached_property
@@ -86,14 +86,14 @@ class Material:
     @cached_property
     @_plain
     def initial(self) -> Tensor:
-        """The Init-CNN's poses [N, J, 3]."""
+        """Initial poses of the Init-CNN [N, J, 3]."""
         pose: Tensor = self.model.init(self.crops)
         return pose
 
     @cached_property
     @_plain
     def model(self) -> PoseREN:
-        """The estimator: random but for its last layers, which go through the published poses."""
+        """The estimator: random, with last layers fitted to the published poses."""
         torch.manual_seed(3)
         model = PoseREN(
             InitCNN(Backbone(), RegionEnsemble(HeadConfig.init_cnn(self.skeleton, widths=self.settings.widths))),
@@ -115,23 +115,23 @@ class Material:
         return self.heads[dtype]
 
     def repeated(self, values: Tensor, batch: int) -> list[Tensor]:
-        """Rotating input sets of `batch` out of N values; a larger batch repeats them."""
+        """Split N values into input sets of `batch`, used in turn; a larger batch repeats the values."""
         if batch >= len(values):
             return [values.repeat(-(-batch // len(values)), *[1] * (values.dim() - 1))[:batch]]
         return list(torch.split(values[: len(values) // batch * batch], batch))
 
 
 def draw_frames(count: int, height: int, width: int, *, seed: int = 1) -> Tensor:
-    """Depth frames uint16 [N, H, W] in mm: a rough disc of a hand's size in front of nothing, with holes.
+    """Depth frames uint16 [N, H, W] in mm: a rough disc of the size of a hand, with holes, without background.
 
-    The size of a hand in pixels goes with the frame's, as that of a camera with the same view.
+    The size of the disc in pixels is proportional to the frame size, as for a camera with the same field of view.
     """
     generator = torch.Generator().manual_seed(seed)
     near = 600 + 200 * torch.rand(count, generator=generator)  # mm
     middle = 0.5 + 0.2 * (torch.rand(count, 2, generator=generator) - 0.5)
     frames = torch.empty(count, height, width, dtype=torch.uint16)
     rows, columns = torch.arange(height)[:, None] / height, torch.arange(width) / width
-    focal = CAMERA.fx / 640  # of a frame that is 1 wide
+    focal = CAMERA.fx / 640  # of a frame of width 1
     for i in range(count):  # one at a time: a float copy of all of them is large
         coarse = torch.rand(1, 1, 48, 64, generator=generator)
         surface = near[i] + 120 * F.interpolate(coarse, (height, width), mode="bilinear")[0, 0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Peak memory of an estimator at work, measured in a process of its own: ``python -m benchmarks.memory``."""
+"""Peak memory of an estimator, measured in its own process: ``python -m benchmarks.memory``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _FRAMES = 8
 
 
 def frame_memory(material: Material, dtype: str) -> dict[str, int]:
-    """Bytes: `peak` beyond what the interpreter and the libraries take, while frames are refined; the `weights`.
+    """Bytes of `weights`, and the `peak` while frames are refined, without the interpreter and its libraries.
 
-    The process loads the model's file and packs it as a user's does.
+    The process loads the model from a file and packs it, as a user does.
 
     Raises:
-        OSError: the system does not tell what memory a process takes.
+        OSError: The system has no /proc/self/status.
     """
     from poseren_ext.models import save
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the hardware does at its best: what floors are made of."""
+"""Measured peak rates of the hardware, from which lower bounds are computed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from benchmarks.material import Material
 from benchmarks.rows import Probe
 from poseren_ext import ops
 
-_STREAM = 1 << 24  # float32 read a call on a CPU: short enough to fall into an undisturbed moment
-_FRAME = 1 << 18  # of which a frame
+_STREAM = 1 << 24  # float32 values per call on a CPU: short enough to be undisturbed at times
+_FRAME = 1 << 18  # values of it per frame
 
 
 def reading(material: Material) -> list[Probe]:
-    """Ways to read memory, in bytes.
+    """Several ways to read memory, in bytes; the fastest one counts.
 
-    No single one is the fastest on every machine: how near a core comes to what memory gives depends on how many places
-    it reads from at once and on what it asks for ahead. A sum reads one stream a thread, a product two, the head's
-    first stage four with the next rows fetched, hand_center one with the next rows fetched.
+    Which is the fastest depends on the machine, because the bandwidth of a core depends on the number of streams and on
+    prefetching. A sum reads one stream per thread, a dot product two, the first stage of the head four with the next
+    rows prefetched, hand_center one with the next rows prefetched.
     """
     weights = material.model.head.region_weight.detach().flatten()
     size = len(weights) if weights.is_cuda else min(_STREAM, len(weights))
-    parts = weights[: len(weights) // size * size].view(-1, size)  # in turn: no cache holds all of them
+    parts = weights[: len(weights) // size * size].view(-1, size)  # used in turn: together larger than the caches
     halves = parts[:, : size // 2 * 2].view(len(parts), 2, -1)
     frame, width = math.gcd(size, _FRAME), math.gcd(size, 1024)
     frames = parts.view(torch.int32).view(len(parts), -1, frame // width, width)
@@ -42,7 +42,7 @@ def reading(material: Material) -> list[Probe]:
 
 
 def writing(places: Sequence[Tensor]) -> list[Probe]:
-    """Ways to write memory, in bytes: one of the places a call, in turn."""
+    """Several ways to write memory, in bytes; each call fills the next of the `places`."""
     return [
         Probe(lambda i: places[i % len(places)].fill_(1), places[0].nbytes),
         Probe(lambda i: places[i % len(places)].zero_(), places[0].nbytes),
@@ -50,12 +50,12 @@ def writing(places: Sequence[Tensor]) -> list[Probe]:
 
 
 def multiplying(device: str) -> list[Probe]:
-    """A product of float32 matrices, in multiply-adds."""
+    """A float32 matrix product, in multiply-adds."""
     matrix = torch.randn(1024, 1024, device=device)
     return [Probe(lambda _: matrix @ matrix, 1024**3)]
 
 
 def multiplying_bytes() -> list[Probe]:
-    """A product of int8 matrices, in multiply-adds; CPU."""
+    """An int8 matrix product on the CPU, in multiply-adds."""
     matrix = torch.randint(-128, 128, (1024, 1024), dtype=torch.int8)
     return [Probe(lambda _: torch._int_mm(matrix, matrix), 1024**3)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Rows for people: tables, and curves of growth."""
+"""Rows as text: tables, and growth curves."""
 
 from __future__ import annotations
 
@@ -11,35 +11,44 @@ from benchmarks.rows import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = ("work", "weights or data", "batch", "ours (ms)", "fastest peer (ms)", "ratio", "floor (ms)", "windows moved")
+COLUMNS = (
+    "work",
+    "weights or data",
+    "batch",
+    "ours (ms)",
+    "fastest baseline (ms)",
+    "ratio",
+    "lower bound (ms)",
+    "regions recomputed",
+)
 
 
 def cells(row: Row) -> list[str]:
-    """A row as text, one cell for each of COLUMNS."""
-    ran = {name: ms for name, ms in row.peers.items() if ms is not None}
-    fastest = min(ran, key=lambda name: ran[name], default=None)
+    """A row as text, one cell for each of COLUMNS; the baseline is the fastest one of the same precision."""
+    times = row.same_precision()
+    fastest = min(times, key=lambda name: times[name], default=None)
     return [
         row.name,
         row.dtype,
         str(row.batch),
         _ms(row.ours_ms),
-        "" if fastest is None else f"{_ms(ran[fastest])} {fastest}",
+        "" if fastest is None else f"{_ms(times[fastest])} {fastest}",
         "" if fastest is None else f"{row.ratio[fastest]:.1f}x",
         ", ".join(
-            ([] if row.floor_ms is None else [_ms(row.floor_ms)])
+            ([] if row.lower_bound_ms is None else [_ms(row.lower_bound_ms)])
             + [f"{_ms(ms)} {name}" for name, ms in row.params.get("limits", {}).items()]
         ),
-        " + ".join(f"{100 * share:.0f}" for share in row.moved) + (" %" if row.moved else ""),
+        ", ".join(f"{100 * share:.0f} %" for share in row.moved),
     ]
 
 
-def peer_lines(row: Row) -> list[str]:
-    """Work a second, where a row counts it; every peer's time and ratio, or why it could not run; the targets."""
+def detail_lines(row: Row) -> list[str]:
+    """Throughput, for rows with a unit; time and ratio of every baseline, or why it could not run; the targets."""
     lines = [f"{1000 * row.batch / row.ours_ms:.0f} {row.params['unit']}/s"] if "unit" in row.params else []
-    for name, ms in row.peers.items():
+    for name, ms in row.baselines.items():
         lines.append(f"{name}: {row.unavailable[name] if ms is None else f'{_ms(ms)} ms, {row.ratio[name]:.1f}x'}")
     for target in row.targets:
-        reached = "nothing to compare with" if target["reached"] is None else f"{target['reached']:.3g}"
+        reached = "no baseline" if target["reached"] is None else f"{target['reached']:.3g}"
         verdict = "met" if target["met"] else "not met"
         if "limit" in target:
             verdict += f" ({target['limit']} would reach {target['limit_reaches']:.3g})"
@@ -48,8 +57,8 @@ def peer_lines(row: Row) -> list[str]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table of all rows that have peers, with the machine above it."""
-    shown = [row for row in rows if row.peers]
+    """The table of all rows that have baselines, for each device, with the machine above it."""
+    shown = [row for row in rows if row.baselines]
     lines = []
     for device in dict.fromkeys(row.device for row in shown):
         mine = [row for row in shown if row.device == device]
@@ -66,7 +75,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def growth_curves(rows: Sequence[Row]) -> Figure | None:
-    """Cost along batch, stages, joints and pixels, each axis logarithmic; None without such rows."""
+    """Log-log plots of the time over batch, stages, joints and pixels; None without growth rows."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
@@ -92,7 +101,7 @@ def growth_curves(rows: Sequence[Row]) -> Figure | None:
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.legend(fontsize=7, frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("ms (grey: in proportion)")
+    axes[0, 0].set_ylabel("ms (grey: linear growth)")
     return figure
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is measured against what, and the rows that come of it."""
+"""Comparisons of our implementations with baselines, and the result rows made from them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Call: TypeAlias = Callable[[int], Any]
-"""One piece of work on the input set of that number."""
+"""Computes the result of the input set with that number."""
 Milliseconds: TypeAlias = dict[str, float]
+NARROW = ("bfloat16", "int8")
 
 
 @dataclass(frozen=True)
 class CannotRun:
-    """A peer that is not here: the row says why."""
+    """A baseline that is not available here, and why."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One way to use the hardware: what a call of it moves or computes, in bytes or products."""
+    """A measurement of the hardware: a call, and the number of bytes or multiply-adds of it."""
 
     call: Call
     amount: float
@@ -34,29 +35,29 @@ class Target:
     """A goal of one row.
 
     Attributes:
-        ratio: how many times as fast as each of `peers` we want to be.
-        peers: against which; those that cannot run do not count.
-        most_ms: or the longest that it may take.
-        or_within: met as well within this multiple of what one of the contest's limits takes: (multiple, limit).
-        limit: one of the contest's limits; the verdict says how far that would get.
+        ratio: how many times as fast as each of `baselines` we want to be.
+        baselines: their names; those that cannot run do not count.
+        most_ms: alternatively, the longest time in ms.
+        or_within: also met within this multiple of the time of one of the limits: (multiple, limit).
+        limit: one of the limits, whose ratio is reported beside ours.
     """
 
     ratio: float | None = None
-    peers: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     most_ms: float | None = None
     or_within: tuple[float, str] | None = None
     limit: str | None = None
 
-    def judge(self, ours: float, peers: Mapping[str, float | None], limits: Milliseconds) -> dict[str, Any]:
-        """What was wanted, what was reached and whether that is enough."""
+    def judge(self, ours: float, baselines: Mapping[str, float | None], limits: Milliseconds) -> dict[str, Any]:
+        """The goal, the value reached, and whether it is met."""
         if self.most_ms is not None:
             return {"wanted": f"at most {self.most_ms:g} ms", "reached": ours, "met": ours <= self.most_ms}
         assert self.ratio is not None
-        times = {name: ms for name in self.peers if (ms := peers.get(name)) is not None}
+        times = {name: ms for name in self.baselines if (ms := baselines.get(name)) is not None}
         fastest = min(times, key=lambda name: times[name], default=None)
         reached = None if fastest is None else times[fastest] / ours
         met = None if reached is None else reached >= self.ratio
-        wanted = f"{self.ratio:g}x {fastest or 'a peer, of which none ran'}"
+        wanted = f"{self.ratio:g}x {fastest or 'the fastest baseline, but none ran'}"
         if self.or_within is not None:
             multiple, limit = self.or_within
             wanted += f", or within {multiple:g}x of {limit}"
@@ -68,25 +69,25 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Ours and the peers on the same work.
+class Comparison:
+    """Our implementations and the baselines on the same inputs.
 
     Attributes:
-        name: of the work.
-        device: where it is done.
-        batch: samples a call.
-        ours: our ways by the type of their weights or data; each becomes a row.
-        peers: by name.
+        name: what is computed.
+        device: "cpu" or "cuda".
+        batch: samples per call.
+        ours: our implementations by the type of their weights or data; each becomes a row.
+        baselines: by name; names of those with narrower weights end in "bfloat16" or "int8".
         check: raises AssertionError unless all compute the same; called before anything is timed.
-        limits: what does not do the work but moves as much, by names: timed as the peers are.
+        limits: calls that move as much data without computing the result, by name; timed as the baselines are.
         params: sizes and settings.
-        cold: a call finds its weights in memory, not in a cache, as the one call that a frame makes does.
+        cold: a call reads its weights from memory, not from a cache, as a single frame does.
         targets: by the names in `ours`.
-        probes: timed in turn with the contenders: ways to use each resource, of which the fastest call counts.
-        floor: from the resources' costs, in ms a unit, to the least that each of ours could take, ms.
-        moved: for each of ours the share of windows that each stage has to look at.
+        probes: measurements of each hardware resource, timed with the implementations; the fastest call counts.
+        lower_bound: from the cost of each resource, in ms per unit, to the lower bound of each of ours, in ms.
+        moved: for each of ours the share of windows that each stage computes.
         verdicts: for each of ours more goals, already judged, in the form of ``Target.judge``.
-        grad: gradients are asked for; otherwise all runs under ``torch.inference_mode``.
+        grad: gradients are computed; otherwise everything runs under ``torch.inference_mode``.
     """
 
     name: str
@@ -94,80 +95,94 @@ class Contest:
     batch: int
     ours: Mapping[str, Call]
     check: Callable[[], None]
-    peers: Mapping[str, Call | CannotRun] = field(default_factory=dict)
+    baselines: Mapping[str, Call | CannotRun] = field(default_factory=dict)
     limits: Mapping[str, Call] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     cold: bool = False
     targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)
     probes: Mapping[str, Sequence[Probe]] = field(default_factory=dict)
-    floor: Callable[[Milliseconds], Milliseconds] | None = None
+    lower_bound: Callable[[Milliseconds], Milliseconds] | None = None
     moved: Mapping[str, list[float]] = field(default_factory=dict)
     verdicts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     grad: bool = False
 
-    def contenders(self) -> dict[str, Call]:
-        """All that can run: ours, peers, limits, probes, by names that no two share."""
-        calls = {f"ours/{name}": call for name, call in self.ours.items()}
-        calls |= {f"peer/{name}": call for name, call in self.peers.items() if not isinstance(call, CannotRun)}
-        calls |= {f"limit/{name}": call for name, call in self.limits.items()}
-        return calls | {name: probe.call for name, probe in self.ways().items()}
+    def implementations(self) -> dict[str, Call | CannotRun]:
+        """Our implementations, "ours/NAME", and the baselines, "baseline/NAME"."""
+        ours: dict[str, Call | CannotRun] = {f"ours/{name}": call for name, call in self.ours.items()}
+        return ours | {f"baseline/{name}": call for name, call in self.baselines.items()}
 
-    def ways(self) -> dict[str, Probe]:
-        """All probes, by the names that they have among the contenders."""
-        return {f"probe/{name}/{i}": probe for name, ways in self.probes.items() for i, probe in enumerate(ways)}
+    def calls(self) -> dict[str, Call]:
+        """Everything that is timed: implementations that can run, limits and probes, by unique names."""
+        calls = {name: call for name, call in self.implementations().items() if not isinstance(call, CannotRun)}
+        calls |= {f"limit/{name}": call for name, call in self.limits.items()}
+        return calls | {name: probe.call for name, probe in self.named_probes().items()}
+
+    def named_probes(self) -> dict[str, Probe]:
+        """All probes by their names in `calls`."""
+        return {f"probe/{name}/{i}": probe for name, probes in self.probes.items() for i, probe in enumerate(probes)}
 
     def costs(self, times: Milliseconds) -> Milliseconds:
-        """What a unit of each resource costs at the least, ms."""
+        """The lowest measured cost of each resource, ms per unit."""
         return {
-            name: min(times[f"probe/{name}/{i}"] / probe.amount for i, probe in enumerate(ways))
-            for name, ways in self.probes.items()
+            name: min(times[f"probe/{name}/{i}"] / probe.amount for i, probe in enumerate(probes))
+            for name, probes in self.probes.items()
         }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the results: medians in ms; a peer that could not run has none and a reason in `unavailable`."""
+    """One row of the results: medians in ms; baselines that could not run are null, with a reason in `unavailable`."""
 
     name: str
     device: str
     dtype: str
     batch: int
     ours_ms: float
-    peers: dict[str, float | None]
+    baselines: dict[str, float | None]
     ratio: dict[str, float]
-    floor_ms: float | None
+    lower_bound_ms: float | None
     params: dict[str, Any]
     machine: dict[str, Any]
     unavailable: dict[str, str] = field(default_factory=dict)
     moved: list[float] = field(default_factory=list)
     targets: list[dict[str, Any]] = field(default_factory=list)
 
+    def same_precision(self) -> dict[str, float]:
+        """Times of the baselines that ran with weights as narrow as ours, ms by name."""
+        return {
+            name: ms for name, ms in self.baselines.items() if ms is not None and _narrow(name) == _narrow(self.dtype)
+        }
 
-def make_rows(contest: Contest, times: Milliseconds, machine: dict[str, Any]) -> list[Row]:
-    """The rows of a contest from the times of its contenders: medians, but of probes the fastest."""
-    peers = {name: times.get(f"peer/{name}") for name in contest.peers}
-    limits = {name: times[f"limit/{name}"] for name in contest.limits}
-    costs = contest.costs(times)
-    floors = contest.floor(costs) if contest.floor else {}
+
+def _narrow(name: str) -> str | None:
+    """The narrow weight type that a name ends in; None for the full precision."""
+    return next((dtype for dtype in NARROW if name.endswith(dtype)), None)
+
+
+def make_rows(comparison: Comparison, times: Milliseconds, machine: dict[str, Any]) -> list[Row]:
+    """The rows of a comparison from the measured times: medians, except for probes, whose fastest call counts."""
+    baselines = {name: times.get(f"baseline/{name}") for name in comparison.baselines}
+    limits = {name: times[f"limit/{name}"] for name in comparison.limits}
+    lower_bounds = comparison.lower_bound(comparison.costs(times)) if comparison.lower_bound else {}
     rows = []
-    for dtype in contest.ours:
-        ours, floor = times[f"ours/{dtype}"], floors.get(dtype)
+    for dtype in comparison.ours:
+        ours = times[f"ours/{dtype}"]
         rows.append(
             Row(
-                name=contest.name,
-                device=contest.device,
+                name=comparison.name,
+                device=comparison.device,
                 dtype=dtype,
-                batch=contest.batch,
+                batch=comparison.batch,
                 ours_ms=ours,
-                peers=peers,
-                ratio={name: ms / ours for name, ms in peers.items() if ms is not None},
-                floor_ms=floor,
-                params=dict(contest.params) | ({"limits": limits} if limits else {}),
+                baselines=baselines,
+                ratio={name: ms / ours for name, ms in baselines.items() if ms is not None},
+                lower_bound_ms=lower_bounds.get(dtype),
+                params=dict(comparison.params) | ({"limits": limits} if limits else {}),
                 machine=machine,
-                unavailable={name: p.why for name, p in contest.peers.items() if isinstance(p, CannotRun)},
-                moved=contest.moved.get(dtype, []),
-                targets=[target.judge(ours, peers, limits) for target in contest.targets.get(dtype, ())]
-                + contest.verdicts.get(dtype, []),
+                unavailable={n: b.why for n, b in comparison.baselines.items() if isinstance(b, CannotRun)},
+                moved=comparison.moved.get(dtype, []),
+                targets=[target.judge(ours, baselines, limits) for target in comparison.targets.get(dtype, ())]
+                + comparison.verdicts.get(dtype, []),
             )
         )
     return rows
@@ -182,10 +197,10 @@ def load(path: Path) -> list[Row]:
     """Rows of a results file.
 
     Raises:
-        ValueError: another file.
+        ValueError: The file does not hold a list of rows.
     """
     known = {one.name for one in fields(Row)}
     content = json.loads(path.read_text())
     if not isinstance(content, list) or not all(isinstance(row, dict) and set(row) == known for row in content):
-        raise ValueError(f"{path}: no results of `poseren bench --json`; expected a list of rows")
+        raise ValueError(f"{path} is not a results file; expected what `python -m benchmarks --json {path}` writes")
     return [Row(**row) for row in content]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the subjects: equality, then turns, then rows."""
+"""Runs the subjects: compare outputs, time, make rows."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import torch
 
 from benchmarks import machine as machines
 from benchmarks.material import Material
-from benchmarks.rows import Contest, Row, make_rows
+from benchmarks.rows import Comparison, Row, make_rows
 from benchmarks.settings import Settings
 from benchmarks.subjects import center, crop, frame, growth, pool, refine, schedule, stream, train
 from benchmarks.timing import interleaved_medians
 
-CONTESTS: dict[str, Callable[[Material], Iterator[Contest]]] = {
-    "center": center.contests,
-    "crop": crop.contests,
-    "pool": pool.contests,
-    "refine": refine.contests,
-    "frame": frame.contests,
-    "train": train.contests,
+COMPARISONS: dict[str, Callable[[Material], Iterator[Comparison]]] = {
+    "center": center.comparisons,
+    "crop": crop.comparisons,
+    "pool": pool.comparisons,
+    "refine": refine.comparisons,
+    "frame": frame.comparisons,
+    "train": train.comparisons,
 }
-SUBJECTS = (*CONTESTS, "growth")
+SUBJECTS = (*COMPARISONS, "growth")
 
 
 def run(subjects: Sequence[str], settings: Settings, report: Callable[[Row], None] | None = None) -> list[Row]:
-    """Measure subjects.
+    """Run the benchmarks of some subjects.
 
     Args:
-        subjects: of ``SUBJECTS``.
-        settings: how large and how long.
-        report: is given each row when it is there.
+        subjects: names in ``SUBJECTS``.
+        settings: sizes and durations.
+        report: called with each row as soon as it is measured.
 
     Returns:
         All rows.
 
     Raises:
-        ValueError: an unknown subject, or a device that is not there.
-        AssertionError: a contender computes something else; nothing of its contest was timed.
+        ValueError: A subject is unknown, or the device is not available.
+        AssertionError: An implementation computes something else; nothing of its comparison was timed.
     """
     unknown = [subject for subject in subjects if subject not in SUBJECTS]
     if unknown:
@@ -63,26 +63,28 @@ def _rows(subjects: Sequence[str], material: Material, machine: dict[str, object
         if subject == "growth":
             yield from growth.curves(material, machine)
             continue
-        contests = stream.contests if subject == "frame" and material.settings.device == "cuda" else CONTESTS[subject]
-        for contest in contests(material):
-            yield from make_rows(contest, measure(contest, material.settings), machine)
-            torch._dynamo.reset()  # frees the constants of what was compiled for this contest
+        comparisons = (
+            stream.comparisons if subject == "frame" and material.settings.device == "cuda" else COMPARISONS[subject]
+        )
+        for comparison in comparisons(material):
+            yield from make_rows(comparison, measure(comparison, material.settings), machine)
+            torch._dynamo.reset()  # frees the constants of modules compiled for this comparison
         if subject == "train" and material.settings.device == "cuda":
             yield from schedule.rows(material, machine)
 
 
-def measure(contest: Contest, settings: Settings) -> dict[str, float]:
-    """Times in ms of a contest's contenders, after they have proven equal: medians, but of probes the fastest.
+def measure(comparison: Comparison, settings: Settings) -> dict[str, float]:
+    """Times of a comparison in ms, after its check: medians, except for probes, whose fastest call counts.
 
     Raises:
-        AssertionError: they are not.
+        AssertionError: The implementations do not compute the same.
     """
-    with torch.inference_mode(not contest.grad), torch.set_grad_enabled(contest.grad):
-        contest.check()
+    with torch.inference_mode(not comparison.grad), torch.set_grad_enabled(comparison.grad):
+        comparison.check()
         return interleaved_medians(
-            contest.contenders(),
+            comparison.calls(),
             seconds=settings.seconds,
-            cold=contest.cold,
+            cold=comparison.cold,
             device=settings.device,
-            fastest=contest.ways(),
+            fastest=comparison.named_probes(),
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How large and how long a benchmark run is."""
+"""Sizes and durations of a benchmark run."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """One run.
+    """Settings of one run.
 
     Attributes:
         device: "cpu" or "cuda".
-        threads: of every contender alike.
-        widths: outputs of the head's two layers; the published 2048, 2048 is what the targets are about.
-        frames: depth frames with a trajectory each that the model is fitted to; larger batches repeat them.
-        op_batches: batch of the crop and centre rows, and of the pooling rows.
-        refine_batches: of the cascade rows.
-        growth_batches: along which the cost of a batch is followed.
-        growth_stages: the same for the number of stages.
-        growth_images: the same for the frame, (height, width).
-        growth_bytes: that a curve's inputs and results go through at every point: more than a cache holds, or the small
-            would stay in it and the large not.
-        train_batch: samples of the training step.
-        seconds: for which the contenders of one contest take turns.
-        compile_seconds: that torch.compile may take for one contender.
-        memory: measure the peak memory of the frame in a process of its own.
+        threads: number of threads of every implementation.
+        widths: outputs of the head's two layers; the targets are for the published 2048, 2048.
+        frames: number of depth frames, each with a trajectory that the model is fitted to; larger batches repeat them.
+        op_batches: batch size of the center and crop rows, and of the pool rows.
+        refine_batches: batch sizes of the cascade rows.
+        growth_batches: batch sizes of the growth curves.
+        growth_stages: numbers of stages of the growth curves.
+        growth_images: frame sizes (height, width) of the growth curves.
+        growth_bytes: size of the inputs and results that each point of a curve cycles through: larger than the caches,
+            so that small points are not measured from the cache and large ones from memory.
+        train_batch: samples per training step.
+        seconds: duration of each comparison.
+        compile_seconds: time limit for torch.compile of one baseline; 0 skips it.
+        exported: export the networks for ONNX Runtime and OpenVINO.
+        memory: measure the peak memory of the frame rows in a separate process.
     """
 
     device: str = "cpu"
@@ -41,11 +42,12 @@ class Settings:
     train_batch: int = 32
     seconds: float = 10.0
     compile_seconds: float = 120.0
+    exported: bool = True
     memory: bool = True
 
     @classmethod
     def tiny(cls) -> Settings:
-        """Seconds in all, and no figure that means anything: for the harness's own tests."""
+        """Tiny sizes for testing the benchmarks themselves: takes seconds, and the figures mean nothing."""
         return cls(
             threads=1,
             widths=(24, 24),

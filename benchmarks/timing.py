@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Medians of contenders that take turns."""
+"""Medians of interleaved timings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import torch
 from benchmarks.rows import Call, Milliseconds
 
 PAUSE = 0.004
-"""Seconds before a turn: thread pools of the last contender stop spinning, which would cost the next one a core."""
+"""Seconds between implementations: the thread pool of the previous one stops spinning, which would take a core."""
 FEWEST, MOST = 5, 100
-"""Turns of each contender."""
+"""Number of rounds."""
 SHORT = 20.0
-"""Milliseconds that a turn's untimed calls go on for, and then its timed ones. For so long a short call gets faster:
-until the last-level cache holds what it works on, instead of what the contender before it did."""
+"""Milliseconds of warm-up in each round, and then of timed calls. A short call gets faster for about that long: until
+the last-level cache holds its own data instead of that of the previous implementation."""
 MOST_CALLS = 20
-"""Of either kind a turn, however short they are."""
+"""Largest number of warm-up calls, and of timed calls, in a round."""
 
 
 def interleaved_medians(
@@ -35,28 +35,28 @@ def interleaved_medians(
     device: str = "cpu",
     fastest: Collection[str] = (),
 ) -> Milliseconds:
-    """Median time of each contender.
+    """Median time of each implementation.
 
-    They take turns, each time beginning with another, so that what else the machine does falls on all of them. Every
-    call works on the next input set.
+    In every round all implementations run, beginning with the next one each time, so that other load on the machine
+    affects all of them alike. Every call uses the next input set.
 
     Args:
-        calls: the contenders.
-        seconds: about how long to go on.
-        cold: time the first call of a turn. Otherwise as many go before that are not timed and wake threads and caches.
-        device: on "cuda" events of the GPU are timed.
-        fastest: contenders of whom the fastest call counts instead of the median.
+        calls: the implementations by name.
+        seconds: approximate duration of the measurement.
+        cold: time the first call of each round. Otherwise warm-up calls come before the timed ones.
+        device: "cuda" measures with CUDA events.
+        fastest: names of implementations that report their fastest call instead of the median.
 
     Returns:
-        Milliseconds by the contenders' names.
+        Milliseconds by name.
     """
-    # Of two calls the faster: the first one may set things up.
+    # The faster of two calls, because the first one may initialise something.
     first = {name: min(_timed(call, number, device) for number in range(2)) for name, call in calls.items()}
     repeats = {name: 1 if cold else max(1, min(MOST_CALLS, math.ceil(SHORT / ms))) for name, ms in first.items()}
-    turn = sum(PAUSE + ms / 1000 * repeats[name] * (1 if cold else 2) for name, ms in first.items())
-    turns = max(FEWEST, min(MOST, int(seconds / turn)))
+    round_seconds = sum(PAUSE + ms / 1000 * repeats[name] * (1 if cold else 2) for name, ms in first.items())
+    rounds = max(FEWEST, min(MOST, int(seconds / round_seconds)))
     names, samples = list(calls), {name: list[float]() for name in calls}
-    for number in range(turns):
+    for number in range(rounds):
         begin = number % len(names)
         for name in names[begin:] + names[:begin]:
             time.sleep(PAUSE)
@@ -68,7 +68,7 @@ def interleaved_medians(
 
 
 def _timed(call: Call, number: int, device: str) -> float:
-    """Milliseconds of one call."""
+    """Time one call, in ms."""
     if device == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
@@ -85,7 +85,7 @@ def _timed(call: Call, number: int, device: str) -> float:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in what runs longer. Outside the main thread, where no signal arrives, there is no limit."""
+    """Raise TimeoutError in code that runs longer. No limit outside the main thread, where no signal arrives."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

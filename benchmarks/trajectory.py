@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Poses that a cascade goes through: how far the windows of its stages move decides what the shortcut saves."""
+"""Poses of the stages of a cascade; how many windows move between them decides how much work a stage can skip."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import HeadConfig
 
 FRACTIONS = (0.0, 0.8, 0.95, 1.0)
-"""Of the way from the initial to the final pose that is behind after each stage."""
+"""Fraction of the way from the initial to the final pose after each stage."""
 _SPREAD, _MOTION, _SHARED = 0.38, 0.027, 0.021
-"""Without published files: deviation of where joints are, of each one's own and of the whole hand's motion, half edges
-of the cube. They give NYU's 8.2 mm mean motion and share of windows that move."""
+"""Without published files: standard deviations of the joint positions, of the motion of single joints and of the whole
+hand, in half edges of the cube. They reproduce the mean motion (8.2 mm) and the share of moved windows of NYU."""
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """initial, final: normalised poses [N, J, 3]; source: whose they are."""
+    """initial, final: normalised poses [N, J, 3]; source: where they come from."""
 
     initial: Tensor
     final: Tensor
@@ -35,9 +35,9 @@ class Trajectories:
         return Trajectories(self.initial[chosen], self.final[chosen], self.source)
 
     def targets(self, config: HeadConfig) -> Tensor:
-        """The poses of all stages and of one more [T+2, N, J, 3], as a cascade of this head can go through them.
+        """Poses of all stages and of one more [T+2, N, J, 3] that a cascade with this head can produce.
 
-        A stage knows the last pose by its windows alone: where none moved, the cascade has arrived.
+        A stage sees the previous pose only through its windows: once no window moves, the pose no longer changes.
         """
         poses = [self.initial]
         arrived = torch.zeros(len(self.initial), dtype=torch.bool)
@@ -55,16 +55,16 @@ def windows(pose: Tensor, config: HeadConfig) -> Tensor:
 
 
 def moved_shares(poses: Tensor, config: HeadConfig) -> list[float]:
-    """For poses [T+1, B, J, 3] the share of windows that each stage has to look at: all in the first."""
-    seen = [windows(pose, config) for pose in poses[:-1]]
-    moved = [float((after != before).any(-1).float().mean()) for before, after in pairwise(seen)]
+    """Share of windows that each stage has to compute for poses [T+1, B, J, 3]: all of them in the first stage."""
+    every = [windows(pose, config) for pose in poses[:-1]]
+    moved = [float((after != before).any(-1).float().mean()) for before, after in pairwise(every)]
     return [1.0, *moved]
 
 
 def load_trajectories(count: int) -> Trajectories:
-    """NYU's published Init-CNN poses to those of Pose-REN, `count` frames spread over the test set.
+    """Published poses of Init-CNN and of Pose-REN for `count` frames spread over the NYU test set.
 
-    Without the published files (the folder that POSEREN_TEST_DATA names) hands are drawn that move as far.
+    Without the published files (in the folder that POSEREN_TEST_DATA names), random poses with the same motion.
     """
     folder = os.environ.get("POSEREN_TEST_DATA")
     if not folder:
@@ -85,4 +85,4 @@ def _drawn(count: int) -> Trajectories:
     initial = (_SPREAD * torch.randn(count, joints, 3, generator=generator)).clamp(-0.9, 0.9)
     own = _MOTION * torch.randn(count, joints, 3, generator=generator)
     shared = _SHARED * torch.randn(count, 1, 3, generator=generator)
-    return Trajectories(initial, initial + own + shared, "drawn: as far as NYU's published poses move")
+    return Trajectories(initial, initial + own + shared, "random, with the mean motion of NYU's published poses")

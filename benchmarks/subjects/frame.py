@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A depth frame to joints: centre, crop, both networks, three stages, one frame a call."""
+"""Benchmark of the whole estimator on the CPU: centre, crop, both networks and three stages, one frame per call."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.baselines.compiled import compiled
+from benchmarks.baselines.exported import BFLOAT16, INT8, exported_networks
+from benchmarks.baselines.image import center_opencv, crop_opencv_region
+from benchmarks.baselines.network import PlainEstimator
 from benchmarks.equality import assert_equal
 from benchmarks.material import CAMERA, DTYPES, FAR, NEAR, Material
 from benchmarks.memory import frame_memory
-from benchmarks.peers.compiled import compiled
-from benchmarks.peers.image import center_opencv, crop_opencv_region
-from benchmarks.peers.network import PlainEstimator
-from benchmarks.peers.onnx import FLOAT32, INT8, onnx_runtime
-from benchmarks.rows import Call, CannotRun, Contest, Milliseconds, Target
+from benchmarks.rows import Call, CannotRun, Comparison, Milliseconds, Target
 from benchmarks.subjects.crop import CUBE
-from benchmarks.subjects.refine import STAGES, cascade_poses, floors, probes, widened
+from benchmarks.subjects.refine import STAGES, cascade_poses, lower_bounds, probes, widened
 from benchmarks.trajectory import moved_shares
 from poseren_ext import ops, reference
 from poseren_ext.inference.estimator import Estimator
@@ -29,17 +29,17 @@ from poseren_ext.reference.cascade_refine import moved_windows
 
 EAGER = ("PyTorch", "PyTorch, channels_last")
 MOST_MS = 20.0
-"""50 frames a second."""
+"""50 frames per second."""
 MEMORY = 1.2
-"""Peak memory, in multiples of the weights."""
+"""Allowed peak memory, in multiples of the weights."""
 _NEAR, _COARSE = 0.5, 60.0
-"""Pixels and mm: how far a joint may be from the reference; with int8 inputs too."""
-_FRAMES = 64  # of which one after the other is taken
-_BACKBONE = 110e6  # multiply-adds, of six 3x3 and two 1x1 convolutions
+"""Tolerance of a joint in pixels and mm, and with narrow weights."""
+_FRAMES = 64  # used one after the other
+_BACKBONE = 110e6  # multiply-adds of six 3x3 and two 1x1 convolutions
 
 
-def contests(material: Material) -> Iterator[Contest]:
-    """With the centre of mass between two depths, as the datasets take it; then with the hand searched in the frame."""
+def comparisons(material: Material) -> Iterator[Comparison]:
+    """Two comparisons: the centre of mass between two depths, as for the datasets; then hand detection."""
     estimators = {dtype: _estimator(material, dtype) for dtype in DTYPES}
     yield _from_thresholds(material, estimators)
     yield _searched(material, estimators)
@@ -49,10 +49,10 @@ def _estimator(material: Material, dtype: Precision | str) -> Estimator:
     return Estimator(material.model, camera=CAMERA, stages=STAGES, precision=dtype)  # type: ignore[arg-type]
 
 
-def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Contest:
+def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Comparison:
     settings = material.settings
     frames = list(material.frames[:_FRAMES])
-    peers = _peers(material, frames)
+    baselines = _baselines(material, frames)
     work = [
         (features[None], pose[None])
         for features, pose in zip(material.features[:_FRAMES], material.initial[:_FRAMES], strict=True)
@@ -70,24 +70,24 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
         middle = center_opencv(frame, NEAR, FAR)
         crop = torch.from_numpy(crop_opencv_region(frame, middle, CAMERA, holes=True))[None, None].to(crop)
         wanted = _expected(material, estimators["float32"].model, crop, torch.from_numpy(middle)[None].to(center))[0]
-        for name, call in peers.items():
+        for name, call in baselines.items():
             if not isinstance(call, CannotRun):
-                assert_equal(name, call(0), wanted.cpu(), most=_COARSE if name == INT8 else _NEAR)
+                assert_equal(name, call(0), wanted.cpu(), most=_COARSE if name in (INT8, BFLOAT16) else _NEAR)
 
-    def floor(costs: Milliseconds) -> Milliseconds:
+    def lower_bound(costs: Milliseconds) -> Milliseconds:
         convolutions = 2 * _BACKBONE * costs["product"]
         return {
             dtype: ms + convolutions + estimators[dtype].model.init_head.nbytes * costs["read"]
-            for dtype, ms in floors(material, moved, 1, costs).items()
+            for dtype, ms in lower_bounds(material, moved, 1, costs).items()
         }
 
     goals = [Target(most_ms=MOST_MS)]
-    return Contest(
+    return Comparison(
         name="refine a frame",
         device=settings.device,
         batch=1,
         ours={dtype: _ours(estimator, frames) for dtype, estimator in estimators.items()},
-        peers=peers,
+        baselines=baselines,
         check=check,
         params={
             "height": 480,
@@ -99,7 +99,7 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
         cold=True,
         targets={"int8": [Target(6, EAGER), *goals], "bfloat16": goals},
         probes=probes(material),
-        floor=floor,
+        lower_bound=lower_bound,
         moved={dtype: moved_shares(stack, material.model.head.config) for dtype, stack in poses.items()},
         verdicts={
             dtype: [
@@ -115,7 +115,7 @@ def _from_thresholds(material: Material, estimators: dict[str, Estimator]) -> Co
 
 
 def _expected(material: Material, model: PackedPoseREN, crop: Tensor, center: Tensor) -> Tensor:
-    """Joints in uvd [B, J, 3] of crops by the reference, with the very weights that a packed model holds."""
+    """Joints uvd [B, J, 3] of crops by the reference, with the weights of the packed model."""
     features = material.model.init.backbone(crop)
     nothing = torch.zeros_like(material.initial[: len(crop)])
     pose = reference.cascade_refine(features, nothing, widened(model.init_head), stages=1)[0][-1]
@@ -123,14 +123,14 @@ def _expected(material: Material, model: PackedPoseREN, crop: Tensor, center: Te
     return reference.denormalize_pose(poses[-1], center, CAMERA, cube=CUBE)
 
 
-def _searched(material: Material, estimators: dict[str, Estimator]) -> Contest:
+def _searched(material: Material, estimators: dict[str, Estimator]) -> Comparison:
     frames = list(material.frames[:_FRAMES])
 
     def check() -> None:
         assert bool(torch.isfinite(torch.as_tensor(estimators["float32"](frames[0]).joints)).all())
 
-    return Contest(
-        name="refine a frame, hand searched",
+    return Comparison(
+        name="refine a frame, with hand detection",
         device=material.settings.device,
         batch=1,
         ours={dtype: _searching(estimator, frames) for dtype, estimator in estimators.items()},
@@ -157,25 +157,26 @@ def _center(frame: Tensor) -> Tensor:
     return ops.hand_center(frame, near=NEAR, far=FAR)[0]
 
 
-def _peers(material: Material, frames: list[Tensor]) -> dict[str, Call | CannotRun]:
-    """Centre and crop by OpenCV, the networks by others."""
+def _baselines(material: Material, frames: list[Tensor]) -> dict[str, Call | CannotRun]:
+    """Centre and crop with OpenCV, the networks with each of the baselines."""
     settings = material.settings
     plain = PlainEstimator(material.model, STAGES).eval()
     crop = material.crops[:1]
     last = crop.contiguous(memory_format=torch.channels_last)
     packed = PlainEstimator(material.model, STAGES).eval()
     packed.use_channels_last()
-    onnx = onnx_runtime(plain, (crop,), settings.threads, settings.device)
+    exported = exported_networks(plain, (crop,), settings)
     networks: dict[str, Any] = {
         "PyTorch": plain,
         "PyTorch, channels_last": lambda crop: packed(crop.contiguous(memory_format=torch.channels_last)),
         "torch.compile": compiled(plain, (crop,), settings),
         "torch.compile, channels_last": _with_layout(compiled(packed, (last,), settings)),
-        FLOAT32: onnx[FLOAT32],
-        INT8: onnx[INT8],
+        **exported,
     }
     return {
-        name: network if isinstance(network, CannotRun) else _pipeline(network, name in onnx, frames, settings.device)
+        name: network
+        if isinstance(network, CannotRun)
+        else _pipeline(network, name in exported, frames, settings.device)
         for name, network in networks.items()
     }
 
@@ -187,7 +188,7 @@ def _with_layout(network: Any | CannotRun) -> Any | CannotRun:
 
 
 def _pipeline(network: Callable[[Any], Any], numpy: bool, frames: list[Tensor], device: str) -> Call:
-    """Joints in uvd [J, 3] of a frame by OpenCV and a network of tensors or of arrays."""
+    """Joints uvd [J, 3] of a frame with OpenCV and a network that takes tensors or arrays."""
     arrays = [frame.cpu().numpy() for frame in frames]
 
     def call(i: int) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How cost grows with batch, stages, joints and frame size: at most linearly."""
+"""Growth of the time with batch, stages, joints and frame size; at most linear growth is expected."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from poseren_ext.models import HeadConfig, RegionEnsemble, initialize
 from poseren_ext.ops import PackedHead
 
 NOISE = 1.2
-"""What a cost per unit may rise along a curve and still count as linear: measured time is noisy."""
+"""Largest rise of the time per unit along a curve that still counts as linear, because timings are noisy."""
 STAGES_FACTOR = 1.5
-"""Ten stages in multiples of three."""
+"""Largest time of ten stages, in multiples of the time of three."""
 
 
 def curves(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
-    """All rows; a curve's last row holds the verdict on the curve."""
+    """All rows; the last row of a curve has the verdict on the curve."""
     keep_freed_memory()
     for batches in (_cascade_batches, _op_batches, _stages, _joints, _images):
         yield from batches(material, machine)
 
 
 def judge_linear(values: list[float], times: list[float]) -> dict[str, Any]:
-    """Whether time per unit nowhere rises: the largest rise from any point to a later one."""
+    """Verdict on a curve: the largest rise of the time per unit from any point to a later one."""
     costs = [ms / value for value, ms in zip(values, times, strict=True)]
     rise = max((later / earlier for i, earlier in enumerate(costs) for later in costs[i + 1 :]), default=1.0)
     return {
@@ -65,7 +65,7 @@ def _op_batches(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
     crops: dict[int, Call] = {}
     pools: dict[int, Call] = {}
     for batch in material.settings.growth_batches:
-        if batch > len(material.frames):  # frames repeated would take GBs
+        if batch > len(material.frames):  # repeated frames would take gigabytes
             continue
         frames = material.repeated(material.frames, batch)
         centers = material.repeated(material.centers, batch)
@@ -85,7 +85,7 @@ def _op_batches(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
 
 
 def keeping_results(call: Callable[[int], Tensor], most: int) -> Call:
-    """The call, whose last results are kept, `most` bytes of them: the next is written where no cache reaches."""
+    """A call that keeps its last results, `most` bytes of them, so that the next result is not written into a cache."""
     count = max(1, most // call(0).nbytes)
     kept = deque((call(number) for number in range(count)), maxlen=count)
 
@@ -97,7 +97,7 @@ def keeping_results(call: Callable[[int], Tensor], most: int) -> Call:
 
 
 def _stages(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
-    """One frame at a time over the same frames: what all stages of all frames cost."""
+    """All stages of the same frames, one frame per call."""
     head = material.head("float32")
     features, initial = material.features[:16, None], material.initial[:16, None]
     longest = max(material.settings.growth_stages)
@@ -123,7 +123,7 @@ def _stages(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
 
 
 def _joints(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
-    """Narrow heads of the datasets' skeletons: joints widen the last layer alone."""
+    """Narrow heads for the skeletons of the datasets; the number of joints only widens the last layer."""
     calls: dict[int, Call] = {}
     width = min(256, material.settings.widths[0])
     for name in ("nyu14", "icvl16", "msra21"):
@@ -174,9 +174,9 @@ def _curve(material: Material, machine: dict[str, Any], name: str, along: str, c
             dtype="float32",
             batch=value if along == "batch" else 1,
             ours_ms=medians[str(value)],
-            peers={},
+            baselines={},
             ratio={},
-            floor_ms=None,
+            lower_bound_ms=None,
             params={"of": name, "along": along, "value": value},
             machine=machine,
             targets=[judge_linear([float(v) for v in values], [medians[str(v)] for v in values])] if last else [],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""pose_roi_pool: what guided joints see of the feature map, and the way back."""
+"""Benchmark of pose_roi_pool, forward and backward."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 
+from benchmarks.baselines.compiled import compiled
+from benchmarks.baselines.network import gather_regions, index_regions, torchvision_regions
 from benchmarks.equality import assert_equal
 from benchmarks.material import Material
-from benchmarks.peers.compiled import compiled
-from benchmarks.peers.network import gather_regions, index_regions, torchvision_regions
 from benchmarks.probes import reading, writing
-from benchmarks.rows import Call, CannotRun, Contest, Milliseconds, Probe, Target
+from benchmarks.rows import Call, CannotRun, Comparison, Milliseconds, Probe, Target
 from poseren_ext import ops, reference
 from poseren_ext._utils.cuda_graph import replayed
 
 Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 FASTEST = ("PyTorch indexing", "PyTorch indexing, channels_last", "PyTorch gather", "torch.compile", "torchvision")
-COPY = {1: "a copy of the regions", 2: "a copy of the regions, there and back"}
-"""What moves as many bytes."""
-ALONE = "reading and filling alone"
-"""What pooling reads and fills, with torch's own loops and recorded as pooling is."""
+COPY = {1: "a copy of the regions", 2: "a copy of the regions, both ways"}
+"""Moves as many bytes."""
+ALONE = "reads and writes alone"
+"""Reads and writes the same bytes with torch's own loops, as an autograd function."""
 
 
-def contests(material: Material) -> Iterator[Contest]:
-    """Forward, then forward and backward."""
-    yield _contest(material, backward=False)
-    yield _contest(material, backward=True)
+def comparisons(material: Material) -> Iterator[Comparison]:
+    """Two comparisons: forward, and forward with backward."""
+    yield _comparison(material, backward=False)
+    yield _comparison(material, backward=True)
 
 
-def _contest(material: Material, *, backward: bool) -> Contest:
+def _comparison(material: Material, *, backward: bool) -> Comparison:
     settings, config = material.settings, material.model.head.config
     batch = settings.op_batches[1]
     work = [
@@ -55,13 +55,13 @@ def _contest(material: Material, *, backward: bool) -> Contest:
         "torchvision": torchvision_regions(config),
     }
     last = [(f.detach().contiguous(memory_format=torch.channels_last).requires_grad_(backward), p) for f, p in work]
-    peers: dict[str, Call | CannotRun] = {
+    baselines: dict[str, Call | CannotRun] = {
         name: pooling if isinstance(pooling, CannotRun) else _call(pooling, work, grad if backward else None)
         for name, pooling in poolings.items()
     }
-    peers["PyTorch indexing, channels_last"] = _call(indexing, last, grad if backward else None)
+    baselines["PyTorch indexing, channels_last"] = _call(indexing, last, grad if backward else None)
     copies = 2 if backward else 1
-    # In turn, as the inputs, so that they come from memory and go there.
+    # Used in turn, as the inputs are, so that they are read from and written to memory.
     results = [torch.randn(shape, device=settings.device) for _ in range(2 * len(work))]
 
     def copy(i: int) -> None:
@@ -83,46 +83,46 @@ def _contest(material: Material, *, backward: bool) -> Contest:
 
     def check() -> None:
         wanted = _run(expected, work[0], grad if backward else None)
-        for name, call in {"ours": ours, **peers}.items():
+        for name, call in {"ours": ours, **baselines}.items():
             if not isinstance(call, CannotRun):
                 assert_equal(name, call(0), wanted, most=1e-4 if backward else 0)
 
-    def floor(costs: Milliseconds) -> Milliseconds:
+    def lower_bound(costs: Milliseconds) -> Milliseconds:
         features, regions = work[0][0].nbytes, results[0].nbytes
         there = costs["read"] * features + costs["write"] * regions
         return {"float32": there + (costs["read"] * regions + costs["write"] * features if backward else 0)}
 
     probes = {"read": reading(material), "write": writing(results)}
     if settings.device == "cpu":
-        # A cache may hold the features, and the place of the results: each lies where the last one did.
+        # The caches may hold the features, and the results, which are allocated at the same place each time.
         probes["read"].append(Probe(lambda i: work[i % len(work)][0].sum(), work[0][0].nbytes))
         probes["write"] = writing([native(*work[0]).detach()])
     if backward:
         target = Target(5, FASTEST, limit=ALONE)
     else:
         target = Target(5, FASTEST) if settings.device == "cuda" else Target(4, FASTEST, or_within=(1.3, COPY[1]))
-    return Contest(
+    return Comparison(
         name="pose_roi_pool forward+backward" if backward else "pose_roi_pool forward",
         device=settings.device,
         batch=len(work[0][1]),
         ours={"float32": ours},
-        peers=peers,
+        baselines=baselines,
         limits=limits,
         check=check,
         params={
             "regions": config.num_regions,
             "channels": config.channels,
-            "floor": "features and regions once each way, read and written",
+            "lower_bound": "features and regions once each way, read and written",
         },
         targets={"float32": [target]},
         probes=probes,
-        floor=floor,
+        lower_bound=lower_bound,
         grad=backward,
     )
 
 
 class _ReadAndFill(torch.autograd.Function):
-    """Reads the features and fills the regions, then reads the regions' gradient and fills the features', once each."""
+    """Reads the features and fills the regions; backward reads the regions' gradient and fills that of the features."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, shape: tuple[int, ...]) -> Tensor:  # type: ignore[override]
@@ -142,7 +142,7 @@ def _call(pooling: Pooling, work: list[tuple[Tensor, Tensor]], grad: Tensor | No
 
 
 def _run(pooling: Pooling, work: tuple[Tensor, Tensor], grad: Tensor | None) -> Any:
-    """The regions; with their gradient given, the features' gradient."""
+    """The regions; if `grad` is given, the gradient of the features."""
     if grad is None:
         return pooling(*work)
     return torch.autograd.grad(pooling(*work), work[0], grad)[0]

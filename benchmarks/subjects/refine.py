@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""cascade_refine: T stages on features computed once."""
+"""Benchmark of cascade_refine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.baselines.compiled import call_or_reason, compiled
+from benchmarks.baselines.exported import INT8, ONNX_RUNTIME, exported_networks
+from benchmarks.baselines.network import PlainCascade
 from benchmarks.equality import assert_equal
 from benchmarks.material import DTYPES, Material
-from benchmarks.peers.compiled import call_or_reason, compiled
-from benchmarks.peers.network import PlainCascade
-from benchmarks.peers.onnx import FLOAT32, INT8, onnx_runtime
 from benchmarks.probes import multiplying, multiplying_bytes, reading
-from benchmarks.rows import Call, CannotRun, Contest, Milliseconds, Probe, Target
+from benchmarks.rows import Call, CannotRun, Comparison, Milliseconds, Probe, Target
 from benchmarks.settings import Settings
 from benchmarks.trajectory import moved_shares
 from poseren_ext import ops, reference
@@ -29,7 +29,7 @@ from poseren_ext.ops import PackedHead, _native
 from poseren_ext.reference.cascade_refine import moved_windows
 
 STAGES = 3
-FULL_PRECISION = ("PyTorch", "torch.compile", FLOAT32)
+FULL_PRECISION = ("PyTorch", "torch.compile", ONNX_RUNTIME)
 TARGETS = {
     1: {
         "float32": [Target(2, FULL_PRECISION)],
@@ -38,53 +38,52 @@ TARGETS = {
     },
     64: {"float32": [Target(2, FULL_PRECISION)]},
 }
-NARROW = ", bfloat16"
-GPU_TARGETS = {1: {"bfloat16": [Target(2, (f"PyTorch{NARROW}", f"torch.compile{NARROW}"))]}}
+BFLOAT16 = ", bfloat16"
+GPU_TARGETS = {1: {"bfloat16": [Target(2, (f"PyTorch{BFLOAT16}", f"torch.compile{BFLOAT16}"))]}}
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-3, "int8": 2e-3}
 _CHECKED = 4  # samples
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a call cannot do without: weights that it reads, multiply-adds that it makes."""
+    """Minimum work of a call: weights read, and multiply-adds."""
 
     weights: float
     products: float
 
     def milliseconds(self, read: float, product: float, size: int) -> float:
-        """At so many ms for a byte and for a product, with weights of so many bytes."""
+        """Lower bound in ms: `read` and `product` in ms per byte and per multiply-add, weights of `size` bytes."""
         return max(self.weights * size * read, self.products * product)
 
 
-def contests(material: Material) -> Iterator[Contest]:
-    """One for each batch size."""
+def comparisons(material: Material) -> Iterator[Comparison]:
+    """One comparison for each batch size."""
     for batch in material.settings.refine_batches:
-        yield _contest(material, batch)
+        yield _comparison(material, batch)
 
 
-def _contest(material: Material, batch: int) -> Contest:
+def _comparison(material: Material, batch: int) -> Comparison:
     settings, config = material.settings, material.model.head.config
     features, initial = material.repeated(material.features, batch), material.repeated(material.initial, batch)
     work = list(zip(features, initial, strict=True))
     plain = PlainCascade(material.model.head, STAGES).eval()
-    onnx = onnx_runtime(plain, work[0], settings.threads, settings.device)
+    exported = exported_networks(plain, work[0], settings)
     arrays = [tuple(tensor.cpu().numpy() for tensor in pair) for pair in work]
-    peers: dict[str, Call | CannotRun] = {
+    baselines: dict[str, Call | CannotRun] = {
         "PyTorch": call_or_reason(plain, work),
         "torch.compile": call_or_reason(compiled(plain, work[0], settings), work),
-        **{name: call_or_reason(function, arrays) for name, function in onnx.items()},
+        **{name: call_or_reason(function, arrays) for name, function in exported.items()},
     }
-    if settings.device == "cuda":
-        peers |= _narrow(plain, work, settings)
+    baselines |= _bfloat16(plain, work, settings)
     poses = {dtype: cascade_poses(material, dtype, work) for dtype in DTYPES}
     moved = {dtype: moved_windows(stack, config).cpu() for dtype, stack in poses.items()}
-    return Contest(
+    return Comparison(
         name="cascade_refine",
         device=settings.device,
         batch=batch,
         ours={d: replayed(_ours(work, material.head(d)), len(work), settings.device) for d in DTYPES},
-        peers=peers,
-        check=lambda: _check(material, work[0], peers),
+        baselines=baselines,
+        check=lambda: _check(material, work[0], baselines),
         params={
             "stages": STAGES,
             "widths": list(config.widths),
@@ -94,18 +93,20 @@ def _contest(material: Material, batch: int) -> Contest:
         cold=True,
         targets=(TARGETS if settings.device == "cpu" else GPU_TARGETS).get(batch, {}),
         probes=probes(material),
-        floor=lambda costs: floors(material, moved, batch, costs),
+        lower_bound=lambda costs: lower_bounds(material, moved, batch, costs),
         moved={dtype: moved_shares(stack, config) for dtype, stack in poses.items()},
     )
 
 
-def _narrow(plain: PlainCascade, work: list[tuple[Tensor, Tensor]], settings: Settings) -> dict[str, Call | CannotRun]:
-    """On a GPU PyTorch with weights and features in bfloat16 too."""
+def _bfloat16(
+    plain: PlainCascade, work: list[tuple[Tensor, Tensor]], settings: Settings
+) -> dict[str, Call | CannotRun]:
+    """PyTorch with weights and features in bfloat16."""
     half = copy.deepcopy(plain).bfloat16()
     pairs = [(features.bfloat16(), pose) for features, pose in work]
     return {
-        f"PyTorch{NARROW}": call_or_reason(half, pairs),
-        f"torch.compile{NARROW}": call_or_reason(compiled(half, pairs[0], settings), pairs),
+        f"PyTorch{BFLOAT16}": call_or_reason(half, pairs),
+        f"torch.compile{BFLOAT16}": call_or_reason(compiled(half, pairs[0], settings), pairs),
     }
 
 
@@ -120,7 +121,7 @@ def cascade_poses(material: Material, dtype: str, work: list[tuple[Tensor, Tenso
 
 
 def probes(material: Material) -> dict[str, list[Probe]]:
-    """What the machine can do: read, multiply floats, and multiply bytes where int8 heads run on that."""
+    """Probes of the machine: reading, float32 products, and int8 products on CPUs where int8 heads use them."""
     device = material.settings.device
     found = {"read": reading(material), "product": multiplying(device)}
     if device == "cpu" and _native.build_info()["cpu_isa"] == "avx512vnni":
@@ -128,10 +129,10 @@ def probes(material: Material) -> dict[str, list[Probe]]:
     return found
 
 
-def floors(material: Material, moved: dict[str, Tensor], batch: int, costs: Milliseconds) -> Milliseconds:
-    """The least that each of ours could take, from moved bool [T, N, M] of all input sets: the sets' median.
+def lower_bounds(material: Material, moved: dict[str, Tensor], batch: int, costs: Milliseconds) -> Milliseconds:
+    """Lower bound for each weight type, from moved bool [T, N, M] of all input sets: the median over the sets.
 
-    An input beside int8 weights is two bytes.
+    With int8 weights each input is two bytes, hence two products.
     """
     result = {}
     for dtype, windows in moved.items():
@@ -144,9 +145,9 @@ def floors(material: Material, moved: dict[str, Tensor], batch: int, costs: Mill
 
 
 def needed_work(moved: Tensor, config: HeadConfig) -> Work:
-    """Of a batch whose windows move so, bool [T, B, M]: a stage reads weights once, if anyone needs them.
+    """Minimum work of a batch whose windows move as in `moved` bool [T, B, M]: each stage reads needed weights once.
 
-    A finger's layer is a sum over its regions, of which those that have not moved are known.
+    The layer of a finger is a sum over its regions; the terms of regions that have not moved are known.
     """
     first, second = config.widths
     members = torch.stack([moved[..., list(finger)] for finger in config.tree], -2).flatten(-2)  # [T, B, F*K]
@@ -164,8 +165,8 @@ def _shift(poses: Tensor, exact: Tensor, cube: float) -> float:
     return float((poses[-1] - exact[-1]).norm(dim=-1).mean()) * cube
 
 
-def _check(material: Material, work: tuple[Tensor, Tensor], peers: dict[str, Call | CannotRun]) -> None:
-    """Each stage of ours is the reference's from the same pose and the same weights; peers give the same cascade."""
+def _check(material: Material, work: tuple[Tensor, Tensor], baselines: dict[str, Call | CannotRun]) -> None:
+    """Check each of our stages against the reference with the same pose and weights, and the baselines against ours."""
     features, initial = (tensor[:_CHECKED] for tensor in work)
     for dtype in DTYPES:
         head = material.head(dtype)
@@ -174,23 +175,23 @@ def _check(material: Material, work: tuple[Tensor, Tensor], peers: dict[str, Cal
         for stage in range(STAGES):
             wanted = reference.cascade_refine(features, poses[stage], exact, stages=1)[0][1]  # type: ignore[arg-type]
             assert_equal(f"ours, {dtype}, stage {stage + 1}", poses[stage + 1], wanted, most=_TOLERANCE[dtype])
-    check_cascades(peers, ops.cascade_refine(*work, material.head("float32"), stages=STAGES)[0])
+    check_cascades(baselines, ops.cascade_refine(*work, material.head("float32"), stages=STAGES)[0])
 
 
-def check_cascades(peers: dict[str, Call | CannotRun], wanted: Tensor) -> None:
-    """Peers' poses of all stages are ours; with int8 weights and inputs they are near.
+def check_cascades(baselines: dict[str, Call | CannotRun], wanted: Tensor) -> None:
+    """Check the poses of all stages of the baselines against ours; narrow weights have a wider tolerance.
 
     Raises:
-        AssertionError: they are not.
+        AssertionError: A difference exceeds the tolerance.
     """
-    for name, call in peers.items():
+    for name, call in baselines.items():
         if not isinstance(call, CannotRun):
-            coarse = name == INT8 or name.endswith(NARROW)
+            coarse = name == INT8 or name.endswith(BFLOAT16)
             assert_equal(name, call(0), wanted.cpu(), most=1 if coarse else 5e-3, mean=0.05 if coarse else 1e-4)
 
 
 def widened(head: PackedHead) -> Any:
-    """A packed head's weights as float32: what the reference computes with."""
+    """The weights of a packed head as float32, for the reference."""
     layers: dict[str, Any] = {"config": head.config}
     for layer in ("region", "finger", "pose"):
         scale = getattr(head, f"{layer}_scale")

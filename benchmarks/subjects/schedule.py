@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How long the paper's whole training takes on this GPU: its two phases by the trainer itself, many steps of each."""
+"""Estimated duration of the paper's training on this GPU, from many steps of each of its two phases."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MINUTES = 15.0
 
 
 def rows(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
-    """One row: the time of a step of each phase, and of all of them; NYU's frames are stood in for by synthetic ones.
+    """One row: the time of a step of each phase, and of all steps, with synthetic frames instead of NYU's.
 
-    The frames are rendered before and held on the GPU; what is timed is the gathering, the augmented crop, Init-CNN's
-    prediction, the three stages, their gradients and the update.
+    The frames are rendered beforehand and kept on the GPU. The timed step consists of gathering, augmented crop,
+    prediction of Init-CNN, three stages, gradients and update.
     """
     paper = RECIPES["paper"]
     fields = {"recipe": "paper", "precision": "bf16", "chunk": FRAMES, "reuse": 10_000, "validate_every": 0}
@@ -42,9 +42,9 @@ def rows(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
         dtype="bf16 autocast",
         batch=paper.batch,
         ours_ms=(init * paper.init_steps + refine * paper.refine_steps) / (paper.init_steps + paper.refine_steps),
-        peers={},
+        baselines={},
         ratio={},
-        floor_ms=None,
+        lower_bound_ms=None,
         params={
             "init_step_ms": init,
             "refine_step_ms": refine,
@@ -59,7 +59,7 @@ def rows(material: Material, machine: dict[str, Any]) -> Iterator[Row]:
 
 
 def _step_ms(trainer: Trainer) -> float:
-    trainer.advance(20)  # compiled, captured, warm
+    trainer.advance(20)  # compiles, captures and warms up
     torch.cuda.synchronize()
     began = time.perf_counter()
     trainer.advance(STEPS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""On a GPU, depth frames to joints: one frame a call, and many at once for throughput."""
+"""Benchmark of the whole estimator on a GPU: one frame per call for latency, many for throughput."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from benchmarks.baselines.compiled import call_or_reason, compiled
+from benchmarks.baselines.image import center_torch, crop_torch
+from benchmarks.baselines.network import PlainEstimator
 from benchmarks.equality import assert_equal
 from benchmarks.material import CAMERA, DTYPES, FAR, NEAR, Material
-from benchmarks.peers.compiled import call_or_reason, compiled
-from benchmarks.peers.image import center_torch, crop_torch
-from benchmarks.peers.network import PlainEstimator
-from benchmarks.rows import Call, CannotRun, Contest, Target
+from benchmarks.rows import Call, CannotRun, Comparison, Target
 from benchmarks.subjects.crop import CUBE
 from benchmarks.subjects.refine import STAGES
 from poseren_ext.inference.captured_estimator import CapturedEstimator
@@ -23,27 +23,27 @@ from poseren_ext.models.files import Precision
 
 BATCHES = (1, 256)
 TARGETS = {1: [Target(most_ms=0.25), Target(10, ("PyTorch",))], 256: [Target(most_ms=256 / 150)]}
-"""A quarter of a millisecond a frame; 150,000 frames a second."""
+"""0.25 ms per frame; 150,000 frames per second."""
 _MEAN, _MOST = 0.5, 60.0
-"""Pixels and mm from the peers: convolutions in tf32 may put a joint into the next window."""
+"""Mean and largest difference from the baselines in pixels and mm; tf32 convolutions may move a joint's window."""
 
 Pipeline: TypeAlias = Callable[[Tensor], Tensor]
 
 
-def contests(material: Material) -> Iterator[Contest]:
-    """One for each batch; frames wait on the GPU."""
+def comparisons(material: Material) -> Iterator[Comparison]:
+    """One comparison for each batch size; the frames are on the GPU."""
     for batch in BATCHES:
-        yield _contest(material, min(batch, material.settings.frames))
+        yield _comparison(material, min(batch, material.settings.frames))
 
 
-def _contest(material: Material, batch: int) -> Contest:
+def _comparison(material: Material, batch: int) -> Comparison:
     settings = material.settings
     sets = [frames.clone() for frames in material.repeated(material.frames, batch)[:64]]
     plain = PlainEstimator(material.model, STAGES).eval()
     plain.use_channels_last()
     pipeline = _pipeline(plain)
     work = [(frames,) for frames in sets]
-    peers: dict[str, Call | CannotRun] = {
+    baselines: dict[str, Call | CannotRun] = {
         "PyTorch": call_or_reason(pipeline, work),
         "torch.compile": call_or_reason(compiled(pipeline, work[0], settings, freeze=False, tune=False), work),
     }
@@ -51,17 +51,17 @@ def _contest(material: Material, batch: int) -> Contest:
 
     def check() -> None:
         wanted = pipeline(sets[0])
-        for name, call in {**ours, **peers}.items():
+        for name, call in {**ours, **baselines}.items():
             if not isinstance(call, CannotRun):
                 result = call(0)
                 assert_equal(name, result if isinstance(result, Tensor) else result.uvd, wanted, most=_MOST, mean=_MEAN)
 
-    return Contest(
+    return Comparison(
         name="refine frames on a GPU",
         device=settings.device,
         batch=batch,
         ours=ours,
-        peers=peers,
+        baselines=baselines,
         check=check,
         params={"height": 480, "width": 640, "stages": STAGES, "trajectory": material.trajectories.source},
         targets={"bfloat16": TARGETS.get(batch, [])},
@@ -75,7 +75,7 @@ def _ours(material: Material, dtype: Precision | str, sets: list[Tensor]) -> Cal
 
 
 def _pipeline(network: Callable[[Tensor], Any]) -> Pipeline:
-    """Joints in uvd [B, J, 3] of frames on the GPU by PyTorch alone."""
+    """Joints uvd [B, J, 3] of frames on the GPU with plain PyTorch."""
 
     def run(frames: Tensor) -> Tensor:
         center = center_torch(frames, NEAR, FAR).float()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training: crops turned (the data path); the cascade unrolled, gradients, update (the step); apart and together."""
+"""Benchmark of training: augmented crops (data), the unrolled cascade with gradients and update (step), and both."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.baselines.network import index_regions
 from benchmarks.equality import assert_equal
 from benchmarks.material import CAMERA, Material
-from benchmarks.peers.network import index_regions
-from benchmarks.rows import Call, Contest
+from benchmarks.rows import Call, Comparison
 from benchmarks.subjects.crop import CUBE, SIZE
 from poseren_ext import ops
 from poseren_ext.models import Backbone, RegionEnsemble
@@ -26,7 +26,7 @@ _DEGREES = 20.0
 
 
 class IndexingHead(RegionEnsemble):
-    """A head that pools by PyTorch's indexing."""
+    """A head that pools by PyTorch indexing."""
 
     def regions(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
         """As in :class:`RegionEnsemble`."""
@@ -34,8 +34,8 @@ class IndexingHead(RegionEnsemble):
         return index_regions(features, pose, self.config)
 
 
-def contests(material: Material) -> Iterator[Contest]:
-    """Ours, and PyTorch alone with augmentation by OpenCV on the host; the same weights, SGD with momentum."""
+def comparisons(material: Material) -> Iterator[Comparison]:
+    """Three comparisons with PyTorch and augmentation by OpenCV on the host; the same weights, SGD with momentum."""
     settings = material.settings
     batch = min(settings.train_batch, settings.frames)
     backbone, head = copy.deepcopy(material.model.backbone), material.model.head
@@ -45,55 +45,59 @@ def contests(material: Material) -> Iterator[Contest]:
     for name, parameter in head.named_parameters():
         indexing.register_parameter(name, parameter)
     indexing.eval()
-    # At rate 0 a step does all its work and leaves the weights that other contests measure on.
+    # With learning rate 0 a step does all its work and keeps the weights for other comparisons.
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.0, momentum=0.9)
     frames, center = material.frames[:batch], material.centers[:batch]
     initial, wanted = material.initial[:batch].clone(), material.trajectories.final[:batch].to(settings.device)
 
     def crops(i: int) -> Tensor:
-        return ops.depth_crop(frames, center, CAMERA, transform=_turns(batch, i).to(settings.device))
+        return ops.depth_crop(frames, center, CAMERA, transform=_rotations(batch, i).to(settings.device))
 
     def crops_by_opencv(i: int) -> Tensor:
-        parts = zip(frames.cpu().numpy(), center.cpu().numpy(), _turns(batch, i).numpy(), strict=True)
-        return torch.from_numpy(np.stack([_turned(*part) for part in parts]))[:, None].to(settings.device)
+        parts = zip(frames.cpu().numpy(), center.cpu().numpy(), _rotations(batch, i).numpy(), strict=True)
+        return torch.from_numpy(np.stack([_rotated(*part) for part in parts]))[:, None].to(settings.device)
 
     def step(crop: Tensor, own: RegionEnsemble) -> Tensor:
         return _step(crop, initial, wanted, backbone, own, optimizer)
 
     def check_crops() -> None:
-        # OpenCV's taps lie on a grid of 1/32 pixel: 1/32 of the largest jump, that from a hand to a hole.
+        # OpenCV rounds positions to 1/32 pixel: tolerance 1/32 of the largest step, from a hand to a hole.
         assert_equal("OpenCV", crops_by_opencv(0), crops(0), most=2.0, mean=2e-2)
 
     given = crops(0)
 
     def check_step() -> None:
-        assert_equal("PyTorch's loss, in ours,", step(given, indexing) / step(given, head), torch.ones([]), most=1e-3)
+        assert_equal(
+            "PyTorch's loss divided by ours", step(given, indexing) / step(given, head), torch.ones([]), most=1e-3
+        )
 
     def check_both() -> None:
-        # OpenCV's crop is not quite ours, and a joint near the edge of two windows may take the other.
+        # OpenCV's crop differs slightly, so a joint between two windows may use the other one.
         ratio = step(crops_by_opencv(0), indexing) / step(crops(0), head)
-        assert_equal("PyTorch's loss, in ours,", ratio, torch.ones([]), most=0.05)
+        assert_equal("PyTorch's loss divided by ours", ratio, torch.ones([]), most=0.05)
 
     params = {"stages": STAGES, "widths": list(head.config.widths), "dropout": "off", "optimizer": "SGD, momentum"}
 
-    def contest(name: str, ours: Call, peer: str, theirs: Call, check: Callable[[], None], more: Any) -> Contest:
-        return Contest(
+    def comparison(
+        name: str, ours: Call, baseline: str, theirs: Call, check: Callable[[], None], more: Any
+    ) -> Comparison:
+        return Comparison(
             name=name,
             device=settings.device,
             batch=batch,
             ours={"float32": ours},
-            peers={peer: theirs},
+            baselines={baseline: theirs},
             check=check,
             params={"unit": "samples", **more},
             cold=True,
             grad=True,
         )
 
-    yield contest("training data", crops, "augmentation by OpenCV", crops_by_opencv, check_crops, {"size": SIZE})
-    yield contest(
+    yield comparison("training data", crops, "augmentation by OpenCV", crops_by_opencv, check_crops, {"size": SIZE})
+    yield comparison(
         "training step", lambda i: step(given, head), "PyTorch", lambda i: step(given, indexing), check_step, params
     )
-    yield contest(
+    yield comparison(
         "training data and step",
         lambda i: step(crops(i), head),
         "PyTorch, augmentation by OpenCV",
@@ -124,16 +128,16 @@ def _step(
     return loss.detach()
 
 
-def _turns(batch: int, number: int) -> Tensor:
-    """Rotations of the crop [B, 2, 3]."""
+def _rotations(batch: int, number: int) -> Tensor:
+    """Random rotations of the crop [B, 2, 3]."""
     generator = torch.Generator().manual_seed(number)
     angle = torch.deg2rad(_DEGREES * (2 * torch.rand(batch, generator=generator) - 1))
     c, s, zero = angle.cos(), angle.sin(), torch.zeros(batch)
     return torch.stack([c, -s, zero, s, c, zero], 1).view(-1, 2, 3)
 
 
-def _turned(depth: Any, center: Any, transform: Any) -> Any:
-    """The turned crop [S, S] by OpenCV."""
+def _rotated(depth: Any, center: Any, transform: Any) -> Any:
+    """The rotated crop [S, S] with OpenCV."""
     z = center[2]
     reach = np.array([CUBE * CAMERA.fx / z, CUBE * CAMERA.fy / z])
     to_unit = np.array([[2 / (SIZE - 1), 0, -1], [0, 2 / (SIZE - 1), -1]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark harness: rows, turns, honest moves, equality before time. No figure is checked here."""
+"""The benchmarks themselves: rows, interleaving, moved windows, comparison of outputs. No figure is checked."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import SUBJECTS, Row, Settings, dump, load, run
+from benchmarks import SUBJECTS, Row, Settings, dump, load, run, test_benchmarks
 from benchmarks.__main__ import app
+from benchmarks.baselines import exported, image
+from benchmarks.baselines.network import PlainCascade, PlainEstimator, gather_regions, index_regions
 from benchmarks.equality import assert_equal
 from benchmarks.material import CAMERA, FAR, NEAR, Material, draw_frames
-from benchmarks.peers import image
-from benchmarks.peers.network import PlainCascade, PlainEstimator, gather_regions, index_regions
-from benchmarks.report import COLUMNS, cells, growth_curves, markdown, peer_lines
-from benchmarks.rows import CannotRun, Contest, Probe, Target, make_rows
+from benchmarks.report import COLUMNS, cells, detail_lines, growth_curves, markdown
+from benchmarks.rows import CannotRun, Comparison, Probe, Target, make_rows
+from benchmarks.runner import COMPARISONS
 from benchmarks.subjects import frame
 from benchmarks.subjects.crop import needed_bytes, rectangles
 from benchmarks.subjects.growth import judge_linear, keeping_results
@@ -39,18 +41,24 @@ def material():
 
 
 def a_row(name="work", **changes):
-    values = {"device": "cpu", "dtype": "float32", "batch": 1, "ours_ms": 1.0, "peers": {"a": 3.0, "b": None}}
-    values |= {"ratio": {"a": 3.0}, "floor_ms": 0.5, "params": {}, "machine": MACHINE, "unavailable": {"b": "not here"}}
+    values = {"device": "cpu", "dtype": "float32", "batch": 1, "ours_ms": 1.0, "baselines": {"a": 3.0, "b": None}}
+    values |= {
+        "ratio": {"a": 3.0},
+        "lower_bound_ms": 0.5,
+        "params": {},
+        "machine": MACHINE,
+        "unavailable": {"b": "not here"},
+    }
     return Row(name=name, **(values | changes))
 
 
-def test_contenders_take_turns_each_beginning_with_another():
+def test_implementations_are_interleaved_and_each_round_begins_with_another_one():
     calls = []
     medians = interleaved_medians(
         {name: lambda i, name=name: calls.append(name) for name in "ab"}, seconds=0, cold=True
     )
     assert set(medians) == {"a", "b"}
-    assert "".join(calls) == "aabb" + "abbaabbaab"  # twice each to estimate, then five turns
+    assert "".join(calls) == "aabb" + "abbaabbaab"  # twice each to estimate, then five rounds
 
 
 def test_median_is_of_the_call():
@@ -72,82 +80,93 @@ def test_time_limit_ends_what_is_too_long():
         pass
 
 
-def test_rows_have_ratios_floors_reasons_and_verdicts():
-    contest = Contest(
+def test_rows_have_ratios_lower_bounds_reasons_and_verdicts():
+    comparison = Comparison(
         name="work",
         device="cpu",
         batch=2,
         ours={"float32": len, "int8": len},
-        peers={"a": len, "gone": CannotRun("is not installed")},
+        baselines={"a": len, "gone": CannotRun("is not installed")},
         check=lambda: None,
         limits={"a copy": len},
         probes={"read": [Probe(len, 10), Probe(len, 20)]},
-        floor=lambda costs: {"float32": 60 * costs["read"]},
+        lower_bound=lambda costs: {"float32": 60 * costs["read"]},
         targets={"float32": [Target(4, ("a", "gone"), or_within=(1.3, "a copy")), Target(most_ms=1)]},
         moved={"int8": [1.0, 0.2]},
     )
-    assert {"probe/read/0", "probe/read/1"} == set(contest.ways()) < set(contest.contenders())
-    times = {"ours/float32": 2.0, "ours/int8": 1.0, "peer/a": 6.0}
+    assert {"probe/read/0", "probe/read/1"} == set(comparison.named_probes()) < set(comparison.calls())
+    times = {"ours/float32": 2.0, "ours/int8": 1.0, "baseline/a": 6.0}
     times |= {"probe/read/0": 0.9, "probe/read/1": 0.6, "limit/a copy": 1.6}
-    wide, narrow = make_rows(contest, times, {})
+    wide, narrow = make_rows(comparison, times, {})
     assert wide.ratio == {"a": 3.0}
-    assert wide.peers == {"a": 6.0, "gone": None}
+    assert wide.baselines == {"a": 6.0, "gone": None}
     assert wide.unavailable == {"gone": "is not installed"}
-    assert wide.floor_ms == pytest.approx(1.8)
+    assert wide.lower_bound_ms == pytest.approx(1.8)
     assert wide.params == {"limits": {"a copy": 1.6}}
-    assert cells(wide)[COLUMNS.index("floor (ms)")] == "1.8, 1.6 a copy"
+    assert cells(wide)[COLUMNS.index("lower bound (ms)")] == "1.8, 1.6 a copy"
     assert [target["met"] for target in wide.targets] == [True, False]  # not 4x, but within 1.3x of a copy
-    assert (narrow.ratio, narrow.floor_ms, narrow.moved) == ({"a": 6.0}, None, [1.0, 0.2])
+    assert (narrow.ratio, narrow.lower_bound_ms, narrow.moved) == ({"a": 6.0}, None, [1.0, 0.2])
 
 
-def test_target_without_any_peer_is_neither_met_nor_missed():
+def test_a_target_without_any_baseline_is_neither_met_nor_missed():
     assert Target(2, ("gone",)).judge(1.0, {"gone": None}, {})["met"] is None
 
 
-def test_target_says_how_far_a_limit_would_get():
-    contest = Contest(
+def test_a_target_reports_the_ratio_of_its_limit():
+    comparison = Comparison(
         name="work",
         device="cpu",
         batch=1,
         ours={"float32": len},
-        peers={"a": len},
+        baselines={"a": len},
         check=lambda: None,
         limits={"least": len},
         targets={"float32": [Target(5, ("a",), limit="least")]},
     )
-    (row,) = make_rows(contest, {"ours/float32": 2.0, "peer/a": 6.0, "limit/least": 1.5}, {})
+    (row,) = make_rows(comparison, {"ours/float32": 2.0, "baseline/a": 6.0, "limit/least": 1.5}, {})
     assert row.targets == [{"wanted": "5x a", "reached": 3.0, "met": False, "limit": "least", "limit_reaches": 4.0}]
-    assert peer_lines(row)[-1] == "target 5x a: 3, not met (least would reach 4)"
+    assert detail_lines(row)[-1] == "target 5x a: 3, not met (least would reach 4)"
 
 
-def test_target_is_about_the_fastest_peer():
+def test_a_target_is_judged_by_the_fastest_baseline():
     verdict = Target(2, ("a", "b")).judge(1.0, {"a": 5.0, "b": 1.5, "c": 1.0}, {})
     assert verdict == {"wanted": "2x b", "reached": 1.5, "met": False}
 
 
 def test_rows_survive_json(tmp_path):
-    rows = [a_row(), a_row("other", peers={}, ratio={}, unavailable={}, floor_ms=None, moved=[1.0, 0.2])]
+    rows = [a_row(), a_row("other", baselines={}, ratio={}, unavailable={}, lower_bound_ms=None, moved=[1.0, 0.2])]
     (tmp_path / "rows.json").write_text(dump(rows))
     assert load(tmp_path / "rows.json") == rows
-    needed = {"name", "device", "dtype", "batch", "ours_ms", "peers", "ratio", "floor_ms", "params", "machine"}
+    needed = {
+        "name",
+        "device",
+        "dtype",
+        "batch",
+        "ours_ms",
+        "baselines",
+        "ratio",
+        "lower_bound_ms",
+        "params",
+        "machine",
+    }
     assert needed <= set(json.loads(dump(rows))[0])
     (tmp_path / "other.json").write_text('[{"name": "work"}]')
-    with pytest.raises(ValueError, match="no results"):
+    with pytest.raises(ValueError, match="not a results file"):
         load(tmp_path / "other.json")
 
 
 @pytest.mark.parametrize(("got", "problem"), [([1.0, 2.2], "0.2 from"), ([1.0], "shape|gives")])
-def test_what_is_not_equal_is_refused(got, problem):
+def test_different_outputs_are_refused(got, problem):
     with pytest.raises(AssertionError, match=problem):
-        assert_equal("peer", torch.tensor(got), torch.tensor([1.0, 2.0]), most=0.1)
+        assert_equal("baseline", torch.tensor(got), torch.tensor([1.0, 2.0]), most=0.1)
 
 
-def test_mean_difference_counts_too():
+def test_the_mean_difference_is_checked_too():
     with pytest.raises(AssertionError, match="on average"):
-        assert_equal("peer", torch.full((4,), 0.05), torch.zeros(4), most=0.1, mean=0.01)
+        assert_equal("baseline", torch.full((4,), 0.05), torch.zeros(4), most=0.1, mean=0.01)
 
 
-def test_nothing_is_timed_that_is_not_equal(monkeypatch):
+def test_nothing_is_timed_when_outputs_differ(monkeypatch):
     monkeypatch.setattr(image, "center_numpy", lambda depth, near, far: image.center_opencv(depth, near, far) + 1)
     with pytest.raises(AssertionError, match="NumPy"):
         run(["center"], Settings.tiny())
@@ -194,7 +213,7 @@ def test_needed_work_counts_weights_once_and_products_for_each_sample(material):
 
 
 @torch.no_grad()
-def test_peers_pool_and_refine_as_we_do(material):
+def test_baselines_pool_and_refine_as_the_ops_do(material):
     config, features, pose = material.model.head.config, material.features, 2 * material.initial
     wanted = ops.pose_roi_pool(features, pose, config.joints)
     assert torch.equal(gather_regions(features, pose, config), wanted)
@@ -207,7 +226,7 @@ def test_peers_pool_and_refine_as_we_do(material):
     torch.testing.assert_close(estimator(material.crops), cascade, atol=1e-4, rtol=1e-4)
 
 
-def test_peers_crop_holes_as_we_do(material):
+def test_baselines_crop_holes_as_the_op_does(material):
     depth, center = material.frames[0], material.centers[0]
     wanted = ops.depth_crop(depth, center, CAMERA)[0]
     crop = image.crop_opencv_region(depth.numpy(), center.numpy(), CAMERA, holes=True)
@@ -227,22 +246,24 @@ def test_every_subject_runs_and_gives_rows(subject):
     rows = run([subject], Settings.tiny())
     assert rows
     assert all(row.ours_ms > 0 and row.machine["threads"] == 1 for row in rows)
-    assert all(row.floor_ms is None or row.floor_ms > 0 for row in rows)
-    assert all(set(row.unavailable) == {name for name, ms in row.peers.items() if ms is None} for row in rows)
+    assert all(row.lower_bound_ms is None or row.lower_bound_ms > 0 for row in rows)
+    assert all(set(row.unavailable) == {name for name, ms in row.baselines.items() if ms is None} for row in rows)
     json.loads(dump(rows))
 
 
 def test_refine_and_frame_say_how_many_windows_move(monkeypatch):
-    # One export to ONNX, some seconds, is enough: the frame's peers take the same road.
-    absent = dict.fromkeys(("ONNX Runtime", "ONNX Runtime int8"), CannotRun("left out"))
-    monkeypatch.setattr(frame, "onnx_runtime", lambda *_: absent)
+    # One export to ONNX takes seconds: the networks of the frame rows are not exported.
+    absent = dict.fromkeys(exported.NAMES, CannotRun("left out"))
+    monkeypatch.setattr(frame, "exported_networks", lambda *_: absent)
     settings = replace(Settings.tiny(), refine_batches=(1,))
-    rows = [row for row in run(["refine", "frame"], settings) if row.peers]
-    assert not any("ONNX Runtime int8" in row.unavailable for row in rows if row.name == "cascade_refine")
+    rows = [row for row in run(["refine", "frame"], settings) if row.baselines]
+    for row in rows:
+        missing = set(row.unavailable) & set(exported.NAMES)
+        assert missing <= ({exported.BFLOAT16} if row.name == "cascade_refine" else set(exported.NAMES))
     assert {row.dtype for row in rows} == {"float32", "bfloat16", "int8"}
     assert all(len(row.moved) == 3 and row.moved[0] == 1 for row in rows)
     assert all("mean_shift_mm" in row.params for row in rows if row.name == "cascade_refine")
-    assert all("ONNX Runtime int8" in row.peers and "torch.compile" in row.unavailable for row in rows)
+    assert all("ONNX Runtime, int8" in row.baselines and "torch.compile" in row.unavailable for row in rows)
 
 
 def test_unknown_subject_and_absent_gpu_are_refused():
@@ -295,11 +316,27 @@ def test_command_writes_rows(tmp_path):
     assert CliRunner().invoke(app, ["speed"]).exit_code == 2
 
 
-def test_table_shows_the_fastest_peer_and_nothing_without_peers():
-    text = markdown(
-        [a_row(moved=[1.0, 0.2], peers={"a": 3.0, "b": 2.0}, ratio={"a": 3.0, "b": 2.0}), a_row("alone", peers={})]
-    )
-    assert "| work | float32 | 1 | 1.0 | 2.0 b | 2.0x | 0.500 | 100 + 20 % |" in text
+def test_pytest_benchmark_runs_the_same_implementations(monkeypatch):
+    monkeypatch.setenv("POSEREN_BENCH_TINY", "1")
+    found, results = [], []
+    test_benchmarks.pytest_generate_tests(SimpleNamespace(parametrize=lambda names, values: found.extend(values)))
+    assert {subject for subject, _, _ in found} == set(COMPARISONS)
+    assert ("pool", 1, "baseline/torchvision") in found
+    assert ("refine", 0, "baseline/OpenVINO, bfloat16") in found
+    for case in found[:2]:
+        test_benchmarks.test_speed(lambda call: results.append(call()), *case)
+    assert [len(result) for result in results] == [2, 2]  # centres of a batch: ours, PyTorch
+
+
+def test_the_table_shows_the_fastest_baseline_of_the_same_precision():
+    baselines = {"a": 3.0, "b": 2.0, "b, bfloat16": 1.5, "a, int8": 0.5}
+    ratio = dict(baselines)
+    rows = [a_row(dtype=dtype, baselines=baselines, ratio=ratio) for dtype in ("uint16", "bfloat16", "int8")]
+    text = markdown([*rows, a_row(dtype="int8", moved=[1.0, 0.2]), a_row("alone", baselines={})])
+    assert "| work | uint16 | 1 | 1.0 | 2.0 b | 2.0x | 0.500 |  |" in text
+    assert "| work | bfloat16 | 1 | 1.0 | 1.5 b, bfloat16 | 1.5x | 0.500 |  |" in text
+    assert "| work | int8 | 1 | 1.0 | 0.500 a, int8 | 0.5x | 0.500 |  |" in text
+    assert "| work | int8 | 1 | 1.0 |  |  | 0.500 | 100 %, 20 % |" in text
     assert "alone" not in text
     assert "P, 2 threads, torch 2, commit abc" in text
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Modules through torch.compile."""
+"""torch.compile baselines."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ def compiled(
     grad: bool = False,
     tune: bool = True,
 ) -> Any | CannotRun:
-    """A function after torch.compile and one call; or why that cannot be had.
+    """A function compiled by torch.compile and called once; or why it cannot be.
 
     Args:
         function: a module or a function of tensors.
-        example: arguments of the sizes that are to be timed.
-        settings: the time that compiling may take, 0 for none at all; the device.
-        freeze: weights become constants, which the CPU backend packs for its matrix products.
-        grad: it will be asked for gradients.
-        tune: on a GPU, try many kernels for each product; without, CUDA graphs alone.
+        example: arguments with the sizes that will be timed.
+        settings: time limit (0 skips it) and device.
+        freeze: make the weights constants, which the CPU backend packs for its matrix products.
+        grad: gradients will be computed.
+        tune: on a GPU, autotune the kernels; otherwise only capture CUDA graphs.
     """
     if not settings.compile_seconds:
-        return CannotRun("torch.compile was switched off for this run")
+        return CannotRun("torch.compile was skipped (--compile-seconds 0)")
     options: dict[str, Any] = {"options": {"freezing": freeze}}
     if settings.device == "cuda":
         options = {"mode": "max-autotune" if tune else "reduce-overhead"}
     call: Any = torch.compile(function, dynamic=False, fullgraph=True, **options)
     try:
         with time_limit(settings.compile_seconds), torch.inference_mode(not grad):
-            for _ in range(1 if settings.device == "cpu" else 3):  # a GPU's graphs are recorded at the second call
+            for _ in range(1 if settings.device == "cpu" else 3):  # CUDA graphs are captured at the second call
                 call(*example)
-    except Exception as error:  # a compiler's faults are of any kind; the row says which
+    except Exception as error:  # compilers raise errors of any type; the row reports it
         return CannotRun(f"torch.compile: {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
     return call
 
 
 def call_or_reason(function: Any | CannotRun, work: list[tuple[Any, ...]]) -> Call | CannotRun:
-    """The function on rotating arguments, or the reason why there is none."""
+    """A call that uses the input sets in turn, or the reason why the function cannot run."""
     if isinstance(function, CannotRun):
         return function
     return lambda number: function(*work[number % len(work)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The hand's centre and its crop by OpenCV, NumPy, PyTorch and kornia."""
+"""Hand centre and crop with OpenCV, NumPy, PyTorch and kornia."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 def center_opencv(depth: Array, near: float, far: float) -> Array:
-    """u, v, d of a frame uint16 [H, W]: a mask, its moments, the mean under it."""
+    """u, v, d of a frame uint16 [H, W] from the moments of a mask and the mean depth in it."""
     mask = cv2.inRange(depth, near, far)
     moments = cv2.moments(mask, binaryImage=True)
     area = moments["m00"]
@@ -29,7 +29,7 @@ def center_opencv(depth: Array, near: float, far: float) -> Array:
 
 
 def center_numpy(depth: Array, near: float, far: float) -> Array:
-    """u, v, d of a frame uint16 [H, W]: sums along rows and columns of a mask."""
+    """u, v, d of a frame uint16 [H, W] from sums along rows and columns of a mask."""
     mask = (depth >= near) & (depth <= far)
     columns, rows = mask.sum(0, dtype=np.int32), mask.sum(1, dtype=np.int32)
     count = columns.sum()
@@ -38,7 +38,7 @@ def center_numpy(depth: Array, near: float, far: float) -> Array:
 
 
 def center_torch(depth: Tensor, near: float, far: float) -> Tensor:
-    """[B, 3] of frames uint16 [B, H, W], all at once."""
+    """u, v, d [B, 3] of frames uint16 [B, H, W]."""
     depth = depth.to(torch.int32)
     mask = (depth >= near) & (depth <= far)
     columns, rows = mask.sum(1), mask.sum(2)  # [B, W], [B, H]
@@ -57,7 +57,7 @@ def crop_opencv(depth: Array, center: Array, camera: Camera, *, cube: float = 15
 def crop_opencv_region(
     depth: Array, center: Array, camera: Camera, *, cube: float = 150.0, size: int = 96, holes: bool = False
 ) -> Array:
-    """The same, but only the part of the frame that the crop looks at is converted; `holes` (0) become background."""
+    """As :func:`crop_opencv`, but converts only the pixels inside the crop; `holes`: zeros become background."""
     u, v, z = center
     left, top = max(0, int(u - cube * camera.fx / z) - 1), max(0, int(v - cube * camera.fy / z) - 1)
     right, bottom = int(u + cube * camera.fx / z) + 3, int(v + cube * camera.fy / z) + 3
@@ -85,9 +85,9 @@ def _warped(image: Array, center: Array, camera: Camera, left: float, top: float
 def crop_torch(
     depth: Tensor, center: Tensor, camera: Camera, *, cube: float = 150.0, size: int = 96, holes: bool = False
 ) -> Tensor:
-    """Crops [B, 1, S, S] of frames uint16 [B, H, W] by grid_sample, which knows no border value but zero.
+    """Crops [B, 1, S, S] of frames uint16 [B, H, W] by grid_sample, whose border value can only be zero.
 
-    `holes` (0) become background.
+    `holes`: zeros become background.
     """
     H, W = depth.shape[1:]
     z = center[:, 2, None]
@@ -108,7 +108,7 @@ def crop_torch(
 def crop_kornia(
     camera: Camera, *, cube: float = 150.0, size: int = 96
 ) -> Callable[[Tensor, Tensor], Tensor] | CannotRun:
-    """As :func:`crop_torch`, by kornia's crop_and_resize: a function of (depth, center)."""
+    """As :func:`crop_torch` with kornia's crop_and_resize: a function of (depth, center)."""
     try:
         crop_and_resize = import_module("kornia.geometry.transform").crop_and_resize
     except (ImportError, RuntimeError) as error:

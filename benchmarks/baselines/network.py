@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The networks as PyTorch, torch.compile and ONNX Runtime run them: every stage in full, our weights."""
+"""The networks in plain PyTorch with our weights; every stage is computed in full."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from poseren_ext.models import STRIDE, HeadConfig, PoseREN, RegionEnsemble
 
 
 def gather_regions(features: Tensor, pose: Tensor, config: HeadConfig) -> Tensor:
-    """The windows [B, M, C, P, P] around guided joints of finite poses, in one gather.
+    """Windows [B, M, C, P, P] around the guided joints of finite poses, in one gather.
 
-    Windows of the published sizes are P x P cells and begin on the map; at most one row and column lies beyond it.
+    Windows of the published size have P x P cells and begin on the map; at most one row and column lies outside.
     """
     B, C, _, W = features.shape
     P = config.cells
@@ -29,7 +29,7 @@ def gather_regions(features: Tensor, pose: Tensor, config: HeadConfig) -> Tensor
 
 
 def index_regions(features: Tensor, pose: Tensor, config: HeadConfig) -> Tensor:
-    """The same by indexing: of all windows of the map, a view, those that are wanted."""
+    """As :func:`gather_regions`, by indexing a view of all windows of the map."""
     P = config.cells
     x, y = window_starts(pose, config).unbind(-1)  # [B, M]
     every = F.pad(features, (0, 1, 0, 1)).unfold(2, P, 1).unfold(3, P, 1).permute(0, 2, 3, 1, 4, 5)
@@ -38,7 +38,7 @@ def index_regions(features: Tensor, pose: Tensor, config: HeadConfig) -> Tensor:
 
 
 def torchvision_regions(config: HeadConfig) -> Callable[[Tensor, Tensor], Tensor] | CannotRun:
-    """The same by torchvision's roi_pool; or why it does not run."""
+    """As :func:`gather_regions`, by torchvision's roi_pool; or why it cannot run."""
     try:
         roi_pool = import_module("torchvision.ops").roi_pool
     except (ImportError, RuntimeError) as error:
@@ -64,17 +64,17 @@ def window_starts(pose: Tensor, config: HeadConfig) -> Tensor:
 
 
 def window_cells(pose: Tensor, config: HeadConfig, width: int) -> Tensor:
-    """Cells of each window, counted along rows of a map so wide: int64 [B, M, P, P]."""
+    """Flat indices of the cells of each window in a map with `width` columns: int64 [B, M, P, P]."""
     x, y = window_starts(pose, config).unbind(-1)
     steps = torch.arange(config.cells, device=pose.device)
     return (y[..., None, None] + steps[:, None]) * width + x[..., None, None] + steps
 
 
 class PlainHead(nn.Module):
-    """A head as one linear layer for each group: at batch 1 these stream their weights at the memory's rate.
+    """A head with one linear layer per group: at batch 1 its speed is limited by reading the weights.
 
     Args:
-        head: whose weights it shares.
+        head: the head whose weights it shares.
     """
 
     def __init__(self, head: RegionEnsemble) -> None:
@@ -92,12 +92,12 @@ class PlainHead(nn.Module):
             regions = [features[:, :, y : y + config.cells, x : x + config.cells].flatten(1) for y, x in config.grid]
         else:
             regions = list(gather_regions(features, pose, config).flatten(2).unbind(1))
-        looked = [F.relu(layer(region)) for layer, region in zip(self._layers("region"), regions, strict=True)]
+        region_hidden = [F.relu(layer(region)) for layer, region in zip(self._layers("region"), regions, strict=True)]
         fingers = [
-            F.relu(layer(torch.cat([looked[m] for m in members], 1)))
+            F.relu(layer(torch.cat([region_hidden[m] for m in members], 1)))
             for layer, members in zip(self._layers("finger"), config.tree, strict=True)
         ]
-        joints: Tensor = self.pose(torch.cat(fingers, 1)).float()  # of narrower weights too: windows are told by it
+        joints: Tensor = self.pose(torch.cat(fingers, 1)).float()  # also with bfloat16 weights: windows depend on it
         return joints.reshape(-1, config.num_joints, 3)
 
     def _layers(self, name: str) -> Any:
@@ -131,7 +131,7 @@ class PlainEstimator(nn.Module):
         self.cascade = PlainCascade(model.head, stages)
 
     def use_channels_last(self) -> None:
-        """Convolve in the memory layout that suits the CPU best: on copies, the weights were shared."""
+        """Convert copies of the backbones to channels_last, the fastest layout for convolutions on a CPU."""
         for name in ("init_backbone", "backbone"):
             setattr(self, name, copy.deepcopy(getattr(self, name)).to(memory_format=torch.channels_last))
 
