@@ -16,12 +16,30 @@ from poseren_ext.geometry.camera import xyz_to_uvd
 from poseren_ext.geometry.skeleton import FINGERS
 from poseren_ext.plotting import draw_crop, draw_skeleton
 from poseren_ext.plotting.style import FINGER_COLORS, INK, new_figure
-from poseren_ext.synthetic import SyntheticSequence
-from tools.pictures.material import FRAME, SEED, SEQUENCE, Material, canvas, draw_cells, draw_window, plain
+from poseren_ext.synthetic import SyntheticHands, SyntheticSequence
+from tools.pictures.material import FRAME, SEED, SEQUENCE, STAGES, Material, canvas, draw_cells, draw_window, plain
+
+HANDS = (0, 6, 22, 40, 10, 43)
+"""Indices of the test frames in the first picture of the README."""
+
+
+def hands(material: Material) -> Figure:
+    """Depth crops of six hands, and the joints that the bundled model estimates in them."""
+    frames = SyntheticHands(seed=1, split="test").frames(torch.tensor(HANDS))
+    crops = ops.depth_crop(frames.depth, frames.center, frames.camera)
+    with torch.inference_mode():
+        features, initial = material.model.backbone(crops), material.model.init(crops)
+        poses = ops.cascade_refine(features, initial, material.model.head, stages=STAGES)[0][-1]
+    figure = canvas(12, 4.1)
+    for (top, bottom), crop, pose in zip(figure.subplots(2, len(HANDS)).T, crops[:, 0], poses, strict=True):
+        for axes in (top, bottom):
+            draw_crop(axes, crop.numpy())
+        draw_skeleton(bottom, pose.numpy(), material.skeleton)
+    return figure
 
 
 def cascade(material: Material) -> Figure:
-    """Figure 2 of the paper: the pose goes round, the features stay."""
+    """Figure 2 of the paper: each stage refines the pose on the same features."""
     figure = canvas(12, 5.5)
     axes = figure.subplots(2, 5)
     crop, skeleton = material.crop[0, 0].numpy(), material.skeleton
@@ -139,6 +157,7 @@ def skeletons(material: Material) -> Figure:
 
 
 DRAWINGS: dict[str, Callable[[Material], Figure]] = {
+    "hands": hands,
     "cascade": cascade,
     "windows": windows,
     "tree": tree,
