@@ -96,7 +96,7 @@ format: $(VENV)/.lint  ## rewrite the sources in the house's style
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 docs: $(VENV)/.docs  ## the documentation as a site in site/; a warning is an error
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 wheel: $(VENV)/.wheel  ## dist/: source archive and manylinux wheels, each tried in an environment of its own
 	$(BIN)/python tools/build_wheels.py

@@ -108,7 +108,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "poses": ("a.txt", lambda path: write_poses(path, np.ones((200, 14, 3)))),
     "text": ("a.json", lambda path: write_text(path, "x" * 9999)),
     "picture": ("a.png", _picture),
-    "any path": ("a.onnx", _write_by_path),
+    "any other file": ("a.onnx", _write_by_path),
 }
 
 
@@ -132,7 +132,7 @@ def test_a_failed_write_leaves_everything_as_it_was(
         ):
             write(path)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
-    record("faults", f"{fault} disk while a {name} is written", injected=1, kept="the file before")
+    record("faults", f"{fault} disk while writing {name}", injected=1, kept="the file before")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An extension of Griffe: roles of reStructuredText in docstrings become plain code, as Markdown writes it."""
+"""Griffe extension that turns reStructuredText roles in docstrings into Markdown code."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
 
 
 class Roles(Extension):
-    """``:func:`refine``` reads as `refine`."""
+    """Replace ``:func:`refine``` by `refine`."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Rewrites the docstring."""
+        """Rewrite the docstring."""
         if obj.docstring:
             obj.docstring.value = _ROLE.sub(r"`\1`", obj.docstring.value)
