@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fails when the places that name the project's version or torch's disagree."""
+"""Checks that all files state the same version of the project, and of torch."""
 
 import re
 import sys
@@ -7,13 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# What is named, and every place that names it: a file and a pattern with the version as its group.
+# Each version, and the places that state it: a file and a pattern with the version as its group.
 CLAIMS = {
     "version of poseren_ext": [
         ("pyproject.toml", r'^version = "(.+)"$'),
         ("CMakeLists.txt", r"project\(poseren_ext VERSION (\S+)"),
         ("poseren_ext/__init__.py", r'^__version__ = "(.+)"$'),
         ("CHANGELOG.md", r"^## \[(\d\S*)\]"),
+        ("CITATION.cff", r"^version: (\S+)$"),
     ],
     "oldest torch": [
         ("pyproject.toml", r'"torch>=([\d.]+)"'),
@@ -23,7 +24,7 @@ CLAIMS = {
 
 
 def main() -> int:
-    """Prints every disagreement; the exit status is their number."""
+    """Print all disagreements; the exit status is their number."""
     disagreements = 0
     for name, places in CLAIMS.items():
         found = {}
