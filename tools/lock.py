@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The locked environment of the tests (`tools/lock.py lock`) and its bill of materials (`tools/lock.py sbom FILE`).
+"""Writes the locked environment of the tests (`tools/lock.py lock`) and its bill of materials (`... sbom FILE`).
 
-requirements/lock.txt names one version of every package that building, testing and linting need, for every supported
-Python on Linux, with the hashes of its files. Not in it are torch, torchvision and what only they need: their build and
-index are the choice of the machine, and the Makefile installs torch first and apart.
+requirements/lock.txt has one version of every package that building, testing and linting need, for every supported
+Python on Linux, with the hashes of its files, except torch, torchvision and their own dependencies, because
+their build depends on the machine; the Makefile installs torch separately.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ HEADER = f"""\
 
 
 def main() -> None:
-    """Makes one of the two."""
+    """Run one of the two commands."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("lock", help="rewrite requirements/lock.txt with the versions of today")
+    commands.add_parser("lock", help="rewrite requirements/lock.txt with current versions")
     commands.add_parser("sbom", help="write the lock as CycloneDX JSON").add_argument("file", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "lock":
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def lock() -> None:
-    """Rewrites the lock."""
+    """Rewrite the lock file."""
     command = [Path(sys.executable).with_name("uv"), "pip", "compile", "--universal", "--python-version=3.10"]
     command += ["--generate-hashes", "--all-extras", "--no-annotate", "--no-header", *SOURCES, "-"]
     torch = re.search(r"^TORCH \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -47,11 +47,11 @@ def lock() -> None:
     packages = re.split(r"\n(?=\S)", text.strip())
     kept = [package for package in packages if not TORCH.match(package)]
     LOCK.write_text(HEADER + "\n".join(kept) + "\n")
-    print(f"{LOCK.relative_to(ROOT)}: {len(kept)} packages, {len(packages) - len(kept)} of torch's left to torch")
+    print(f"{LOCK.relative_to(ROOT)}: {len(kept)} packages, {len(packages) - len(kept)} of torch omitted")
 
 
 def sbom(file: Path) -> None:
-    """Writes the bill of materials: the same bytes for the same lock."""
+    """Write the bill of materials; the same lock gives the same bytes."""
     command = [Path(sys.executable).with_name("cyclonedx-py"), "requirements", "--output-reproducible", "--validate"]
     command += ["--pyproject", "pyproject.toml", "--mc-type", "library", "--of", "JSON"]
     subprocess.run([*command, "-o", file.resolve(), LOCK], cwd=ROOT, check=True)

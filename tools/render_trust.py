@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writes the tables of docs/trust.md from what the tests recorded: `tools/render_trust.py REPORT [REPORT ...]`.
+"""Writes the tables of docs/trust.md from numbers recorded by the tests: `tools/render_trust.py REPORT [REPORT ...]`.
 
 A report is made by POSEREN_TRUST_REPORT=FILE make test (or fuzz, or soak); see python_tests/helpers/trust_record.py.
 """
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Replaces what stands between the markers of each table that the reports have rows for."""
+    """Replace the contents between the markers of each table that has rows in the reports."""
     lines = [json.loads(line) for file in sys.argv[1:] for line in Path(file).read_text().splitlines()]
     text = PAGE.read_text()
     for table in sorted({line["table"] for line in lines}):
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _joined(lines: Iterable[Row]) -> list[Row]:
-    """One row a name; numbers of later lines replace those of earlier ones."""
+    """One row per name; later numbers replace earlier ones."""
     rows: dict[str, Row] = {}
     for line in lines:
         key = f"{line['name']} {line.get('device', '')}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Run by tools/test_wheel.py in the wheel's own environment: every compiled op against its definition in PyTorch."""
+"""Compares every compiled op with the reference; tools/test_wheel.py runs it in the environment of a wheel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poseren_ext.synthetic import SyntheticHands
 
 
 def main() -> None:
-    """Compare."""
+    """Check versions and build, then compare on every device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("version")
     variant = parser.add_mutually_exclusive_group(required=True)
@@ -27,11 +27,11 @@ def main() -> None:
     assert bool(built["cuda_architectures"]) == arguments.cuda, built
     for device in ["cpu", *(["cuda"] if arguments.cuda and torch.cuda.is_available() else [])]:
         compare(torch.device(device))
-    print(f"torch {torch.__version__}: the ops of {built} agree with their definitions")
+    print(f"torch {torch.__version__}: the ops of {built} agree with the reference")
 
 
 def compare(device: torch.device) -> None:
-    """Fail where a compiled op and its definition differ."""
+    """Fail if a compiled op and the reference differ."""
     torch.manual_seed(0)
     model = poseren_ext.load_model("demo").to(device)
     frames = SyntheticHands(seed=1, split="test").frames(torch.arange(2))

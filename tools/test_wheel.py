@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Do wheels work in an environment that has nothing but torch and the wheel? And do files hold what they should?"""
+"""Checks the contents of wheels and source archives, and runs wheels in a fresh environment."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ REQUIRED = (
     ".dist-info/licenses/LICENSE",
     ".dist-info/entry_points.txt",
 )
-"""Files that a wheel has: names, or how they end."""
+"""Files that a wheel must contain: ends of their paths."""
 UNWANTED = (".cpp", ".cu", ".h", ".pyc", "libtorch", "libc10", "libcudart", "hostsim")
-"""What no file's name may hold: sources, the libraries of others, the test-only runtime."""
+"""Parts of file names that a wheel must not contain: sources, libraries of other packages, test tools."""
 
 ARCHIVED = (
     "CMakeLists.txt",
@@ -41,29 +41,29 @@ ARCHIVED = (
     "python_tests/conftest.py",
     "requirements/build.txt",
 )
-"""Some of what a source archive has."""
+"""Some files that a source archive must contain."""
 STRAYS = (".venv", "build/", "dist/", "docs/", "runs/", "site/")
-"""How no path in it begins: what lies about in a folder where things were built."""
+"""Beginnings of paths that a source archive must not contain: build products."""
 
 
 def main() -> None:
-    """Check every file that was named."""
+    """Check every file given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="wheels and source archives")
-    parser.add_argument("--torch", default="torch", help="what to install first, such as torch==2.13.0")
-    parser.add_argument("--python", default=sys.executable, help="interpreter that the environment is made of")
+    parser.add_argument("--torch", default="torch", help="torch requirement to install first, such as torch==2.13.0")
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the environment")
     arguments = parser.parse_args()
     for path in arguments.files:
         if faults := faults_of(path):
             raise SystemExit(f"{path}: {'; '.join(faults)}")
         if path.suffix == ".whl":
             with tempfile.TemporaryDirectory() as folder:
-                try_out(path.resolve(), Path(folder), arguments.torch, arguments.python)
-        print(f"{path}: good")
+                run_wheel(path.resolve(), Path(folder), arguments.torch, arguments.python)
+        print(f"{path}: OK")
 
 
 def faults_of(path: Path) -> list[str]:
-    """What is wrong with the files in a wheel or in a source archive."""
+    """Faults of the contents of a wheel or a source archive."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
             return content_faults({entry.filename: entry.external_attr >> 16 for entry in wheel.infolist()})
@@ -72,7 +72,7 @@ def faults_of(path: Path) -> list[str]:
 
 
 def archive_faults(paths: Iterable[str]) -> list[str]:
-    """What is wrong with a source archive of these paths, each below one folder."""
+    """Faults of a source archive with these paths, all below one folder."""
     names = [path.partition("/")[2] for path in paths]
     faults = [f"no {name}" for name in ARCHIVED if name not in names]
     return faults + [
@@ -81,15 +81,15 @@ def archive_faults(paths: Iterable[str]) -> list[str]:
 
 
 def content_faults(modes: Mapping[str, int]) -> list[str]:
-    """What is wrong with a wheel whose files have these modes."""
+    """Faults of a wheel with these files and their modes."""
     faults = [f"no {name}" for name in REQUIRED if not any(file.endswith(name) for file in modes)]
     faults += [f"{file} does not belong in it" for file in modes for name in UNWANTED if name in Path(file).name]
     faults += [f"{file} cannot be read by all" for file, mode in modes.items() if mode and mode & 0o444 != 0o444]
     return faults
 
 
-def try_out(wheel: Path, folder: Path, torch: str, python: str) -> None:
-    """Install torch and the wheel into a new environment, and use them there."""
+def run_wheel(wheel: Path, folder: Path, torch: str, python: str) -> None:
+    """Install torch and the wheel into a new environment and run them."""
     if Path(python).resolve() == Path(sys.executable).resolve():
         venv.create(folder / "venv", with_pip=True)
     else:
@@ -108,7 +108,7 @@ def try_out(wheel: Path, folder: Path, torch: str, python: str) -> None:
 
 
 def run(folder: Path, *command: object) -> None:
-    """Run a command in the folder, away from the sources; its output shows when it fails."""
+    """Run a command in the folder, away from the sources; show its output if it fails."""
     result = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
     if result.returncode:
         raise SystemExit(f"{' '.join(map(str, command))}\n{result.stdout}{result.stderr}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Draws the pictures of the documentation with the package itself: `python -m tools.pictures [NAME ...]`."""
+"""Draws the pictures of the documentation with this package: `python -m tools.pictures [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tools.pictures import concepts, ops
 from tools.pictures.material import Material
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
-LARGEST = 300_000  # bytes: pages should load at once
+LARGEST = 300_000  # bytes, so that pages load fast
 DRAWINGS = {**concepts.DRAWINGS, **ops.DRAWINGS}
 
 
 def main() -> None:
-    """Draw what was named, or everything."""
+    """Draw the named pictures, or all."""
     parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRAWINGS)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DRAWINGS)}; default: all")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(DRAWINGS))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The paper's ideas: the cascade, the windows that a pose guides, the structure of the hand."""
+"""Pictures of the method: the cascade, pose-guided windows, the structure of the hand."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def cascade(material: Material) -> Figure:
 
 
 def _arrow(figure: Figure, start: Any, end: Any, text: str) -> None:
-    """From one axes to the next, with a word over it."""
+    """Arrow from one axes to the next, with a label."""
     arrow = ConnectionPatch((1.0, 0.5), (0.0, 0.5), "axes fraction", "axes fraction", axesA=start, axesB=end)
     arrow.set(arrowstyle="-|>", mutation_scale=16, color=INK, linewidth=1.6, zorder=10)
     figure.add_artist(arrow)
@@ -80,7 +80,7 @@ def _windows_on(axes: Any, material: Material, crop: Any, pose: Any, joints: Any
 
 
 def windows(material: Material) -> Figure:
-    """Figure 3 of the paper: where the pose says to look; one window, all of them, and the features that they cut."""
+    """Figure 3 of the paper: one window, all windows, and the windows on the feature map."""
     figure = canvas(12, 4.3)
     left, middle, right = figure.subplots(1, 3)
     crop, pose, guided = material.crop[0, 0].numpy(), material.stages[0, 0], material.guided
@@ -90,7 +90,7 @@ def windows(material: Material) -> Figure:
     left.set_xlabel("48 pixels of the crop = 7x7 cells touched", fontsize=10.5, color=INK)
     _windows_on(middle, material, crop, pose, guided)
     middle.set_title("all 11 guided joints", fontsize=12, color=INK)
-    middle.set_xlabel("palm, and root and tip of each finger", fontsize=10.5, color=INK)
+    middle.set_xlabel("palm, root and tip of each finger", fontsize=10.5, color=INK)
     right.imshow(material.features[0].mean(0).numpy(), cmap="Blues")
     for joint, (x0, y0, x1, y1) in zip(guided, ops.roi_windows(pose, guided).tolist(), strict=True):
         corners = np.array([(x0, y0), (x1 + 1, y0), (x1 + 1, y1 + 1), (x0, y1 + 1), (x0, y0)]) - 0.5
@@ -103,7 +103,7 @@ def windows(material: Material) -> Figure:
 
 
 def tree(material: Material) -> Figure:
-    """Figure 4 of the paper: regions join finger by finger, then all fingers."""
+    """Figure 4 of the paper: regions are combined into fingers, and fingers into the pose."""
     figure = new_figure(11, 5.2)
     axes = figure.subplots()
     axes.set(xlim=(-0.3, 11.5), ylim=(-0.5, 3.45))
@@ -139,7 +139,7 @@ def _box(axes: Any, x: float, y: float, text: str, color: str) -> None:
 
 
 def skeletons(material: Material) -> Figure:
-    """The joints of each dataset, the guided ones ringed and numbered."""
+    """The joints of each dataset, with rings around the guided ones."""
     figure = canvas(12, 3.7)
     crop = material.crop[0, 0].numpy()
     for axes, (name, skeleton) in zip(figure.subplots(1, 4), SKELETONS.items(), strict=True):

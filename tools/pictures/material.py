@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the pictures show: one moving synthetic hand, and the bundled model at work on it."""
+"""Inputs of the pictures: a moving synthetic hand, and the results of the bundled model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CELLS, CELL = 12, 8  # the feature map's side, and a cell's, in pixels of the cr
 
 @dataclass(frozen=True)
 class Material:
-    """A few frames [N, H, W] of a hand, and all that is computed from them; pictures show frame 0 if but one.
+    """A few frames [N, H, W] of a hand, and all results; pictures of a single frame show frame 0.
 
     Attributes:
         model: the bundled model.
@@ -44,7 +44,7 @@ class Material:
 
     @classmethod
     def make(cls) -> Material:
-        """The frames rendered, and the model run on them."""
+        """Render the frames and run the model on them."""
         model = load_model("demo")
         sequence = SyntheticSequence(SEED, "test", number=SEQUENCE)
         frames = sequence.frames(torch.arange(FRAME, FRAME + 6))
@@ -57,7 +57,7 @@ class Material:
 
     @property
     def skeleton(self) -> Skeleton:
-        """Of the model."""
+        """Skeleton of the model."""
         return self.model.skeleton
 
     @property
@@ -71,7 +71,7 @@ class Material:
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure for square pictures, inches: their titles keep their room."""
+    """An empty figure for square pictures with titles; size in inches."""
     figure = new_figure(width, height)
     figure.set_layout_engine("compressed")
     return figure
@@ -83,7 +83,7 @@ def to_normalized(pixel: float) -> float:
 
 
 def draw_cells(axes: Any) -> None:
-    """The lines between feature cells over a crop."""
+    """Draw the borders of the feature cells over a crop."""
     for edge in range(CELLS + 1):
         place = to_normalized(edge * CELL - 0.5)
         axes.axvline(place, color="#0072B2", linewidth=0.4, alpha=0.35, zorder=1)
@@ -91,7 +91,7 @@ def draw_cells(axes: Any) -> None:
 
 
 def draw_window(axes: Any, window: Any, color: str, **style: Any) -> None:
-    """A window of cells (first column, first row, last column, last row) over a crop."""
+    """Draw a window of cells (first column, first row, last column, last row) over a crop."""
     left, top, right, bottom = (
         to_normalized(cell * CELL - 0.5) for cell in (*window[:2], window[2] + 1, window[3] + 1)
     )
@@ -100,7 +100,7 @@ def draw_window(axes: Any, window: Any, color: str, **style: Any) -> None:
 
 
 def plain(axes: Any, title: str = "") -> None:
-    """No ticks; a title."""
+    """Remove the ticks and set a title."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -110,6 +110,6 @@ def plain(axes: Any, title: str = "") -> None:
 
 
 def as_grey(depth: Any) -> Any:
-    """A frame in mm for `imshow`: no depth is white."""
+    """A frame in mm for `imshow`, where missing depth is white."""
     frame = np.asarray(depth, dtype=float)
     return np.where(frame > 0, frame, np.nan)

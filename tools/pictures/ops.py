@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One picture an op: what goes in, what comes out."""
+"""One picture per op: inputs and outputs."""
 
 from __future__ import annotations
 
