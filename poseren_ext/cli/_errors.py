@@ -35,11 +35,18 @@ _OPTIONS = {
     "missing": "--missing",
     "device": "--device",
     "rate": "--fps",
+    "model": "--model",
+    "space": "--space",
+    "unit": "--output-unit",
+    "frame": "--frame",
+    "order": "--order",
+    "format": "--format",
 }
 _NAMES = "|".join(_OPTIONS)
 # "depth_unit=1", "hand is 'both'", "init_pose has": the ways in which the library writes about its parameters.
 _ASSIGNED = re.compile(rf"\b({_NAMES})=(?=[\w(\[.'\"-])")
 _SUBJECT = re.compile(rf"^({_NAMES})(?= (?:is|has|was|must)\b)")
+_FLAGS = re.compile(r"\b(overwrite|resume)=True\b")
 _UNDERSCORED = re.compile(rf"\b({'|'.join(name for name in _OPTIONS if '_' in name)})\b")
 
 
@@ -104,6 +111,7 @@ def message_of(error: BaseException) -> str:
 
 def in_options(message: str) -> str:
     """A message of the library in the terms of the command line: ``depth_unit=1`` becomes ``--depth-unit 1``."""
+    message = _FLAGS.sub(lambda match: f"--{match[1]}", message)
     message = _ASSIGNED.sub(lambda match: f"{_OPTIONS[match[1]]} ", message)
     message = _SUBJECT.sub(lambda match: _OPTIONS[match[1]], message)
     return _UNDERSCORED.sub(lambda match: _OPTIONS[match[1]], message)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from poseren_ext.geometry import camera as cameras
+    from poseren_ext.io.joint_layout import JointLayout
 
 STDOUT = Path("-")
 """As an output file: standard output."""
@@ -55,6 +56,58 @@ class Dataset(str, Enum):
 class Skeleton(str, Enum):
     """The joints of each dataset."""
 
+    MSRA21 = "msra21"
+    NYU14 = "nyu14"
+    ICVL16 = "icvl16"
+    HANDS17 = "hands17"
+
+
+class Missing(str, Enum):
+    """What becomes of frames without a result."""
+
+    SKIP = "skip"
+    NAN = "nan"
+    STOP = "stop"
+
+
+class Format(str, Enum):
+    """Formats of prediction files."""
+
+    TXT = "txt"
+    CSV = "csv"
+    JSON = "json"
+    NPZ = "npz"
+    PARQUET = "parquet"
+
+
+class Space(str, Enum):
+    """Coordinates of joints."""
+
+    UVD = "uvd"
+    XYZ = "xyz"
+
+
+class LengthUnit(str, Enum):
+    """Units of length."""
+
+    MM = "mm"
+    M = "m"
+
+
+class CoordinateFrame(str, Enum):
+    """Coordinate frames of joints."""
+
+    CAMERA = "camera"
+    PALM = "palm"
+    WORLD = "world"
+
+
+class Order(str, Enum):
+    """Joint orders."""
+
+    MEDIAPIPE = "mediapipe"
+    MANO = "mano"
+    OPENXR26 = "openxr26"
     MSRA21 = "msra21"
     NYU14 = "nyu14"
     ICVL16 = "icvl16"
@@ -147,6 +200,46 @@ SkeletonOption: TypeAlias = Annotated[
     Skeleton, typer.Option("--skeleton", case_sensitive=False, help="Which dataset's joints.")
 ]
 
+# Joints as they are written -------------------------------------------------------------------------------------------
+MissingOption: TypeAlias = Annotated[
+    Missing,
+    typer.Option(
+        "--missing", case_sensitive=False, help="Frames without a result: leave out, write nan, or stop the run."
+    ),
+]
+FormatOption: TypeAlias = Annotated[
+    Format | None,
+    typer.Option(
+        "--format", case_sensitive=False, help="File format. Default: by the ending of --out.", show_default=False
+    ),
+]
+SpaceOption: TypeAlias = Annotated[
+    Space,
+    typer.Option("--space", case_sensitive=False, help="uvd: pixels, pixels, mm; xyz: lengths in --frame."),
+]
+OutputUnit: TypeAlias = Annotated[
+    LengthUnit, typer.Option("--output-unit", case_sensitive=False, help="Unit of xyz: millimetres or metres.")
+]
+FrameOption: TypeAlias = Annotated[
+    CoordinateFrame | None,
+    typer.Option(
+        "--frame",
+        case_sensitive=False,
+        help="Coordinate frame of xyz; palm: origin at the wrist. Default: world with --extrinsics, else camera.",
+        show_default=False,
+    ),
+]
+Extrinsics: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--extrinsics", help="File of a 4x4 matrix from camera to world (text, .json, .npy), in --output-unit."
+    ),
+]
+OrderOption: TypeAlias = Annotated[
+    Order | None,
+    typer.Option("--order", case_sensitive=False, help="Joint order. Default: the model's own.", show_default=False),
+]
+
 # Outputs --------------------------------------------------------------------------------------------------------------
 Json: TypeAlias = Annotated[
     Path | None, typer.Option("--json", help="Also write the numbers as JSON; - for standard output, and nothing else.")
@@ -178,6 +271,30 @@ def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = No
         if path.exists() and not overwrite and not resume:
             ways = "--overwrite replaces it" if resume is None else "--resume continues it, --overwrite replaces it"
             raise FileExistsError(f"{path} exists; {ways}, or choose another name")
+
+
+def joint_layout(
+    space: Space, unit: LengthUnit, frame: CoordinateFrame | None, extrinsics: Path | None, order: Order | None
+) -> JointLayout:
+    """The layout of joints from the options.
+
+    Raises:
+        ValueError: options that exclude each other, or extrinsics that are not a rotation and a translation.
+        FileNotFoundError: there is no file of extrinsics.
+    """
+    from poseren_ext.io.joint_layout import JointLayout, read_extrinsics
+
+    if frame == CoordinateFrame.WORLD and extrinsics is None:
+        raise ValueError("--frame world needs --extrinsics: a file of the 4x4 matrix from camera to world")
+    if frame is None:
+        frame = CoordinateFrame.CAMERA if extrinsics is None else CoordinateFrame.WORLD
+    if frame != CoordinateFrame.WORLD and extrinsics is not None:
+        raise ValueError(f"--extrinsics lead to the world, but --frame is {frame.value}; leave one of them out")
+    if space == Space.UVD and (frame != CoordinateFrame.CAMERA or unit != LengthUnit.MM):
+        given = f"--frame {frame.value}" if frame != CoordinateFrame.CAMERA else f"--output-unit {unit.value}"
+        raise ValueError(f"{given} needs --space xyz: uvd are pixels, pixels and mm of the camera")
+    matrix = None if extrinsics is None else read_extrinsics(extrinsics)
+    return JointLayout(space.value, unit.value, frame.value, order and order.value, matrix)
 
 
 def compute_device(text: str) -> torch.device:

@@ -1,31 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""`poseren predict`: depth files in, a prediction file out, frame by frame, so that an interrupted run continues."""
+"""`poseren predict`: the joints of depth files, written to one file frame by frame."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poseren_ext.cli import options
+from poseren_ext.cli._errors import INCOMPLETE, INTERRUPTED, in_options
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from poseren_ext.inference.batch import PredictionReport
 
-    from poseren_ext.inference.estimator import Estimator
-    from poseren_ext.io.depth_files import FrameFile
-    from poseren_ext.io.pose_files import PoseWriter
+_NAMED = 10  # frames without a result that are listed at the end; the record has all
 
 
 def predict_command(
     inputs: options.Inputs,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: one line per frame, u v d of each joint.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="File to write: .txt, .csv, .json, .npz or .parquet; - for standard output."),
+    ],
     camera: options.Camera = None,
     depth_unit: options.DepthUnit = None,
     model: options.Model = "demo",
@@ -39,183 +37,113 @@ def predict_command(
     ] = None,
     precision: options.PrecisionOption = options.Precision.FLOAT32,
     tta: options.Tta = 1,
+    missing: options.MissingOption = options.Missing.NAN,
+    file_format: options.FormatOption = None,
+    space: options.SpaceOption = options.Space.UVD,
+    unit: options.OutputUnit = options.LengthUnit.MM,
+    frame: options.FrameOption = None,
+    extrinsics: options.Extrinsics = None,
+    order: options.OrderOption = None,
     pattern: options.Pattern = "*",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Frames per batch.")] = 16,
+    workers: options.Workers = None,
     device: options.Device = "cpu",
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
 ) -> None:
-    """Write the joints of every frame, in the format that `poseren eval` and the field's scripts read.
+    """Write the joints of every frame to one file. Text files are those that `poseren eval` and others' scripts read.
 
-    The output grows while the command runs; --resume continues it after an interruption. Next to FILE.txt, FILE.json
-    records which frame each line belongs to, and the settings.
+    By default one line per frame: u v d of each joint (pixels, pixels, mm), space separated. A frame without a hand,
+    or that cannot be read, does not stop the run: it is a line of nan (--missing), is named at the end, and the exit
+    status is 3. Interrupted runs are continued by --resume. FILE.json records settings, frames and missing frames.
 
     [bold]Examples[/bold]
 
     poseren predict recording/ --camera sr305 --depth-unit 0.125 --out joints.txt
 
     poseren predict nyu/test --pattern 'depth_1_*' --camera nyu --model mine.safetensors --out mine.txt
-    """
-    from poseren_ext.cli._estimator import build_estimator
-    from poseren_ext.io.depth_files import find_frames
-    from poseren_ext.io.pose_files import PoseWriter, read_poses
 
-    frames = find_frames(inputs, pattern)
-    intrinsics, unit = options.resolve_camera(camera, depth_unit, inputs)
+    poseren predict recording/ --out joints.csv --space xyz --output-unit m --order mediapipe
+    """
+    from poseren_ext.cli._console import progress, say
+    from poseren_ext.cli._estimator import build_estimator
+    from poseren_ext.inference.batch import FramePredictor, describe_run, predict_frames
+    from poseren_ext.io.depth_files import find_frames
+    from poseren_ext.io.joint_files import format_of
+    from poseren_ext.io.pose_files import read_poses
+
+    stdout = out == options.STDOUT
+    asked = file_format.value if file_format else None
+    chosen = (asked or "txt") if stdout else format_of(out, asked)
+    layout = options.joint_layout(space, unit, frame, extrinsics, order)
     options.check_outputs(out, overwrite=overwrite, resume=resume)
+    frames = find_frames(inputs, pattern)
+    intrinsics, stored = options.resolve_camera(camera, depth_unit, inputs)
     estimator = build_estimator(
         model,
         intrinsics,
         hand=hand,
         cube=cube,
         stages=stages,
-        depth_unit=unit,
+        depth_unit=stored,
         precision=precision,
         tta=tta,
         device=device,
     )
     joints = estimator.model.skeleton.num_joints
-    settings = {
-        "model": model,
-        "camera": [intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy],
-        "depth_unit": unit,
-        "hand": estimator.hand,
-        "stages": stages,
-        "cube": cube,
-        "precision": precision.value,
-        "tta": tta,
-        "centers": centers and str(centers),
-        "init": init and str(init),
-        "skeleton": estimator.model.skeleton.name,
-        "frames": [str(frame) for frame in frames],
-    }
-    given = {
-        "center": read_poses(centers, joints=1, frames=len(frames))[:, 0] if centers else None,
-        "init_pose": read_poses(init, joints=joints, frames=len(frames)) if init else None,
-    }
-    with _alone(out):
-        _agree(out, settings, overwrite)
-        with PoseWriter(out, joints) as writer:
-            _predict(_Run(estimator, frames, given, writer), batch)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Two runs at once would write every line twice: the second one is refused. The lock ends with its process."""
-    import fcntl
-
-    if out.suffix == ".json":
-        raise typer.BadParameter(f"{out}: its .json is written beside it; name another, e.g. .txt", param_hint="--out")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}; make it first")
-    with out.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"another run writes to {out}; wait for it, or name another output") from None
-        yield
-
-
-def _agree(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Record what the output is of; refuse to continue an output that is of something else."""
-    from poseren_ext.cli._console import write_text
-
-    record = out.with_suffix(".json")
-    if overwrite:
-        out.write_bytes(b"")  # not removed: its lock is held
-    elif out.exists() and out.stat().st_size:
-        try:
-            before = json.loads(record.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise ValueError(
-                f"{out} exists, but {record} does not say of which run; name another output, or pass --overwrite to "
-                "replace it"
-            ) from None
-        known = before.get("frames", [])
-        # A recording may have grown since: what is there are its first frames still.
-        same_frames = isinstance(known, list) and settings["frames"][: len(known)] == known
-        changed = [
-            key for key in settings if before.get(key) != settings[key] and not (key == "frames" and same_frames)
-        ]
-        if changed:
-            raise ValueError(
-                f"{out} holds predictions with another {', '.join(changed)}; use another --out, or --overwrite"
-            )
-    write_text(record, json.dumps(settings, indent=1) + "\n")
-
-
-def _predict(run: _Run, batch: int) -> None:
-    """All frames that are not there yet, with progress on stderr."""
-    from rich.progress import Progress
-
-    from poseren_ext.cli._console import console
-
-    messages, writer, total = console(stderr=True), run.writer, len(run.frames)
-    first = writer.done
-    if first:
-        messages.print(f"{writer.path}: {first} of {total} frames are there; continuing", markup=False, soft_wrap=True)
-    began = time.perf_counter()
+    places = read_poses(centers, joints=1, frames=len(frames))[:, 0] if centers else None
+    poses = read_poses(init, joints=joints, frames=len(frames)) if init else None
+    settings, digests = describe_run(estimator, model, precision=precision.value, centers=places, init_poses=poses)
+    predictor = FramePredictor(estimator, frames, places, poses)
+    done = 0
     try:
-        with Progress(console=messages, disable=not messages.is_terminal) as progress:
-            task = progress.add_task("predict", total=total, completed=first)
-            for start in range(first, total, batch):
-                run.write(start, min(start + batch, total))
-                progress.update(task, completed=writer.done)
+        with progress() as bar:
+            task = bar.add_task("frames", total=len(frames))
+
+            def advance(count: int, total: int) -> None:
+                nonlocal done
+                done = count
+                bar.update(task, completed=count)
+
+            report = predict_frames(
+                predictor,
+                sys.stdout.buffer if stdout else out,
+                settings=settings,
+                digests=digests,
+                layout=layout,
+                file_format=chosen,
+                missing=missing.value,
+                batch=batch,
+                workers=workers,
+                resume=resume,
+                overwrite=overwrite,
+                progress=advance,
+            )
     except KeyboardInterrupt:
-        text = f"interrupted: {writer.done} of {total} frames are in {writer.path}; run again to continue"
-        messages.print(text, markup=False, soft_wrap=True)
-        raise
-    seconds = time.perf_counter() - began
-    speed = f", {(total - first) / seconds:.1f} frames/s" if total > first else ""
-    messages.print(f"{total} frames in {writer.path}{speed}", markup=False, soft_wrap=True)
+        again = "" if stdout else f" in {out}; --resume continues"
+        say(f"poseren: interrupted: {done} of {len(frames)} frames{again}", stderr=True)
+        raise typer.Exit(INTERRUPTED) from None
+    for line in _summary(report, out, missing):
+        say(line, stderr=True)
+    if report.missing:
+        raise typer.Exit(INCOMPLETE)
 
 
-@dataclass
-class _Run:
-    """What is predicted, with what, and where it goes; the first frame's size is everyone's."""
-
-    estimator: Estimator
-    frames: Sequence[FrameFile]
-    given: dict[str, npt.NDArray[Any] | None]
-    writer: PoseWriter
-    size: tuple[int, ...] | None = None
-
-    def write(self, start: int, stop: int) -> None:
-        """Predict frames start to stop; where one is at fault, keep those before it and say which it is."""
-        images, fault = self._read(start, stop)
-        try:
-            if images:
-                self._append(images, slice(start, start + len(images)))
-        except ValueError:
-            for i, image in enumerate(images, start):
-                try:
-                    self._append([image], slice(i, i + 1))
-                except ValueError as error:
-                    raise self._at_fault(i, error) from error
-        if fault is not None:
-            raise fault
-
-    def _append(self, images: list[npt.NDArray[Any]], part: slice) -> None:
-        given = {name: None if value is None else value[part] for name, value in self.given.items()}
-        uvd = self.estimator(images, init_pose=given["init_pose"], center=given["center"]).uvd
-        self.writer.append(cast("npt.NDArray[Any]", uvd))  # numpy in, numpy out
-
-    def _read(self, start: int, stop: int) -> tuple[list[npt.NDArray[Any]], Exception | None]:
-        """The frames up to the first that cannot be read, and what is wrong with that one."""
-        images: list[npt.NDArray[Any]] = []
-        for i in range(start, stop):
-            try:
-                image = self.frames[i].read()
-                self.size = self.size or image.shape
-                if image.shape != self.size:
-                    (h, w), (height, width) = image.shape, self.size
-                    raise ValueError(f"{w}x{h} pixels, the frames before have {width}x{height}: one run, one camera")
-            except (OSError, ValueError) as error:
-                return images, self._at_fault(i, error)
-            images.append(image)
-        return images, None
-
-    def _at_fault(self, i: int, error: Exception) -> ValueError:
-        message = str(error).removeprefix(f"{self.frames[i].path}: ")
-        kept = f"; the {i} frames before it are in {self.writer.path}" if i else ""
-        return ValueError(f"{self.frames[i]}: {message}{kept}")
+def _summary(report: PredictionReport, out: Path, missing: options.Missing) -> list[str]:
+    """What was done, in a few lines."""
+    new = report.frames - report.resumed
+    where = "" if out == options.STDOUT else f" in {out}"
+    speed = f", {new / report.seconds:.1f} frames/s" if new else ""
+    before = f" ({report.resumed} of them from an earlier run)" if report.resumed else ""
+    lines = [f"{report.frames} frames{where}{before}{speed}"]
+    if report.missing_joints:
+        lines.append(f"joints that the model does not have are nan: {', '.join(report.missing_joints)}")
+    if report.missing:
+        what = "left out" if missing == options.Missing.SKIP else "nan"
+        lines.append(f"{len(report.missing)} of {report.frames} frames have no result ({what}):")
+        shown = list(report.missing.items())[:_NAMED]
+        lines += [f"  {name}: {in_options(reason)}" for name, reason in shown]
+        if len(report.missing) > len(shown):
+            rest = len(report.missing) - len(shown)
+            lines.append(f"  and {rest} more" + ("" if out == options.STDOUT else f", listed in {out}.json"))
+    return lines

@@ -101,23 +101,24 @@ class FrameFile:
 def find_frames(paths: Iterable[str | os.PathLike[str]], pattern: str = "*") -> list[FrameFile]:
     """The frames in files and folders, in order; those of a folder sorted by name with numbers as numbers.
 
+    Hidden files, such as the AppleDouble files ``._*`` that macOS writes, are not frames. A folder without frames but
+    with a subfolder ``depth``, as `poseren render` makes, stands for that subfolder.
+
     Args:
-        paths: files, and folders (not looked into any deeper).
+        paths: files, and folders (without their subfolders).
         pattern: which files of a folder, as in a shell: "depth_1_*".
 
     Returns:
-        One entry a frame. Numpy files are opened to count their frames, images are not.
+        One entry per frame. Numpy files are opened to count their frames, images are not. A numpy file that cannot be
+        read is one entry, whose `read` says why.
 
     Raises:
-        FileNotFoundError: no such file or folder, or a folder without a depth file.
-        FrameError: a numpy file without frames.
+        FileNotFoundError: there is no such file or folder, or no depth file in the folder.
     """
     found: list[FrameFile] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files = sorted((f for f in path.glob(pattern) if f.suffix.lower() in SUFFIXES), key=_natural)
-            if not files:
-                raise FileNotFoundError(f"{path}: no file {pattern} that ends in {', '.join(SUFFIXES)}")
+            files = _files_of(path, pattern)
         elif path.is_file():
             files = [path]
         else:
@@ -126,15 +127,34 @@ def find_frames(paths: Iterable[str | os.PathLike[str]], pattern: str = "*") -> 
     return found
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+def _files_of(folder: Path, pattern: str) -> list[Path]:
+    """The depth files of a folder, or of its subfolder "depth"."""
+    for place in (folder, folder / "depth"):
+        if place.is_dir():
+            files = [
+                file
+                for file in place.glob(pattern)
+                if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
+            ]
+            if files:
+                return sorted(files, key=_natural)
+    raise FileNotFoundError(f"{folder}: no file {pattern} that ends in {', '.join(SUFFIXES)}")
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"(\d+)", path.name, flags=re.ASCII)  # every second part is a number
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)], path.name
 
 
 def _frames_of(path: Path) -> Iterator[FrameFile]:
     if path.suffix.lower() not in (".npy", ".npz"):
         yield FrameFile(path)
         return
-    array = _numpy_array(path)
+    try:
+        array = _numpy_array(path)
+    except (FrameError, OSError):
+        yield FrameFile(path)  # reading it says what is wrong; the other files are not affected
+        return
     if array.ndim == 2:
         yield FrameFile(path)
     else:

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: MIT
+"""Joints of many depth files into one file: resumable, one frame never stops the others, all cores in use."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from poseren_ext.inference.estimator import Estimator
+from poseren_ext.inference.input_frames import check_camera, read_frames
+from poseren_ext.inference.prediction_file import (
+    FrameOutcome,
+    Missing,
+    PredictionFile,
+    PredictionStream,
+    digest,
+    weights_digest,
+)
+from poseren_ext.io.depth_files import FrameFile
+from poseren_ext.io.joint_files import Format
+from poseren_ext.io.joint_layout import JointLayout
+from poseren_ext.models import PoseREN
+
+_AHEAD = 2  # batches per worker that wait for being written
+
+Progress = Callable[[int, int], None]
+"""Called with the number of frames done and of all frames."""
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """What a run did.
+
+    Attributes:
+        frames: number of frames.
+        resumed: how many of them an earlier run had done.
+        missing: frames without a result, with the reason.
+        missing_joints: joints of the chosen order that the skeleton does not have.
+        seconds: duration.
+    """
+
+    frames: int
+    resumed: int
+    missing: dict[str, str]
+    missing_joints: tuple[str, ...]
+    seconds: float
+
+
+@dataclass
+class FramePredictor:
+    """Reads frames and estimates their joints, a range at a time; safe to call from several threads.
+
+    Attributes:
+        estimator: what estimates.
+        frames: all frames.
+        centers: u, v, d of each frame [N, 3]; None detects the hand.
+        init_poses: initial poses in uvd [N, J, 3]; None takes the Init-CNN's.
+        size: height and width that all frames must have; found by `require_size`.
+    """
+
+    estimator: Estimator
+    frames: Sequence[FrameFile]
+    centers: npt.NDArray[Any] | None = None
+    init_poses: npt.NDArray[Any] | None = None
+    size: tuple[int, int] | None = field(default=None)
+
+    def require_size(self, start: int = 0) -> None:
+        """Take the size of the first frame that can be read.
+
+        Raises:
+            ValueError: the camera does not belong to frames of this size.
+        """
+        for frame in self.frames if self.size is None else ():
+            try:
+                image = frame.read()
+            except (OSError, ValueError):
+                continue
+            check_camera(self.estimator.camera, read_frames(image, torch.device("cpu")))
+            self.size = (image.shape[0], image.shape[1])
+            return
+
+    def __call__(self, start: int, stop: int) -> list[FrameOutcome]:
+        """The outcome of each frame from start to stop; a frame that fails does not affect the others."""
+        images: dict[int, npt.NDArray[Any]] = {}
+        outcomes: dict[int, FrameOutcome] = {}
+        for index in range(start, stop):
+            try:
+                images[index] = self._read(index)
+            except (OSError, ValueError) as error:
+                outcomes[index] = self._failed(index, error)
+        if images:
+            try:
+                outcomes |= self._estimate(images)
+            except ValueError:
+                for index, image in images.items():
+                    try:
+                        outcomes |= self._estimate({index: image})
+                    except ValueError as error:
+                        outcomes[index] = self._failed(index, error)
+        return [outcomes[index] for index in range(start, stop)]
+
+    def _read(self, index: int) -> npt.NDArray[Any]:
+        image = self.frames[index].read()
+        if self.size is not None and image.shape != self.size:
+            (height, width), (first_height, first_width) = image.shape, self.size
+            raise ValueError(
+                f"the frame is {width}x{height} but earlier frames are {first_width}x{first_height}; run each size "
+                "separately"
+            )
+        return image
+
+    def _estimate(self, images: dict[int, npt.NDArray[Any]]) -> dict[int, FrameOutcome]:
+        chosen = list(images)
+        pose = self.estimator(
+            list(images.values()),
+            init_pose=None if self.init_poses is None else self.init_poses[chosen],
+            center=None if self.centers is None else self.centers[chosen],
+        )
+        error = getattr(pose, "error_mm", None)
+        errors = np.full(len(chosen), np.nan) if error is None else np.asarray(error)
+        return {
+            index: FrameOutcome(uvd=uvd, xyz=xyz, hand=hand, error_mm=float(one))
+            for index, uvd, xyz, hand, one in zip(
+                chosen, np.asarray(pose.uvd), np.asarray(pose.joints), pose.hand, errors, strict=True
+            )
+        }
+
+    def _failed(self, index: int, error: Exception) -> FrameOutcome:
+        text = " ".join(str(error).split()).removeprefix(f"{self.frames[index].path}: ").removeprefix("frame 0 ")
+        return FrameOutcome(reason=text)
+
+
+def describe_run(
+    estimator: Estimator,
+    model: PoseREN | str | os.PathLike[str],
+    *,
+    precision: str = "float32",
+    centers: npt.NDArray[Any] | None = None,
+    init_poses: npt.NDArray[Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings and digests of a run: what must be the same for it to be resumed.
+
+    Args:
+        estimator: what estimates.
+        model: the model as the caller named it.
+        precision: of its weights.
+        centers: as in `FramePredictor`.
+        init_poses: as in `FramePredictor`.
+
+    Returns:
+        The settings by the names of the parameters, and SHA-256 digests of weights, centres and initial poses.
+    """
+    camera = estimator.camera
+    settings = {
+        "model": model if isinstance(model, str) else type(model).__name__,
+        "camera": [camera.fx, camera.fy, camera.cx, camera.cy],
+        "depth_unit": estimator.depth_unit,
+        "hand": estimator.hand,
+        "stages": estimator.stages,
+        "cube": estimator.cube,
+        "precision": precision,
+        "tta": estimator.turns,
+    }
+    digests = {"weights": weights_digest(model)}
+    if centers is not None:
+        digests["centres"] = digest(centers)
+    if init_poses is not None:
+        digests["initial poses"] = digest(init_poses)
+    return settings, digests
+
+
+def predict_frames(
+    predictor: FramePredictor,
+    out: str | os.PathLike[str] | IO[bytes],
+    *,
+    settings: dict[str, Any],
+    digests: dict[str, str],
+    layout: JointLayout | None = None,
+    file_format: Format | None = None,
+    missing: Missing = "nan",
+    batch: int = 16,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PredictionReport:
+    """Write the joints of all frames to one file.
+
+    A file is accompanied by a record, FILE.json: the settings, digests of what they name, the frames, and those without
+    a result. An interrupted run is continued with ``resume``, provided that all of it is the same.
+
+    Args:
+        predictor: what reads and estimates.
+        out: the file, or an open binary stream (which has no record).
+        settings: the settings by name; a run is only resumed with the same.
+        digests: of weights, centres and initial poses; a run is only resumed with the same.
+        layout: coordinates, unit, frame and order of the joints; default: uvd in the skeleton's order.
+        file_format: default: by the ending of the file, else txt.
+        missing: frames without a hand and frames that cannot be read: "skip" leaves them out, "nan" writes NaN, "stop"
+            ends the run.
+        batch: frames per batch.
+        workers: threads, each of which reads and estimates whole batches; default: one per processor core.
+        resume: continue a file that exists.
+        overwrite: replace a file that exists.
+        progress: called after each batch.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FileExistsError: the file exists and neither `resume` nor `overwrite` is set, or the record's name is taken.
+        ValueError: resuming with other settings; no frame has a result; or, with "stop", a frame has none.
+        OSError: the file cannot be written; the frames before are kept.
+    """
+    began = time.perf_counter()
+    layout = layout or JointLayout()
+    skeleton = predictor.estimator.model.skeleton
+    layout.check(skeleton)
+    names = [str(frame) for frame in predictor.frames]
+    if hasattr(out, "write"):
+        stream = PredictionStream(out, names, skeleton, layout, file_format, missing)
+        return _predict(stream, predictor, batch, workers, progress, began)
+    with PredictionFile(
+        Path(out),
+        names,
+        skeleton,
+        layout,
+        file_format,
+        missing,
+        settings=settings,
+        digests=digests,
+        resume=resume,
+        overwrite=overwrite,
+    ) as file:
+        return _predict(file, predictor, batch, workers, progress, began)
+
+
+def _predict(
+    file: PredictionFile | PredictionStream,
+    predictor: FramePredictor,
+    batch: int,
+    workers: int | None,
+    progress: Progress | None,
+    began: float,
+) -> PredictionReport:
+    first, total = file.done, len(predictor.frames)
+    if first < total:
+        predictor.require_size()
+    for outcomes in run_batches(predictor, first, batch, workers or usable_cores()):
+        file.write(outcomes)
+        if progress is not None:
+            progress(file.done, total)
+    file.finish()
+    missing = {file.names[index]: reason for index, reason in file.missing.items()}
+    seconds = time.perf_counter() - began
+    return PredictionReport(total, first, missing, file.missing_joints, seconds)
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_batches(predictor: FramePredictor, first: int, batch: int, workers: int) -> Iterator[list[FrameOutcome]]:
+    """The outcomes of all frames from `first` on, in order, a batch at a time.
+
+    Each worker decodes and computes whole batches with its share of the cores. That keeps all cores busy without
+    waiting for each other, which threads inside of single operations do on small images.
+    """
+    total = len(predictor.frames)
+    ranges = deque((start, min(start + batch, total)) for start in range(first, total, batch))
+    workers = max(1, min(workers, len(ranges)))
+    if workers == 1:
+        for part in ranges:
+            yield predictor(*part)
+        return
+    threads = torch.get_num_threads()
+    share = max(1, threads // workers)
+    pool = ThreadPoolExecutor(workers, "predict", initializer=torch.set_num_threads, initargs=(share,))
+    pending: deque[Future[list[FrameOutcome]]] = deque()
+    try:
+        while ranges or pending:
+            while ranges and len(pending) < _AHEAD * workers:
+                pending.append(pool.submit(predictor, *ranges.popleft()))
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # what the workers set holds for new threads too

@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: MIT
+"""A file of predictions that grows, and the record next to it by which an interrupted run is continued."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from poseren_ext._utils.atomic_files import append_whole, write_atomic
+from poseren_ext.geometry.skeleton import Skeleton
+from poseren_ext.io import joint_files
+from poseren_ext.io.joint_files import Format, JointRows
+from poseren_ext.io.joint_layout import JointLayout
+from poseren_ext.models import PoseREN
+from poseren_ext.models.files import load_model
+
+Missing: TypeAlias = Literal["skip", "nan", "stop"]
+
+RECORD = "poseren prediction record"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FrameOutcome:
+    """What became of a frame.
+
+    Attributes:
+        uvd: [J, 3]: pixels, pixels, mm; None without a result.
+        xyz: [J, 3]: mm, camera frame.
+        hand: "left" or "right".
+        error_mm: predicted mean joint error, mm; NaN where the model does not predict it.
+        reason: why there is no result.
+    """
+
+    uvd: npt.NDArray[Any] | None = None
+    xyz: npt.NDArray[Any] | None = None
+    hand: str = ""
+    error_mm: float = float("nan")
+    reason: str = ""
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 of arrays and texts, with their shapes and types."""
+    result = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            result.update(part.encode())
+        else:
+            array = np.ascontiguousarray(part)
+            result.update(f"{array.dtype.str}{array.shape}".encode())
+            result.update(array.data if array.size else b"")
+    return result.hexdigest()
+
+
+def weights_digest(model: PoseREN | str | os.PathLike[str]) -> str:
+    """SHA-256 of a model's configuration and weights, whatever file they come from."""
+    loaded = load_model(model)
+    parts: list[Any] = [loaded.config.to_json()]
+    for name, tensor in sorted(loaded.state_dict().items()):
+        parts += [name, tensor.detach().cpu().numpy()]
+    return digest(*parts)
+
+
+class _Rows:
+    """Outcomes as the rows of a file: in its layout, frames without a result as the caller wants them."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        skeleton: Skeleton,
+        layout: JointLayout,
+        file_format: Format,
+        policy: Missing,
+        where: str,
+    ) -> None:
+        self.names = names
+        self.missing: dict[int, str] = {}
+        self.missing_joints = layout.missing_joints(skeleton)
+        self.done = 0
+        self._skeleton, self._layout, self._format, self._policy = skeleton, layout, file_format, policy
+        self._where = where
+        joint_files.require_format(file_format)
+
+    @property
+    def _joints(self) -> int:
+        return len(self._layout.joint_names(self._skeleton))
+
+    def _header(self) -> str:
+        return joint_files.header_line("csv", self._layout.joint_names(self._skeleton), self._layout.axes)
+
+    def _take(self, outcomes: Sequence[FrameOutcome]) -> JointRows:
+        """The rows of the next frames.
+
+        Raises:
+            ValueError: a frame has no result and the policy is "stop"; the frames before it are not lost.
+        """
+        frames, hands, errors, joints = [], [], [], []
+        for index, outcome in enumerate(outcomes, self.done):
+            if outcome.uvd is None:
+                self.missing[index] = outcome.reason
+                if self._policy == "skip":
+                    continue
+                values = np.full((self._joints, 3), np.nan)
+            else:
+                values = np.asarray(self._layout.apply(outcome.uvd, outcome.xyz, self._skeleton), np.float64)
+            frames.append(self.names[index])
+            hands.append(outcome.hand)
+            errors.append(outcome.error_mm)
+            joints.append(values)
+        self.done += len(outcomes)
+        return JointRows(frames, hands, np.array(errors), np.array(joints).reshape(-1, self._joints, 3))
+
+    def _stop_at(self, outcomes: Sequence[FrameOutcome]) -> tuple[Sequence[FrameOutcome], str]:
+        """The outcomes up to the first without a result where that ends the run, and why it does."""
+        for place, outcome in enumerate(outcomes):
+            if outcome.uvd is None and self._policy == "stop":
+                kept = self.done + place
+                note = f"; the {kept} frames before it are in {self._where}" if kept else ""
+                return outcomes[:place], f"{self.names[kept]}: {outcome.reason}{note}"
+        return outcomes, ""
+
+    def _require_result(self) -> None:
+        """Fail when no frame has a result, with the most frequent reason."""
+        if self.names and len(self.missing) == len(self.names):
+            reasons = list(self.missing.values())
+            common = max(set(reasons), key=reasons.count)
+            first = next(index for index, reason in self.missing.items() if reason == common)
+            raise ValueError(f"none of {len(self.names)} frames has a result; {self.names[first]}: {common}")
+
+
+class PredictionStream(_Rows):
+    """Predictions to an open binary stream, such as standard output: nothing is recorded or resumed."""
+
+    def __init__(
+        self,
+        stream: Any,
+        names: Sequence[str],
+        skeleton: Skeleton,
+        layout: JointLayout,
+        file_format: Format | None,
+        missing: Missing,
+    ) -> None:
+        super().__init__(names, skeleton, layout, file_format or "txt", missing, "the output")
+        self._stream: IO[bytes] = stream
+        self._kept: list[JointRows] = []
+        if self._format == "csv":
+            self._stream.write(self._header().encode())
+
+    def write(self, outcomes: Sequence[FrameOutcome]) -> None:
+        """Write the next frames; formats that do not grow are written by `finish`.
+
+        Raises:
+            ValueError: a frame has no result and the policy is "stop".
+        """
+        outcomes, fault = self._stop_at(outcomes)
+        rows = self._take(outcomes)
+        if self._format in joint_files.GROWING:
+            text = joint_files.text_lines(self._format, rows, self._layout.decimals)
+            self._stream.write(text.encode("utf-8", "surrogateescape"))
+            self._stream.flush()
+        else:
+            self._kept.append(rows)
+        if fault:
+            raise ValueError(fault)
+
+    def finish(self) -> None:
+        """Write what is left.
+
+        Raises:
+            ValueError: no frame has a result.
+        """
+        self._require_result()
+        if self._format not in joint_files.GROWING:
+            rows = JointRows(
+                [name for part in self._kept for name in part.frames],
+                [hand for part in self._kept for hand in part.hands],
+                np.concatenate([part.error_mm for part in self._kept]),
+                np.concatenate([part.joints for part in self._kept]),
+            )
+            about = {**self._layout.describe(self._skeleton), "missing": _listed(self.missing, self.names)}
+            joint_files.write_rows(self._stream, self._format, rows, about, self._layout.axes)
+        self._stream.flush()
+
+
+class PredictionFile(_Rows):
+    """Predictions in a file that grows, locked against a second run, with its record.
+
+    Text and CSV files grow in place. The other formats grow as FILE.partial and are written whole at the end.
+
+    Args:
+        out: the file.
+        names: of all frames.
+        skeleton: of the model.
+        layout: of the joints.
+        file_format: default: by the ending, else txt.
+        missing: what becomes of frames without a result.
+        settings: of the run, by name.
+        digests: of what the settings only name.
+        resume: continue a file that exists.
+        overwrite: replace a file that exists.
+
+    Attributes:
+        done: frames that are done.
+        missing: index and reason of the frames without a result.
+
+    Raises:
+        FileExistsError: the file exists and may be neither continued nor replaced; or the record's name is taken by a
+            file that is not such a record.
+        FileNotFoundError: the folder does not exist.
+        ValueError: the file was made with other settings, or from other frames.
+        OSError: another run writes to the file.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        names: Sequence[str],
+        skeleton: Skeleton,
+        layout: JointLayout,
+        file_format: Format | None,
+        missing: Missing,
+        *,
+        settings: dict[str, Any],
+        digests: dict[str, str],
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
+        chosen = joint_files.format_of(out, file_format)
+        super().__init__(names, skeleton, layout, chosen, missing, str(out))
+        self.path = out
+        self.record = out.with_name(f"{out.name}.json")
+        grows = chosen in joint_files.GROWING
+        self._growing = out if grows else out.with_name(f"{out.name}.partial")
+        self._head = self._header() if chosen != "txt" else ""
+        if not out.parent.is_dir():
+            raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}; create it first")
+        self._settings = {
+            "settings": settings,
+            "digests": digests,
+            "layout": {**layout.describe(skeleton), "format": chosen},
+        }
+        before = self._read_record()
+        if not overwrite and not resume:
+            for path in (out, self._growing):
+                if path.exists():
+                    raise FileExistsError(
+                        f"{path} exists; resume=True continues it, overwrite=True replaces it, or choose another name"
+                    )
+        self._complete = False
+        self._file = self._lock()
+        try:
+            self._begin(before, overwrite)
+        except BaseException:
+            self._close(remove_empty=True)
+            raise
+
+    def write(self, outcomes: Sequence[FrameOutcome]) -> None:
+        """Add the next frames; they are on their way to the disk when this returns.
+
+        Raises:
+            ValueError: a frame has no result and the policy is "stop".
+            OSError: the disk is full; the file holds the whole lines of the frames before.
+        """
+        before, done = dict(self.missing), self.done
+        outcomes, fault = self._stop_at(outcomes)
+        rows = self._take(outcomes)
+        try:
+            if self.missing != before:  # before their neighbours' lines, so that lines can always be told apart
+                self._write_record()
+            kind: Format = "txt" if self._growing == self.path and self._format == "txt" else "csv"
+            text = joint_files.text_lines(kind, rows, self._layout.decimals)
+            append_whole(self._file, text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            self.missing, self.done = before, done
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(
+                error.errno,
+                f"cannot write {self.path}: {reason}; it holds {done} frames: make room, then resume",
+            ) from error
+        if fault:
+            raise ValueError(fault)
+
+    def finish(self) -> None:
+        """Write formats that do not grow, and mark the record as complete.
+
+        Raises:
+            ValueError: no frame has a result; the file is removed, for there is nothing in it.
+        """
+        if self._complete:
+            return
+        try:
+            self._require_result()
+        except ValueError:
+            self._growing.unlink()
+            self.record.unlink()
+            raise
+        if self._growing != self.path:
+            rows = joint_files.read_csv_rows(self._growing, self._joints)
+            about = {
+                **self._layout.describe(self._skeleton),
+                **{key: self._settings["settings"][key] for key in ("camera",) if key in self._settings["settings"]},
+                "missing": _listed(self.missing, self.names),
+            }
+            joint_files.save_rows(self.path, self._format, rows, about, self._layout.axes)
+        self._complete = True
+        self._write_record()
+        if self._growing != self.path:
+            self._growing.unlink()
+
+    def __enter__(self) -> PredictionFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _lock(self) -> FileIO:
+        """The file that grows, open and locked until it is closed: two runs at once would write every line twice."""
+        file = FileIO(self._growing, "ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise OSError(f"another run writes to {self.path}; wait for it, or choose another name") from None
+        return file
+
+    def _close(self, remove_empty: bool = False) -> None:
+        if remove_empty and os.fstat(self._file.fileno()).st_size == 0 and self._growing != self.path:
+            self._growing.unlink(missing_ok=True)
+        self._file.close()
+
+    def _read_record(self) -> dict[str, Any] | None:
+        """The record of an earlier run.
+
+        Raises:
+            FileExistsError: the record's name belongs to a file that is not a record.
+        """
+        try:
+            content = self.record.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            record = json.loads(content)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or record.get("record") != RECORD:
+            raise FileExistsError(
+                f"{self.record} exists and is not a record of predictions, so it is left alone; move it, or choose "
+                "another name for the output"
+            )
+        return record
+
+    def _begin(self, before: dict[str, Any] | None, overwrite: bool) -> None:
+        rows = 0
+        if overwrite:
+            os.ftruncate(self._file.fileno(), 0)
+        elif before is not None and before.get("complete") and self._growing != self.path and self.path.exists():
+            self._agree(before)
+            self._resume_complete(before)
+            return
+        else:
+            rows = self._recover()
+            if rows and before is None:
+                raise ValueError(
+                    f"{self.path} cannot be resumed: there is no record {self.record.name} next to it; choose another "
+                    "name, or overwrite=True"
+                )
+            if before is not None and rows:
+                self._agree(before)
+                self.missing = {entry["index"]: entry["reason"] for entry in before["missing"]}
+        self.done = self._frames_done(rows)
+        self.missing = {index: reason for index, reason in self.missing.items() if index < self.done}
+        if self._head and not rows:
+            os.ftruncate(self._file.fileno(), 0)
+            append_whole(self._file, self._head.encode())
+        self._write_record()
+
+    def _resume_complete(self, before: dict[str, Any]) -> None:
+        if len(before["frames"]) < len(self.names):
+            raise ValueError(
+                f"{self.path} is complete with {len(before['frames'])} frames; there are {len(self.names)} now, and "
+                f"{self._format} files cannot grow: overwrite=True predicts all of them"
+            )
+        self.missing = {entry["index"]: entry["reason"] for entry in before["missing"]}
+        self.done, self._complete = len(self.names), True
+        self._growing.unlink(missing_ok=True)
+
+    def _recover(self) -> int:
+        """The number of rows in the file; half a line at its end, of a killed run, is dropped.
+
+        Raises:
+            ValueError: it holds something else.
+        """
+        content = self._growing.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        lines = content[:whole].splitlines()
+        separator, columns = (b",", 3) if self._head else (b" ", 0)
+        columns += 3 * self._joints
+        if self._head and lines:
+            head, lines = lines[0], lines[1:]
+            if head != self._head.rstrip("\n").encode():
+                raise ValueError(
+                    f"{self._growing}: its first line is not that of such predictions; choose another name"
+                )
+        for number, line in enumerate(lines, start=1):
+            if line.count(separator) + 1 < columns:
+                raise ValueError(f"{self._growing}, line {number}: expected {columns} values; choose another name")
+        os.ftruncate(self._file.fileno(), whole)
+        return len(lines)
+
+    def _frames_done(self, rows: int) -> int:
+        """How many frames a number of rows stands for: frames that were left out have none."""
+        if self._policy != "skip":
+            return rows
+        done = 0
+        while rows or done in self.missing:
+            rows -= done not in self.missing
+            done += 1
+        return done
+
+    def _agree(self, before: dict[str, Any]) -> None:
+        """Refuse to continue a file that was made in another way.
+
+        Raises:
+            ValueError: saying what differs.
+        """
+        differences = []
+        for part in ("settings", "layout"):
+            ours, theirs = self._settings[part], before.get(part, {})
+            differences += [
+                f"{name}={_shown(theirs.get(name))}, not {_shown(ours[name])}"
+                for name in ours
+                if json.dumps(theirs.get(name)) != json.dumps(ours[name])
+            ]
+        ours, theirs = self._settings["digests"], before.get("digests", {})
+        differences += [
+            f"other {name} than {_now(name)}" for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)
+        ]
+        known = before.get("frames", [])
+        if list(self.names[: len(known)]) != known:  # a recording may have grown: what is there are its first frames
+            differences.append("other frames, or frames in another order")
+        if before.get("missing") and before.get("missing_policy") != self._policy:
+            differences.append(f"missing={before.get('missing_policy')}, not {self._policy}")
+        if differences:
+            raise ValueError(
+                f"{self.path} was made with {'; '.join(differences)}. Choose another name, or overwrite=True"
+            )
+
+    def _write_record(self) -> None:
+        record = {
+            "record": RECORD,
+            "version": VERSION,
+            "file": self.path.name,
+            "complete": self._complete,
+            **self._settings,
+            "missing_policy": self._policy,
+            "missing": [{"index": index, **entry} for index, entry in _entries(self.missing, self.names)],
+            "frames": list(self.names),
+        }
+        write_atomic(self.record, json.dumps(record, indent=1) + "\n")
+
+
+def _entries(missing: dict[int, str], names: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    return [(index, {"frame": names[index], "reason": reason}) for index, reason in sorted(missing.items())]
+
+
+def _listed(missing: dict[int, str], names: Sequence[str]) -> list[dict[str, str]]:
+    return [entry for _, entry in _entries(missing, names)]
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _now(name: str) -> str:
+    return f"the {name} have now" if name == "weights" else f"the {name} that are given now"
