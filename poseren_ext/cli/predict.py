@@ -14,6 +14,7 @@ from poseren_ext.cli._errors import INCOMPLETE, INTERRUPTED, in_options
 
 if TYPE_CHECKING:
     from poseren_ext.inference.batch import PredictionReport
+    from poseren_ext.io.joint_files import Format as FileFormat
 
 _NAMED = 10  # frames without a result that are listed at the end; the record has all
 
@@ -73,8 +74,8 @@ def predict_command(
     from poseren_ext.io.pose_files import read_poses
 
     stdout = out == options.STDOUT
-    asked = file_format.value if file_format else None
-    chosen = (asked or "txt") if stdout else format_of(out, asked)
+    asked: FileFormat | None = file_format.value if file_format else None
+    chosen: FileFormat = (asked or "txt") if stdout else format_of(out, asked)
     layout = options.joint_layout(space, unit, frame, extrinsics, order)
     options.check_outputs(out, overwrite=overwrite, resume=resume)
     frames = find_frames(inputs, pattern)

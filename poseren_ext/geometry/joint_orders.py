@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Joint orders of other tools and of the datasets, and the way from one of our skeletons to them.
 
-Joints are matched by anatomy: the wrist, and of each finger MCP, PIP, DIP and tip; of the thumb CMC, MCP, IP and tip. The
-thumb's "mcp", "pip" and "dip" of MSRA and HANDS 2017 are its CMC, MCP and IP joints. A joint that a skeleton does not
-have is missing: NaN in the result.
+Joints are matched by anatomy: the wrist, and of each finger MCP, PIP, DIP and tip; of the thumb CMC, MCP, IP and tip.
+The thumb's "mcp", "pip" and "dip" of MSRA and HANDS 2017 are its CMC, MCP and IP joints. A joint that a skeleton does
+not have is missing: NaN in the result.
 """
 
 from __future__ import annotations

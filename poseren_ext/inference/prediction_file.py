@@ -262,7 +262,7 @@ class PredictionFile(_Rows):
         try:
             self._begin(before, overwrite)
         except BaseException:
-            self._close(remove_empty=True)
+            self._file.close()
             raise
 
     def write(self, outcomes: Sequence[FrameOutcome]) -> None:
@@ -324,7 +324,10 @@ class PredictionFile(_Rows):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        if kind is not None and self.done == 0 and self._growing.exists():  # nothing in it is worth resuming
+            self._growing.unlink()
+            self.record.unlink(missing_ok=True)
+        self._file.close()
 
     def _lock(self) -> FileIO:
         """The file that grows, open and locked until it is closed: two runs at once would write every line twice."""
@@ -335,11 +338,6 @@ class PredictionFile(_Rows):
             file.close()
             raise OSError(f"another run writes to {self.path}; wait for it, or choose another name") from None
         return file
-
-    def _close(self, remove_empty: bool = False) -> None:
-        if remove_empty and os.fstat(self._file.fileno()).st_size == 0 and self._growing != self.path:
-            self._growing.unlink(missing_ok=True)
-        self._file.close()
 
     def _read_record(self) -> dict[str, Any] | None:
         """The record of an earlier run.

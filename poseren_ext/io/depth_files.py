@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Depth frames from files, as stored: nothing is rescaled, and a file that cannot be depth is refused.
 
-Read are 16-bit grey PNG, NYU's PNG (8-bit RGB, depth = green * 256 + blue), MSRA's ``.bin`` (a box of float32 in a
-frame), and numpy's ``.npy`` and ``.npz`` with one frame [H, W] or many [N, H, W].
+Formats: 16-bit grey PNG, NYU's PNG (8-bit RGB, depth = green * 256 + blue), MSRA's ``.bin`` (a box of float32 in
+a frame), and numpy's ``.npy`` and ``.npz`` with one frame [H, W] or many [N, H, W].
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ DepthFrame = npt.NDArray[Any]
 SUFFIXES = (".png", ".bin", ".npy", ".npz")
 
 MAX_FILE_BYTES = 2**28
-"""Of a picture file, whose content is read as a whole."""
+"""Limit for a picture file, which is read as a whole."""
 MAX_PIXELS = 2**24
-"""Of a frame, checked before it is decoded: 4096 x 4096, 64 MiB in float32. No depth camera comes near."""
+"""Limit for a frame, checked before it is decoded: 4096 x 4096, 64 MiB in float32. No depth camera comes near it."""
 MAX_ARRAY_BYTES = 2**30
-"""Of an array in an .npz, which is unpacked as a whole; an .npy is mapped and may be of any size."""
+"""Limit for an array in an .npz, which is unpacked as a whole; an .npy is mapped and may have any size."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
-# What the ops read directly, and what others become without loss (float64: to float32, a nanometre at a metre).
+# The types that the ops read, and those that others are converted to without loss (float64 to float32: a nanometre at
+# a metre).
 _STORED_AS = {
     np.dtype(given): np.dtype(kept)
     for given, kept in (
@@ -55,8 +56,8 @@ _STORED_AS = {
 _ARRAY_KEYS = ("depth", "depths", "frames")
 
 
-# What numpy and zipfile raise for files that are not theirs, or are damaged, encrypted, or packed in unknown ways.
-# Numpy reads the name of a type as Python.
+# What numpy and zipfile raise for files of another kind, and for damaged, encrypted or unknown archives. Numpy parses
+# the name of a type as Python, hence SyntaxError and TokenError.
 _UNREADABLE = (
     SyntaxError,
     MemoryError,
@@ -75,7 +76,7 @@ _UNREADABLE = (
 
 
 class FrameError(ValueError):
-    """A file that holds no depth frame; the message names the file, what it holds and what is expected."""
+    """The file holds no depth frame; the message names the file, what it holds and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,9 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
         [H, W] as stored: uint16, int32, float16 or float32, in the file's unit (mm for the datasets).
 
     Raises:
-        FileNotFoundError: no such file.
-        FrameError: another kind of image (8-bit, colour, JPEG), a damaged file, an array of another shape or type,
-            more than MAX_FILE_BYTES, MAX_PIXELS or MAX_ARRAY_BYTES.
+        FileNotFoundError: there is no such file.
+        FrameError: the file is damaged, is another kind of image (8-bit, colour, JPEG), holds an array of another
+            shape or type, or more than MAX_FILE_BYTES, MAX_PIXELS or MAX_ARRAY_BYTES.
     """
     path = Path(path)
     if not path.is_file():
@@ -183,10 +184,12 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
     if suffix in (".npy", ".npz"):
         return _read_numpy(path, index)
     if index is not None:
-        raise FrameError(f"{path}: frame {index} asked for; only .npy and .npz files hold many frames")
+        raise FrameError(f"{path}: there is no frame {index}; only .npy and .npz files hold many frames")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise FrameError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES} for one frame")
     content = path.read_bytes()
+    if not content:
+        raise FrameError(f"{path}: the file is empty")
     if content.startswith(_PNG_SIGNATURE):
         return _read_png(path, content)
     if suffix == ".bin":
@@ -223,9 +226,10 @@ def _read_png(path: Path, content: bytes) -> DepthFrame:
 
 
 def _check_png(path: Path, content: bytes) -> tuple[int, int, int, int]:
-    """Walk the chunks of a PNG, because decoders give back half an image for half a file.
+    """Check every chunk of a PNG, because decoders return half an image for half a file.
 
-    Height, width, bit depth and colour type, before anything of that size is allocated.
+    Returns:
+        Height, width, bit depth and colour type, before anything of that size is allocated.
     """
     place, header = len(_PNG_SIGNATURE), None
     while place + 12 <= len(content):
@@ -236,7 +240,7 @@ def _check_png(path: Path, content: bytes) -> tuple[int, int, int, int]:
         (expected,) = struct.unpack(">I", content[end - 4 : end])
         if zlib.crc32(content[place + 4 : end - 4]) != expected:
             raise FrameError(f"{path}: a damaged PNG: the checksum of its {kind.decode('latin-1')} part is wrong")
-        if header is None:  # the first part is what decoders go by
+        if header is None:  # decoders use the first chunk
             if (kind, length) != (b"IHDR", 13):
                 raise FrameError(f"{path}: a damaged PNG: it does not begin with a header")
             width, height, bits, colour = struct.unpack(">IIBB", content[place + 8 : place + 18])
@@ -256,7 +260,7 @@ def _read_msra(path: Path, content: bytes) -> DepthFrame:
     if not (left < right <= width and top < bottom <= height):
         raise FrameError(
             f"{path}: not an MSRA .bin: a box ({left}, {top})..({right}, {bottom}) in a {width}x{height} image "
-            "makes no sense"
+            "is impossible"
         )
     pixels = (right - left) * (bottom - top)
     if len(content) != 24 + 4 * pixels:
@@ -271,7 +275,9 @@ def _read_msra(path: Path, content: bytes) -> DepthFrame:
 
 def _require_sane(path: Path, height: int, width: int) -> None:
     if not 0 < height * width <= MAX_PIXELS:
-        raise FrameError(f"{path}: {width}x{height} pixels claimed; expected 1 to {MAX_PIXELS}: damaged or no depth")
+        raise FrameError(
+            f"{path}: its header says {width}x{height} pixels; expected 1 to {MAX_PIXELS}: damaged, or not depth"
+        )
 
 
 def _read_numpy(path: Path, index: int | None) -> DepthFrame:
@@ -279,19 +285,21 @@ def _read_numpy(path: Path, index: int | None) -> DepthFrame:
     if array.ndim == 3:
         if index is None:
             if len(array) != 1:
-                raise FrameError(f"{path}: {len(array)} frames; say which one (find_frames lists them)")
+                raise FrameError(f"{path}: {len(array)} frames; choose one by its index (find_frames lists them)")
             index = 0
         if not 0 <= index < len(array):
-            raise FrameError(f"{path}: frame {index} asked for; it holds 0..{len(array) - 1}")
+            raise FrameError(f"{path}: there is no frame {index}; it holds 0..{len(array) - 1}")
         array = array[index]
     elif index is not None:
-        raise FrameError(f"{path}: frame {index} asked for; it holds one frame")
-    with np.errstate(over="ignore"):  # float64 beyond float32 is infinite: no depth
-        return np.array(array, dtype=_STORED_AS[array.dtype.newbyteorder("=")], order="C")  # a copy, to be written to
+        raise FrameError(f"{path}: there is no frame {index}; it holds one frame")
+    with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, which is no depth
+        return np.array(
+            array, dtype=_STORED_AS[array.dtype.newbyteorder("=")], order="C"
+        )  # a copy, which the caller may modify
 
 
 def _numpy_array(path: Path) -> npt.NDArray[Any]:
-    """The array of frames, read from the disk only as far as it is used (.npy); checked for type and rank."""
+    """The array of frames, checked for type and rank; of an .npy only what is used is read from the disk."""
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
@@ -315,12 +323,12 @@ def _numpy_array(path: Path) -> npt.NDArray[Any]:
 
 @lru_cache(maxsize=1)
 def _unpacked(path: Path, modified: int, size: int) -> npt.NDArray[Any]:
-    """The last archive's array, read-only: it is unpacked once, not once for each of its frames."""
+    """The array of an archive, read-only: cached, so that it is unpacked once and not once per frame."""
     return _member(path)
 
 
 def _member(path: Path) -> npt.NDArray[Any]:
-    """The array of an .npz: unpacked once its size is known to be what its header says, and no more than allowed."""
+    """The array of an .npz: unpacked only when its size is the one of its header and within the limit."""
     with zipfile.ZipFile(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         chosen = list(members) if len(members) == 1 else [name for name in members if name in _ARRAY_KEYS]
@@ -330,11 +338,11 @@ def _member(path: Path) -> npt.NDArray[Any]:
         size = members[chosen[0]].file_size
         if size > MAX_ARRAY_BYTES:
             raise FrameError(
-                f"{path}: {chosen[0]} takes {size} bytes unpacked; expected at most {MAX_ARRAY_BYTES}: save more "
-                "frames as .npy, which is read piece by piece"
+                f"{path}: {chosen[0]} takes {size} bytes unpacked; expected at most {MAX_ARRAY_BYTES}: save it "
+                "as .npy, which is read piece by piece"
             )
         with archive.open(members[chosen[0]]) as file:
-            content = file.read(size + 1)  # never more, whatever the packed data grow to
+            content = file.read(size + 1)  # never more, however much the archive would unpack to
     header = io.BytesIO(content)
     version = np.lib.format.read_magic(header)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

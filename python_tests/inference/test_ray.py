@@ -21,10 +21,11 @@ from helpers.sockets import is_loopback
 from helpers.trust_record import record
 
 from poseren_ext.geometry.camera import Camera
+from poseren_ext.inference.batch import FramePredictor, describe_run, predict_frames
 from poseren_ext.inference.estimator import Estimator
 from poseren_ext.inference.ray_batch import label_frames
 from poseren_ext.io.depth_files import find_frames
-from poseren_ext.io.pose_files import PoseWriter, read_poses
+from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import save
 
 CAMERA = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
@@ -60,10 +61,10 @@ def watch():
         seen.update(listening(os.getpid(), *descendants(os.getpid())))
 
 
-class KillingWriter(ray_batch.PoseWriter):
-    # Kills a worker once 300 frames are there.
-    def append(self, poses):
-        super().append(poses)
+class KillingFile(ray_batch.PredictionFile):
+    # Kills a worker once 300 frames are done.
+    def write(self, outcomes):
+        super().write(outcomes)
         if self.done >= 300 and not killed:
             before = workers()
             killed.append(before[0])
@@ -75,14 +76,15 @@ class KillingWriter(ray_batch.PoseWriter):
 
 camera = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
 threading.Thread(target=watch, daemon=True).start()
-ray_batch.PoseWriter, writer = KillingWriter, ray_batch.PoseWriter
+ray_batch.PredictionFile, file = KillingFile, ray_batch.PredictionFile
 settings = {"camera": camera, "model": model, "cpus_per_worker": 0.5}
-notes["lines"] = ray_batch.label_frames([folder], out, workers=2, batch=50, **settings)
-ray_batch.PoseWriter = writer
+notes["frames"] = ray_batch.label_frames([folder], out, workers=2, batch=50, **settings).frames
+ray_batch.PredictionFile = file
 try:
-    ray_batch.label_frames([faulty], rest, workers=1, batch=5, **settings)
+    ray_batch.label_frames([faulty], rest, workers=1, batch=5, resume=True, missing="stop", **settings)
 except ValueError as error:
     notes["fault"] = str(error)
+notes["missing"] = ray_batch.label_frames([faulty], rest, workers=1, batch=5, resume=True, **settings).missing
 done.set()
 end = time.monotonic() + 30
 while (left := descendants(os.getpid())) and time.monotonic() < end:
@@ -138,8 +140,10 @@ def faulty(folder, tmp_path_factory):
 def labelled(tmp_path_factory, folder, faulty, model, serial):
     """The folder where the labels are, and what was noted on the way; the faulty frames' first five were there."""
     path = tmp_path_factory.mktemp("labels")
-    with PoseWriter(path / "faulty.txt", 14) as writer:
-        writer.append(serial[:5])
+    estimator = Estimator(model, camera=CAMERA)
+    settings, digests = describe_run(estimator, model)
+    first = FramePredictor(estimator, find_frames([faulty])[:5])
+    predict_frames(first, path / "faulty.txt", settings=settings, digests=digests, workers=1)
     names = (folder, faulty, model, path / "all.txt", path / "faulty.txt", path / "notes.json")
     clean = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(
@@ -156,7 +160,7 @@ def labelled(tmp_path_factory, folder, faulty, model, serial):
 
 def test_one_worker_killed_and_nothing_lost_or_doubled(labelled, serial):
     path, notes = labelled
-    assert notes["lines"] == FRAMES
+    assert notes["frames"] == FRAMES
     assert len(notes["before"]) == 2, "a worker was killed, but there were not two at work"
     assert 300 <= notes["done"] < FRAMES
     assert notes["before"][0] not in notes["after"]
@@ -169,7 +173,14 @@ def test_continues_and_names_the_frame_at_fault(labelled, serial):
     path, notes = labelled
     assert "frame_12.png" in notes["fault"]
     assert "the 12 frames before it are in" in notes["fault"]
-    np.testing.assert_allclose(read_poses(path / "faulty.txt", frames=12), serial[:12], atol=2e-3)
+    assert list(notes["missing"].values()) == [
+        "neither PNG, MSRA .bin nor .npy/.npz; expected a depth frame in one of these"
+    ]
+    lines = (path / "faulty.txt").read_text().splitlines()
+    np.testing.assert_allclose(
+        [[float(word) for word in line.split()] for line in lines[:12]], serial[:12].reshape(12, -1), atol=2e-3
+    )
+    assert set(lines[12].split()) == {"nan"}
 
 
 def test_the_cluster_listens_on_loopback_alone_and_is_gone(labelled):

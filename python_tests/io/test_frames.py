@@ -118,7 +118,7 @@ def test_truncated_png(tmp_path_factory, share):
     path = write(tmp_path_factory.mktemp("frames") / "a.png", DEPTH)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(FrameError, match=r"truncated PNG|neither PNG"):
+    with pytest.raises(FrameError, match=r"truncated PNG|neither PNG|the file is empty"):
         read_depth(path)
 
 
@@ -136,7 +136,7 @@ def test_damaged_png(tmp_path):
     [
         (b"short", "5 bytes; an MSRA .bin begins with six"),
         (msra_bytes(10, 8, 5, 2, np.zeros((3, 4)))[:-1], "71 bytes; an MSRA .bin with a box of 4x3 pixels has 72"),
-        (msra_bytes(10, 8, 7, 2, np.zeros((3, 4))), "makes no sense"),
+        (msra_bytes(10, 8, 7, 2, np.zeros((3, 4))), "is impossible"),
         (struct.pack("<6I", 2**31, 2**31, 0, 0, 2**31, 2**31), "expected 1 to 16777216"),
     ],
 )
@@ -155,7 +155,7 @@ def test_bad_msra(tmp_path, content, message):
         (np.zeros((4, 4, 4, 1), np.uint16), r"shape \[4, 4, 4, 1\]; expected \[H, W\]"),
         (np.zeros((0, 4, 4), np.uint16), "shape"),
         (np.array([{}]), "not a readable numpy file"),
-        (np.zeros((2, 4, 4), np.uint16), "2 frames; say which one"),
+        (np.zeros((2, 4, 4), np.uint16), "2 frames; choose one"),
     ],
 )
 def test_bad_numpy(tmp_path, array, message):
@@ -173,7 +173,7 @@ def test_damaged_numpy(tmp_path):
             read_depth(path)
     np.savez(tmp_path / "b.npz", left=DEPTH, right=DEPTH)
     with pytest.raises(FrameError, match="holds left, right; expected one array"):
-        find_frames([tmp_path / "b.npz"])
+        find_frames([tmp_path / "b.npz"])[0].read()
 
 
 def test_indices(tmp_path):
