@@ -52,12 +52,12 @@ class Anatomy:
     girth: torch.Tensor
 
 
-def sample_anatomy(subjects: torch.Tensor, size_range: float = 0.15) -> Anatomy:
+def sample_anatomy(subjects: torch.Tensor, size: tuple[float, float] = (1.0, 0.15)) -> Anatomy:
     """Draws the hands of the given subjects; a subject number always gives the same hand.
 
     Args:
         subjects: int64 [B].
-        size_range: hand size varies by this fraction up and down.
+        size: middle of the hands' sizes, and how far they go up and down from it; 1 is an adult's 200 mm.
     """
     rng = Counter(0x48414E44, subjects)
     device = subjects.device
@@ -69,7 +69,7 @@ def sample_anatomy(subjects: torch.Tensor, size_range: float = 0.15) -> Anatomy:
     def template(values: object) -> torch.Tensor:
         return torch.tensor(values, device=device, dtype=torch.float32)
 
-    scale = vary("size", 1, size_range)
+    scale = size[0] + size[1] * rng.uniform("size", 1, -1.0, 1.0)
     girth = vary("girth", 1, 0.13)
     width = vary("width", 1, 0.07)
     stretch = torch.cat([width, vary("palm", 1, 0.04), torch.ones_like(width)], 1)[:, None, :] * scale[:, :, None]

@@ -28,6 +28,19 @@ class Cones:
         ends = torch.cat([self.a[..., 2] + self.ra, self.b[..., 2] + self.rb], 1)
         return ends.amax(1)
 
+    def concat(self, other: Cones) -> Cones:
+        """These cones and another's of the same hands."""
+        pairs = ((self.a, other.a), (self.b, other.b), (self.ra, other.ra), (self.rb, other.rb))
+        return Cones(*(torch.cat(pair, 1) for pair in pairs))
+
+    def part(self, which: slice) -> Cones:
+        """Some of the cones of each hand."""
+        return Cones(self.a[:, which], self.b[:, which], self.ra[:, which], self.rb[:, which])
+
+    def of(self, hands: torch.Tensor) -> Cones:
+        """The cones of some of the hands: indices, or bool [B]."""
+        return Cones(self.a[hands], self.b[hands], self.ra[hands], self.rb[hands])
+
     def moved(self, rotation: torch.Tensor, translation: torch.Tensor) -> Cones:
         """Rotated by [B, 3, 3], then shifted by [B, 3]."""
         turn = rotation.transpose(1, 2)
@@ -113,7 +126,7 @@ class _Surface:
 
 
 def hand_cones(hand: Anatomy, joints: torch.Tensor, angles: torch.Tensor, forearm: torch.Tensor) -> Cones:
-    """The surface of posed hands as 37 round cones in the hand frame.
+    """The surface of posed hands as 37 round cones in the hand frame; the last 4 are the wrist and the forearm.
 
     Args:
         hand: B subjects.
@@ -150,11 +163,16 @@ def _add_palm(surface: _Surface, hand: Anatomy, thumb: torch.Tensor) -> None:
     add(at(-3.0, 20.0, 2.0), _between(hand.mcp[:, 1], hand.mcp[:, 2], 0.5) * 0.85, 15.0, 13.5)
 
 
-def _add_forearm(surface: _Surface, angles: torch.Tensor, length: torch.Tensor) -> None:
-    """Two parallel cones make the wrist's and the forearm's oval; the wrist's angles turn them."""
+def arm_axes(angles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit vectors [B, 3] of the hand frame, turned by the wrist: from wrist to elbow, and across the forearm."""
     flexion, deviation = torch.deg2rad(angles[:, 21]), torch.deg2rad(angles[:, 22])
     back = torch.stack([deviation.sin() * flexion.cos(), -deviation.cos() * flexion.cos(), flexion.sin()], -1)
-    across = _unit(torch.linalg.cross(back, angles.new_tensor([0.0, 0.0, 1.0]).expand_as(back)))
+    return back, _unit(torch.linalg.cross(back, angles.new_tensor([0.0, 0.0, 1.0]).expand_as(back)))
+
+
+def _add_forearm(surface: _Surface, angles: torch.Tensor, length: torch.Tensor) -> None:
+    """Two parallel cones make the wrist's and the forearm's oval; the wrist's angles turn them."""
+    back, across = arm_axes(angles)
     for side in (-1.0, 1.0):
         near = surface.at(9.5 * side, 0.0, 0.0)
         far = length[:, None] * back - side * across * (11.0 + 0.03 * length[:, None])

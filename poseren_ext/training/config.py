@@ -71,6 +71,9 @@ class TrainConfig:
         refine_translation: the second phase's.
         chunk, reuse: synthetic frames rendered at a time, and how often each is shown (augmented anew).
         difficulty: of the synthetic training frames, 0 to 1.
+        palm_share: how many of the synthetic frames show the palm as `SyntheticHands` draws it; the others show hands
+            from every side (`TrainingHands`).
+        init_every: in the second phase, Init-CNN goes on learning from every so many batches; 0 leaves it as it is.
         log_every, validate_every, checkpoint_every: steps.
         finish: after the last step, put the weights on steps that bytes hold and take the joints' constant errors out
             (`poseren_ext.training.finalize`); not with a pose file to start from.
@@ -123,6 +126,8 @@ class TrainConfig:
     chunk: int = 2048
     reuse: int = 5
     difficulty: float = 1.0
+    palm_share: float = 1.0
+    init_every: int = 0
     log_every: int = 20
     validate_every: int = 500
     checkpoint_every: int = 250

@@ -14,6 +14,7 @@ from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.synthetic import Frames, SyntheticHands
 from poseren_ext.synthetic.render import compiled_rendering
+from poseren_ext.synthetic.varied_frames import TrainingHands
 from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, CropBatch, PackStream, augmentation_of
 
@@ -110,7 +111,12 @@ class SyntheticStream:
     def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
         self.config = config
         self.device = torch.device(device)
-        self.hands = SyntheticHands(config.seed, "train", config.difficulty, config.skeleton, cube=config.cube)
+        drawn = (config.seed, "train", config.difficulty, config.skeleton)
+        self.hands = (
+            SyntheticHands(*drawn, cube=config.cube)
+            if config.palm_share == 1.0
+            else TrainingHands(*drawn, cube=config.cube, palm_share=config.palm_share)
+        )
         self._augmentation = augmentation_of(config, phase)
         # Turned by 45 degrees, the crop's corners look sqrt(2) as far.
         self._tile_size = 8 * round(1.42 * SIZE / 8)

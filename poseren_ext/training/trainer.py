@@ -72,7 +72,7 @@ class Trainer:
         self.config, self.folder, self.ranks, self.device = config, folder, ranks, torch.device(device)
         self._share, self._watch = ranks.share(config.batch), watch
         self._compiled = config.compile and self.device.type == "cuda"
-        self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1
+        self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1 and not config.init_every
         if not resume and existing_checkpoints(self._checkpoint_path):
             raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
@@ -219,7 +219,12 @@ class Trainer:
             with autocast(self.device, config.precision):
                 stages = self._trainee(crop, before)
             losses = [F.smooth_l1_loss(stage.float(), pose, beta=config.loss_beta) for stage in stages]
-            loss = torch.stack(losses).mean() * (len(crop) / len(crops))
+            loss = torch.stack(losses).mean()
+            if self._init_learns():
+                with autocast(self.device, config.precision):
+                    first = self.model.init(crop)
+                loss = loss + F.smooth_l1_loss(first.float(), pose, beta=config.loss_beta)
+            loss = loss * (len(crop) / len(crops))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if config.clip:
@@ -233,8 +238,16 @@ class Trainer:
         stages = StagePoses(self.model.backbone, self.model.head, self.config.stages, compiled=self._compiled)
         return self.ranks.parallel(stages)
 
+    def _init_learns(self) -> bool:
+        """Whether Init-CNN learns beside the stages in this step of the second phase."""
+        every = self.config.init_every if self.phase == "refine" else 0
+        return bool(every) and self.step % every == 0
+
     def _trained(self) -> list[nn.Module]:
-        return [self.model.init] if self.phase == "init" else [self.model.backbone, self.model.head]
+        if self.phase == "init":
+            return [self.model.init]
+        stages: list[nn.Module] = [self.model.backbone, self.model.head]
+        return [*stages, self.model.init] if self.config.init_every else stages
 
     def _validate(self, validation: Validation) -> list[float]:
         mean = self.phase == "refine" and self.config.initial == "mean"
