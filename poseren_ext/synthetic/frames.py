@@ -89,8 +89,7 @@ class SyntheticHands:
         """
         cones, xyz = self._posed(index)
         center = self._center(cones, xyz)  # x, y, z in mm
-        half = margin * self.cube / center[:, 2:]
-        window = torch.cat([center[:, :2] / center[:, 2:] - half, (2.0 * half / (size - 1)).expand(-1, 2)], 1)
+        window = tile_window(center, self.cube, size, margin)
         return self._render(index, cones, xyz, center, window, (size, size))
 
     def frames(self, index: torch.Tensor) -> Frames:
@@ -101,15 +100,11 @@ class SyntheticHands:
         Raises:
             ValueError: the camera has no size.
         """
-        camera = self.camera
-        if camera.width is None or camera.height is None:
-            raise ValueError("the camera has no width and height; give them to render whole frames")
+        window, shape = camera_window(self.camera, len(index), index.device)
         cones, xyz = self._posed(index)
-        step = xyz.new_tensor([1.0 / camera.fx, 1.0 / camera.fy])
-        window = torch.cat([-step * xyz.new_tensor([camera.cx, camera.cy]), step]).expand(len(index), 4)
-        frames = self._render(index, cones, xyz, xyz[:, 0], window, (camera.height, camera.width))
+        frames = self._render(index, cones, xyz, xyz[:, 0], window, shape)
         hand = frames.depth <= frames.far[:, None, None]
-        center = _centroid(frames.depth, frames.camera, self.cube, mask=hand)
+        center = centroid(frames.depth, frames.camera, self.cube, mask=hand)
         return replace(frames, center=center)
 
     def _counter(self, index: torch.Tensor) -> Counter:
@@ -138,7 +133,7 @@ class SyntheticHands:
         far = cones.farthest()
         depth = render_depth(cones, window, *shape)
         depth = sense(add_background(depth, window, far, looks, self.sensor), looks, pixels, self.sensor)
-        camera = _window_camera(window)
+        camera = window_camera(window)
         joints = convert_joints(xyz, self.skeleton)
         uvd = xyz_to_uvd(joints, camera, check=False)
         return Frames(depth, camera, xyz_to_uvd(center, camera), far + 15.0, uvd, joints)
@@ -150,18 +145,37 @@ class SyntheticHands:
         step = (2.0 * reach / (_SCOUT_SIZE - 1)).expand(-1, 2)
         window = torch.cat([palm[:, :2] / palm[:, 2:] - reach, step], 1)
         depth = render_depth(cones, window, _SCOUT_SIZE, _SCOUT_SIZE)
-        camera = _window_camera(window)
-        center = _centroid(torch.where(depth.isfinite(), depth, 0.0), camera, self.cube)
+        camera = window_camera(window)
+        center = centroid(torch.where(depth.isfinite(), depth, 0.0), camera, self.cube)
         xy = (center[:, :2] - camera[:, 2:]) / camera[:, :2] * center[:, 2:]
         return torch.cat([xy, center[:, 2:]], 1)
 
 
-def _centroid(depth: torch.Tensor, camera: torch.Tensor, cube: float, mask: torch.Tensor | None = None) -> torch.Tensor:
+def centroid(depth: torch.Tensor, camera: torch.Tensor, cube: float, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Centre [B, 3] (u, v, mm) of what is seen in frames [B, H, W]."""
     return hand_center(depth, near=1.0, far=1e5, mask=mask, iterations=CENTER_ITERATIONS, cube=cube, camera=camera)[0]
 
 
-def _window_camera(window: torch.Tensor) -> torch.Tensor:
+def tile_window(center: torch.Tensor, cube: float, size: int, margin: float) -> torch.Tensor:
+    """Windows [B, 4] of size x size pixels around centres [B, 3] in camera mm; see `SyntheticHands.tiles`."""
+    half = margin * cube / center[:, 2:]
+    return torch.cat([center[:, :2] / center[:, 2:] - half, (2.0 * half / (size - 1)).expand(-1, 2)], 1)
+
+
+def camera_window(camera: Camera, count: int, device: torch.device) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Windows [B, 4] of a camera's whole frames, and their height and width.
+
+    Raises:
+        ValueError: the camera has no size.
+    """
+    if camera.width is None or camera.height is None:
+        raise ValueError("the camera has no width and height; give them to render whole frames")
+    step = torch.tensor([1.0 / camera.fx, 1.0 / camera.fy], device=device)
+    window = torch.cat([-step * step.new_tensor([camera.cx, camera.cy]), step]).expand(count, 4)
+    return window, (camera.height, camera.width)
+
+
+def window_camera(window: torch.Tensor) -> torch.Tensor:
     """fx, fy, cx, cy [B, 4] of windows [B, 4] (`render.render_depth`)."""
     focal = 1.0 / window[:, 2:]
     return torch.cat([focal, -window[:, :2] * focal], 1)

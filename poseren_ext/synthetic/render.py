@@ -15,7 +15,7 @@ from poseren_ext.synthetic.kinematics import Cones
 BLOCK = 8
 
 
-def _block_boxes(cones: Cones, window: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+def block_boxes(cones: Cones, window: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Inclusive block ranges of each cone's image box: int64 [B, K, 4] = first, last column, first, last row."""
 
     def extent(axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,7 +127,7 @@ def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) ->
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     device = window.device
     image = torch.full((B * rows * columns, BLOCK * BLOCK), torch.inf, device=device)
-    boxes = _block_boxes(cones, window, rows, columns)
+    boxes = block_boxes(cones, window, rows, columns)
     packed = torch.cat([cones.a, cones.b, cones.ra[..., None], cones.rb[..., None]], -1)
     row = torch.arange(rows, device=device)[None, :, None]
     column = torch.arange(columns, device=device)[None, None, :]

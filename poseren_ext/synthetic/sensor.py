@@ -68,12 +68,12 @@ def add_background(
     behind = torch.where((kind < none)[:, None, None], torch.inf, plane)
     cluttered = (kind >= none + wall).nonzero()[:, 0]
     if len(cluttered):
-        bodies = render_depth(_bodies(rng, hand_far, middle, cluttered), window[cluttered], H, W)
+        bodies = render_depth(bodies_behind(rng, hand_far, middle, cluttered), window[cluttered], H, W)
         behind[cluttered] = torch.minimum(behind[cluttered] + 300.0, bodies)
     return torch.minimum(depth, torch.maximum(behind, (hand_far + 30.0)[:, None, None]))
 
 
-def _bodies(rng: Counter, hand_far: torch.Tensor, middle: torch.Tensor, chosen: torch.Tensor) -> Cones:
+def bodies_behind(rng: Counter, hand_far: torch.Tensor, middle: torch.Tensor, chosen: torch.Tensor) -> Cones:
     """Thick round cones (torso, head, arms, furniture) somewhere behind the hand."""
     u = rng.uniform("bodies", 8 * _BODIES)[chosen].view(-1, _BODIES, 8)
     radius = 30.0 + 120.0 * u[..., 0] ** 2
@@ -114,11 +114,11 @@ def sense(depth: torch.Tensor, rng: Counter, pixels: Counter, sensor: Sensor) ->
 
     front = -F.max_pool2d(-torch.where(depth > 0, depth, 1e6)[:, None], 3, 1, 1)[:, 0]
     lost = (depth - front > 25.0) & (chance < _draw(rng, "droprate", sensor.dropout))
-    lost |= _holes(rng, H, W, sensor.holes)
+    lost |= round_holes(rng, H, W, sensor.holes)
     return noisy.masked_fill_(lost | (depth == 0.0), 0.0)
 
 
-def _holes(rng: Counter, H: int, W: int, often: float) -> torch.Tensor:
+def round_holes(rng: Counter, H: int, W: int, often: float) -> torch.Tensor:
     """Round holes, up to three in a frame: bool [B, H, W]."""
     u = rng.uniform("holes", 10)
     y = torch.arange(H, device=u.device)[None, :, None]

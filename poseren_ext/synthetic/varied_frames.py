@@ -1,121 +1,164 @@
 # SPDX-License-Identifier: MIT
-"""Frames of hands seen from every side, and the mixture that the bundled model is trained on."""
+"""Frames of hands seen from every side, among things and other hands, with a camera of any kind."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 
 from poseren_ext._utils.counter_rng import Counter
 from poseren_ext.geometry.camera import xyz_to_uvd
 from poseren_ext.synthetic.conventions import convert_joints
-from poseren_ext.synthetic.frames import Frames, SyntheticHands, _centroid, _window_camera
+from poseren_ext.synthetic.frames import Frames, SyntheticHands, camera_window, centroid, tile_window, window_camera
+from poseren_ext.synthetic.kinematics import Cones
 from poseren_ext.synthetic.render import render_depth
 from poseren_ext.synthetic.scene import SUBJECTS
-from poseren_ext.synthetic.sensor import add_background, sense
+from poseren_ext.synthetic.solids import Solids, render_solids
+from poseren_ext.synthetic.surroundings import (
+    EVERYTHING,
+    Surroundings,
+    add_surroundings,
+    second_hand,
+    surrounding_solids,
+)
 from poseren_ext.synthetic.varied_scene import VariedScene, View, sample_varied_scene
+from poseren_ext.synthetic.varied_sensor import VariedSensor, sense_varied
 
-_SALT = 0x56415259
+_SALT, _OTHER_SALT = 0x56415259, 0x4F544852
+_SPLIT_SALT = {"train": 0x7261696E, "validation": 0x76616C69, "test": 0x74657374}
 _SCOUT_SIZE, _SCOUT_REACH = 64, 400.0  # pixels, mm: the coarse image that centres are taken from
 _HAND_LENGTH = 190.0  # mm: what hand detection keeps of hand and arm, from the fingertips on
+_CENTERS = (0.2, 0.5, 0.85)
+"""Bounds of the shares of centres in training: of hand and arm, of the hand, of its far 190 mm, of the joints."""
+_OFF_CENTER = 30.0  # mm to each side, in half of the training frames
+
+
+@dataclass(frozen=True)
+class _Scenes:
+    """B scenes complete: the hand, what else is there, and both as cones."""
+
+    hand: VariedScene
+    own: Cones  # hand and arm
+    all: Cones  # with the second hand
+    solids: Solids
 
 
 @dataclass(frozen=True)
 class VariedHands(SyntheticHands):
-    """An endless set of right hands seen from every side, as `SyntheticHands` otherwise.
+    """An endless set of right hands seen from every side; a frame is known by its index, as in `SyntheticHands`.
 
     Attributes:
-        view: from where.
+        view: from where the hands are seen.
+        surroundings: what else is in the frames.
+        faults: of the cameras; `sensor` and `difficulty` are not used.
     """
 
     view: View = field(default_factory=View)
+    surroundings: Surroundings = EVERYTHING
+    faults: VariedSensor = field(default_factory=VariedSensor)
 
     def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
         """Only the windows around the hands, with centres as different searches for the hand give them."""
         rng = self._counter(index)
-        scene = sample_varied_scene(rng, SUBJECTS[self.split], self.view)
-        center = self._drawn_center(rng, scene)
-        half = margin * self.cube / center[:, 2:]
-        window = torch.cat([center[:, :2] / center[:, 2:] - half, (2.0 * half / (size - 1)).expand(-1, 2)], 1)
-        cones = scene.hand.concat(scene.arm)
-        far = cones.farthest()
-        depth = add_background(render_depth(cones, window, size, size), window, far, rng, self.sensor)
-        depth = sense(depth, rng, rng, self.sensor)
-        camera = _window_camera(window)
-        joints = convert_joints(scene.joints, self.skeleton)
-        uvd = xyz_to_uvd(joints, camera, check=False)
-        return Frames(depth, camera, xyz_to_uvd(center, camera), far + 15.0, uvd, joints)
+        scenes = self._scenes(rng, index)
+        center = self._training_center(rng, scenes)
+        return self._seen(rng, scenes, center, tile_window(center, self.cube, size, margin), (size, size))
+
+    def frames(self, index: torch.Tensor) -> Frames:
+        """Whole camera frames; the centre is that of the hand's visible pixels, or of its joints where none is.
+
+        Raises:
+            ValueError: the camera has no size.
+        """
+        rng = self._counter(index)
+        scenes = self._scenes(rng, index)
+        window, shape = camera_window(self.camera, len(index), index.device)
+        return self._seen(rng, scenes, self._hand_center(scenes), window, shape)
+
+    def visible_share(self, index: torch.Tensor) -> torch.Tensor:
+        """How much of each hand's silhouette nothing else hides: [B], 0 to 1."""
+        scenes = self._scenes(self._counter(index), index)
+        window = self._scout_window(scenes)
+        hand, rest = self._scout(scenes, window)
+        shown = hand.isfinite()
+        return (shown & (hand <= rest)).sum((1, 2)) / shown.sum((1, 2)).clamp(min=1)
 
     def _counter(self, index: torch.Tensor) -> Counter:
-        return Counter(self.seed ^ (_SALT << 20) ^ sum(map(ord, self.split)), index)
+        return Counter(self.seed ^ _SALT ^ (_SPLIT_SALT[self.split] << 20), index)
 
-    def _drawn_center(self, rng: Counter, scene: VariedScene) -> torch.Tensor:
-        """Centres [B, 3], camera mm: a mixture of what searches give, each off by up to 30 mm in half of the frames."""
-        palm = 0.5 * (scene.joints[:, 0] + scene.joints[:, 5])
-        reach = _SCOUT_REACH / palm[:, 2:]
-        step = (2.0 * reach / (_SCOUT_SIZE - 1)).expand(-1, 2)
-        window = torch.cat([palm[:, :2] / palm[:, 2:] - reach, step], 1)
-        hand = render_depth(scene.hand, window, _SCOUT_SIZE, _SCOUT_SIZE)
-        arm = render_depth(scene.arm, window, _SCOUT_SIZE, _SCOUT_SIZE)
+    def _scenes(self, rng: Counter, index: torch.Tensor) -> _Scenes:
+        subjects = SUBJECTS[self.split]
+        hand = sample_varied_scene(rng, subjects, self.view)
+        own = hand.hand.concat(hand.arm)
+        everything = own
+        if self.surroundings.other > 0.0:
+            others = Counter(self.seed ^ _OTHER_SALT ^ (_SPLIT_SALT[self.split] << 20), index)
+            everything = own.concat(second_hand(others, hand, subjects, self.view, self.surroundings.other))
+        return _Scenes(hand, own, everything, surrounding_solids(rng, hand, self.surroundings))
+
+    def _seen(
+        self, rng: Counter, scenes: _Scenes, center: torch.Tensor, window: torch.Tensor, shape: tuple[int, int]
+    ) -> Frames:
+        """Frames [B, H, W] through windows [B, 4]; centres [B, 3] in camera mm."""
+        depth = render_depth(scenes.all, window, *shape)
+        depth = add_surroundings(depth, window, scenes.all, scenes.solids, rng, self.surroundings)
+        depth = sense_varied(depth, window, rng, self.faults)
+        camera = window_camera(window)
+        joints = convert_joints(scenes.hand.joints, self.skeleton)
+        uvd = xyz_to_uvd(joints, camera, check=False)
+        return Frames(depth, camera, xyz_to_uvd(center, camera), scenes.own.farthest() + 15.0, uvd, joints)
+
+    def _scout_window(self, scenes: _Scenes) -> torch.Tensor:
+        palm = 0.5 * (scenes.hand.joints[:, 0] + scenes.hand.joints[:, 5])
+        return tile_window(palm, _SCOUT_REACH, _SCOUT_SIZE, 1.0)
+
+    def _scout(self, scenes: _Scenes, window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Coarse depth of the hand alone, and of its arm and the objects: [B, S, S], inf where nothing is."""
+        size = (_SCOUT_SIZE, _SCOUT_SIZE)
+        hand = render_depth(scenes.hand.hand, window, *size)
+        rest = render_depth(scenes.all.part(slice(scenes.hand.hand.ra.shape[1], None)), window, *size)
+        return hand, torch.minimum(rest, render_solids(scenes.solids, window, *size))
+
+    def _hand_center(self, scenes: _Scenes) -> torch.Tensor:
+        """Centre [B, 3] of the hand's visible pixels, camera mm."""
+        window = self._scout_window(scenes)
+        hand, rest = self._scout(scenes, window)
+        own = hand.isfinite() & (hand <= rest)
+        center = _mean_point(hand, own, window, self.cube)
+        return torch.where(own.any(2).any(1)[:, None], center, scenes.hand.joints.mean(1))
+
+    def _training_center(self, rng: Counter, scenes: _Scenes) -> torch.Tensor:
+        """Centres [B, 3], camera mm: a mixture of what searches give, half of them off by up to 30 mm in each axis."""
+        window = self._scout_window(scenes)
+        hand, rest = self._scout(scenes, window)
+        mean = scenes.hand.joints.mean(1)
+        own = hand.isfinite() & (hand <= rest)
+        found = own.any(2).any(1)[:, None]
+        arm = render_depth(scenes.hand.arm, window, _SCOUT_SIZE, _SCOUT_SIZE)
         both = torch.minimum(hand, arm)
-        camera = _window_camera(window)
         seen = both.isfinite()
-        depth = torch.where(seen, both, 0.0)
-        end = scene.arm.b[:, 0]  # the elbow's end of the forearm
-        points = torch.stack([*_rays(window, _SCOUT_SIZE), torch.ones_like(depth)], -1) * depth[..., None]
-        away = torch.where(seen, (points - end[:, None, None]).norm(dim=-1), 0.0)
+        end = scenes.hand.arm.b[:, 0]  # the elbow's end of the forearm
+        away = torch.where(seen, (_points(both, seen, window) - end[:, None, None]).norm(dim=-1), 0.0)
         outer = seen & (away > away.amax((1, 2), keepdim=True) - _HAND_LENGTH)
-        own = hand.isfinite() & (hand <= arm)
-        own |= seen & ~own.any(2).any(1)[:, None, None]  # a hand that is hidden altogether
-        choices = torch.stack(
-            [
-                _unproject(_centroid(depth, camera, self.cube), camera),
-                _unproject(_centroid(depth, camera, self.cube, mask=own), camera),
-                _unproject(_centroid(depth, camera, self.cube, mask=outer), camera),
-                scene.joints.mean(1),
-            ],
-            1,
-        )
-        kind = torch.bucketize(rng.uniform("center", 1)[:, 0], palm.new_tensor([0.2, 0.5, 0.85]))
-        chosen = choices[torch.arange(len(palm), device=palm.device), kind]
-        off = (rng.uniform("offcenter", 1) < 0.5) * rng.uniform("offby", 3, -30.0, 30.0)
-        return chosen + off
+        choices = [_mean_point(both, seen, window, self.cube), _mean_point(hand, own, window, self.cube)]
+        choices += [_mean_point(both, outer, window, self.cube), mean]
+        kind = torch.bucketize(rng.uniform("center", 1)[:, 0], mean.new_tensor(_CENTERS))
+        chosen = torch.stack(choices, 1)[torch.arange(len(mean), device=mean.device), kind]
+        chosen = torch.where(found & ((chosen - mean).norm(dim=1, keepdim=True) < 120.0), chosen, mean)
+        return chosen + (rng.uniform("offcenter", 1) < 0.5) * rng.uniform("offby", 3, -_OFF_CENTER, _OFF_CENTER)
 
 
-@dataclass(frozen=True)
-class TrainingHands(SyntheticHands):
-    """The mixture that the bundled model learns from: frames of `SyntheticHands`, the rest of `VariedHands`.
-
-    Attributes:
-        palm_share: how many of the frames show the palm, as `SyntheticHands` draws it.
-    """
-
-    palm_share: float = 0.36
-
-    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
-        """Only the windows around the hands."""
-        easy = Counter(self.seed ^ _SALT, index).uniform("palm", 1)[:, 0] < self.palm_share
-        shared = (self.seed, self.split)
-        palms = SyntheticHands(*shared, self.difficulty, self.skeleton, self.camera, self.cube, self.sensor)
-        varied = VariedHands(*shared, self.difficulty, self.skeleton, self.camera, self.cube, self.sensor)
-        parts = [
-            hands.tiles(index[chosen], size=size, margin=margin)
-            for hands, chosen in ((palms, easy), (varied, ~easy))
-            if bool(chosen.any())
-        ]
-        order = torch.cat([easy.nonzero()[:, 0], (~easy).nonzero()[:, 0]]).argsort()
-        return Frames(*(torch.cat([getattr(part, f.name) for part in parts])[order] for f in fields(Frames)))
+def _points(depth: torch.Tensor, seen: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    """Camera mm [B, S, S, 3] of pixels."""
+    steps = torch.arange(depth.shape[1], device=depth.device)
+    x = (window[:, 0, None] + window[:, 2, None] * steps)[:, None, :].expand_as(depth)
+    y = (window[:, 1, None] + window[:, 3, None] * steps)[:, :, None].expand_as(depth)
+    return torch.stack([x, y, torch.ones_like(depth)], -1) * torch.where(seen, depth, 0.0)[..., None]
 
 
-def _rays(window: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Slopes x/z and y/z [B, size, size] of a window's pixels."""
-    steps = torch.arange(size, device=window.device)
-    x = window[:, 0, None] + window[:, 2, None] * steps
-    y = window[:, 1, None] + window[:, 3, None] * steps
-    return x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)
-
-
-def _unproject(uvd: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
-    """Camera mm [B, 3] of u, v, mm."""
+def _mean_point(depth: torch.Tensor, chosen: torch.Tensor, window: torch.Tensor, cube: float) -> torch.Tensor:
+    """Camera mm [B, 3] of the chosen pixels' centre, as `hand_center` gives it."""
+    camera = window_camera(window)
+    uvd = centroid(torch.where(chosen, depth, 0.0), camera, cube)
     return torch.cat([(uvd[:, :2] - camera[:, 2:]) / camera[:, :2] * uvd[:, 2:], uvd[:, 2:]], 1)

@@ -20,6 +20,7 @@ ARM_CONES = 4
 """How many of a hand's cones are the wrist and the forearm: the last ones."""
 _CANDIDATES = 8  # directions that a hand's are chosen from
 _NEAREST = 120.0  # mm: arms end where they come nearer to the camera than this
+_STEEPEST = -0.85  # z of the arm's direction: where it points more at the camera, it hides the hand
 _STUB = 20.0  # mm of forearm that `hand_cones` itself makes
 
 
@@ -84,21 +85,21 @@ def sample_directions(rng: Counter, view: View, elbow: torch.Tensor) -> torch.Te
     x = first * spin.cos()[..., None] + second * spin.sin()[..., None]
     rotation = torch.stack([x, torch.linalg.cross(normal, x), normal], -1)  # columns: the hand's axes
     back = (rotation @ elbow[:, None, :, None])[..., 0]  # [B, K, 3]
-    good = (back[..., 2] < -0.35) & (back[..., 2] > -0.93) if view.towards else back[..., 2] > -0.93
+    good = back[..., 2] > _STEEPEST
+    if view.towards:
+        good &= back[..., 2] < -0.35
     chosen = good.int().argmax(1)  # the first good one
     return rotation[torch.arange(B, device=elbow.device), chosen]
 
 
-def _place(rng: Counter, view: View, rotation: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
-    """Shift [B, 3] that puts palms at their place before the camera."""
+def _place(rng: Counter, view: View) -> torch.Tensor:
+    """Where palms are, [B, 3] camera mm: near ones as often as far ones, uniform in the logarithm of the depth."""
     near, far = view.depth
-    # Near hands are as frequent as far ones: uniform in the logarithm.
     depth = near * (far / near) ** rng.uniform("place", 1)
-    aside = joints.new_tensor([0.55, 0.42]) * (1.0 - 60.0 / depth)
+    # Nearer hands may be less far to the side: the palm keeps 60 mm from the edges of a usual camera's view.
+    aside = depth.new_tensor([0.55, 0.42]) * (1.0 - 60.0 / depth)
     slope = rng.uniform("placexy", 2, -1.0, 1.0) * aside
-    palm = 0.5 * (joints[:, 0] + joints[:, 5])
-    target = torch.cat([slope, torch.ones_like(depth)], 1) * depth
-    return target - (rotation @ palm[:, :, None])[:, :, 0]
+    return torch.cat([slope, torch.ones_like(depth)], 1) * depth
 
 
 def _arm(rng: Counter, hand: Anatomy, angles: torch.Tensor, rotation: torch.Tensor, shift: torch.Tensor) -> Cones:
@@ -142,19 +143,28 @@ def _arm(rng: Counter, hand: Anatomy, angles: torch.Tensor, rotation: torch.Tens
     return Cones(*(torch.stack(column, 1) for column in zip(*parts, strict=True)))
 
 
-def sample_varied_scene(rng: Counter, subjects: tuple[int, int], view: View) -> VariedScene:
+def mirrored(cones: Cones, side: torch.Tensor) -> Cones:
+    """Cones times [B, 3] factors of 1 or -1: -1 in x makes left hands of right ones."""
+    return Cones(cones.a * side[:, None], cones.b * side[:, None], cones.ra, cones.rb)
+
+
+def sample_varied_scene(
+    rng: Counter, subjects: tuple[int, int], view: View, place: torch.Tensor | None = None
+) -> VariedScene:
     """Draws one posed hand a sample.
 
     Args:
         rng: the samples' random numbers.
         subjects: the first one's number, and how many there are.
         view: from where they are seen.
+        place: [B, 3] where the palms are, camera mm; by default drawn from the view.
     """
     subject = subjects[0] + rng.integer("subject", 1, subjects[1])[:, 0]
     hand, angles = sample_anatomy(subject, SIZE), sample_angles(rng)
     joints = hand_joints(hand, angles)
     rotation = sample_directions(rng, view, arm_axes(angles)[0])
-    shift = _place(rng, view, rotation, joints)
+    palm = 0.5 * (joints[:, 0] + joints[:, 5])
+    shift = (_place(rng, view) if place is None else place) - (rotation @ palm[:, :, None])[:, :, 0]
     cones = hand_cones(hand, joints, angles, torch.full_like(hand.scale, _STUB)).moved(rotation, shift)
     arm = _arm(rng, hand, angles, rotation, shift)
     return VariedScene(joints @ rotation.transpose(1, 2) + shift[:, None], cones, arm, rotation[:, :, 2])

@@ -60,6 +60,15 @@ class Ranks:
         """The module, its gradients the mean over all processes; its weights become those of process 0."""
         return module if self.world == 1 else DistributedDataParallel(module)
 
+    def average_gradients(self, module: nn.Module) -> None:
+        """Makes a module's gradients their mean over all processes, where `parallel` does not; each must ask."""
+        if self.world == 1:
+            return
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.world
+
     def mean(self, value: float) -> float:
         """The mean of a number over all processes; each must ask."""
         if self.world == 1:

@@ -14,7 +14,7 @@ from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.synthetic import Frames, SyntheticHands
 from poseren_ext.synthetic.render import compiled_rendering
-from poseren_ext.synthetic.varied_frames import TrainingHands
+from poseren_ext.synthetic.splits import TrainingHands
 from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, CropBatch, PackStream, augmentation_of
 

@@ -227,6 +227,8 @@ class Trainer:
             loss = loss * (len(crop) / len(crops))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        if self._init_learns():
+            self.ranks.average_gradients(self.model.init)
         if config.clip:
             nn.utils.clip_grad_norm_([p for part in self._trained() for p in part.parameters()], config.clip)
         self.optimizer.step()

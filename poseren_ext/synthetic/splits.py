@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""The test splits of fixed seeds that models are measured on, and the mixture that the bundled model learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+import torch
+
+from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.synthetic.frames import Frames, SyntheticHands
+from poseren_ext.synthetic.surroundings import EVERYTHING, Surroundings
+from poseren_ext.synthetic.varied_frames import VariedHands
+from poseren_ext.synthetic.varied_scene import View
+
+SplitKind: TypeAlias = Literal["palm", "side", "back", "holding", "egocentric", "cluttered", "two_hands"]
+TEST_SEED = 20_270
+_ALONE = Surroundings()
+_EGOCENTRIC = View(towards=True, depth=(250.0, 650.0))
+
+_KINDS: dict[SplitKind, tuple[View, Surroundings]] = {
+    "side": (View((-0.3, 0.5)), _ALONE),
+    "back": (View((-1.0, -0.3)), _ALONE),
+    "holding": (View(), Surroundings(held=1.0)),
+    "egocentric": (_EGOCENTRIC, _ALONE),
+    "cluttered": (View(), Surroundings(front=0.35, beside=1.0, table=0.4)),
+    "two_hands": (View(), Surroundings(other=1.0)),
+}
+SPLIT_KINDS: tuple[SplitKind, ...] = ("palm", *_KINDS)
+"""Their names; all of them concatenated are called "all"."""
+
+
+def test_hands(
+    kind: SplitKind, split: Literal["train", "validation", "test"] = "test", seed: int = TEST_SEED
+) -> SyntheticHands:
+    """The hands of a test split, in MSRA's joints.
+
+    "palm" shows the palm up to 60 degrees from the side; "side" and "back" the rest of the sphere of views; the others
+    any view: an object in the hand, an arm that comes from the camera, things around the hand, a second hand.
+
+    Args:
+        kind: which one.
+        split: whose subjects' hands; measurements take "test".
+        seed: of the frames.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if kind == "palm":
+        return SyntheticHands(seed, split)
+    if kind not in _KINDS:
+        raise ValueError(f"split kind is {kind!r}; expected one of {', '.join(SPLIT_KINDS)}")
+    view, surroundings = _KINDS[kind]
+    number = SPLIT_KINDS.index(kind)
+    return VariedHands(seed + number, split, view=view, surroundings=surroundings)
+
+
+@dataclass(frozen=True)
+class TrainingHands(SyntheticHands):
+    """The mixture that the bundled model learns from: palms as `SyntheticHands` draws them, the rest `VariedHands`.
+
+    Attributes:
+        palm_share: share of the palms.
+        egocentric_share: of the others, the share with the arm towards the camera.
+    """
+
+    palm_share: float = 0.36
+    egocentric_share: float = 0.2
+
+    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
+        """Only the windows around the hands, with centres as different searches for the hand give them."""
+        u = Counter(self.seed ^ 0x4D495845, index).uniform("kind", 1)[:, 0]
+        ego = self.palm_share + self.egocentric_share * (1.0 - self.palm_share)
+        kind = torch.bucketize(u, u.new_tensor([self.palm_share, ego]), right=True)
+        shared = (self.seed, self.split, self.difficulty, self.skeleton, self.camera, self.cube, self.sensor)
+        sets = (
+            SyntheticHands(*shared),
+            VariedHands(*shared, view=_EGOCENTRIC, surroundings=EVERYTHING),
+            VariedHands(*shared, surroundings=EVERYTHING),
+        )
+        chosen = [(kind == number).nonzero()[:, 0] for number in range(len(sets))]
+        parts = [
+            hands.tiles(index[which], size=size, margin=margin)
+            for hands, which in zip(sets, chosen, strict=True)
+            if len(which)
+        ]
+        order = torch.cat(chosen).argsort()
+        return Frames(*(torch.cat([getattr(part, f.name) for part in parts])[order] for f in fields(Frames)))
