@@ -132,9 +132,7 @@ def objects_in_front(rng: Counter, joints: torch.Tensor) -> Solids:
 
 
 def objects_beside(rng: Counter, joints: torch.Tensor) -> Solids:
-    """Up to three things a frame beside, behind, and at times partly in front of the hand, within the cube or at its
-    edge.
-    """
+    """Up to three things a frame beside and behind the hand, at times in front of a part of it."""
     palm = 0.5 * (joints[:, 0] + joints[:, 5])
     solid = _any_solid(rng, "beside", _BESIDE, 12.0, 90.0)
     u = rng.uniform("besideat", 3 * _BESIDE).view(-1, _BESIDE, 3)

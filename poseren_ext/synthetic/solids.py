@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Depth of boxes, cylinders and ellipsoids: exact ray intersections, only on the blocks where a solid's sphere lands."""
+"""Depth of boxes, cylinders and ellipsoids: exact, and only on the blocks of the image where one may land."""
 
 from __future__ import annotations
 
