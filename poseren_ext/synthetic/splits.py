@@ -16,6 +16,7 @@ from poseren_ext.synthetic.varied_scene import View
 
 SplitKind: TypeAlias = Literal["palm", "side", "back", "holding", "egocentric", "cluttered", "two_hands"]
 SubjectSplit: TypeAlias = Literal["train", "validation", "test"]
+SubjectSplit: TypeAlias = Literal["train", "validation", "test"]
 TEST_SEED = 20_270
 _ALONE = Surroundings()
 _EGOCENTRIC = View(towards=True, depth=(250.0, 650.0))
@@ -32,9 +33,7 @@ SPLIT_KINDS: tuple[SplitKind, ...] = ("palm", *_KINDS)
 """Their names; all of them concatenated are called "all"."""
 
 
-def test_hands(
-    kind: SplitKind, split: Literal["train", "validation", "test"] = "test", seed: int = TEST_SEED
-) -> SyntheticHands:
+def split_hands(kind: SplitKind, split: SubjectSplit = "test", seed: int = TEST_SEED) -> SyntheticHands:
     """The hands of a test split, in MSRA's joints.
 
     "palm" shows the palm up to 60 degrees from the side; "side" and "back" the rest of the sphere of views; the others
