@@ -16,7 +16,6 @@ from poseren_ext.synthetic.varied_scene import View
 
 SplitKind: TypeAlias = Literal["palm", "side", "back", "holding", "egocentric", "cluttered", "two_hands"]
 SubjectSplit: TypeAlias = Literal["train", "validation", "test"]
-SubjectSplit: TypeAlias = Literal["train", "validation", "test"]
 TEST_SEED = 20_270
 _ALONE = Surroundings()
 _EGOCENTRIC = View(towards=True, depth=(250.0, 650.0))
