@@ -24,6 +24,18 @@ class Split(str, Enum):
     TEST = "test"
 
 
+class SplitKind(str, Enum):
+    """The test splits that the bundled model is measured on."""
+
+    PALM = "palm"
+    SIDE = "side"
+    BACK = "back"
+    HOLDING = "holding"
+    EGOCENTRIC = "egocentric"
+    CLUTTERED = "cluttered"
+    TWO_HANDS = "two_hands"
+
+
 class CameraName(str, Enum):
     """Cameras with an image size."""
 
@@ -35,6 +47,7 @@ class CameraName(str, Enum):
 
 
 def render_command(
+    context: typer.Context,
     out: Annotated[
         Path,
         typer.Argument(help="A new folder (16-bit PNGs and labels), a file .npz, or a picture .png, .pdf or .svg."),
@@ -45,6 +58,10 @@ def render_command(
     split: Annotated[
         Split, typer.Option("--split", case_sensitive=False, help="Each split has subjects of its own.")
     ] = Split.TRAIN,
+    split_kind: Annotated[
+        SplitKind | None,
+        typer.Option("--split-kind", case_sensitive=False, help="A test split of fixed subjects and random seed."),
+    ] = None,
     skeleton: options.SkeletonOption = options.Skeleton.MSRA21,
     camera: Annotated[
         CameraName, typer.Option("--camera", case_sensitive=False, help="Whose intrinsics and image size.")
@@ -66,20 +83,31 @@ def render_command(
     poseren render train/ --frames 1000 --skeleton nyu14 --camera nyu
 
     poseren render moving.npz --sequence --frames 90
+
+    poseren render backs/ --split-kind back --frames 2048
     """
     from poseren_ext.cli._console import progress, say
     from poseren_ext.geometry.camera import CAMERAS
     from poseren_ext.plotting import check_path
     from poseren_ext.synthetic import SyntheticHands, SyntheticSequence
     from poseren_ext.synthetic.export import export_frames, export_stack
+    from poseren_ext.synthetic.splits import split_hands
+
+    if split_kind:
+        _require_fixed(context, ("seed", "split", "sequence"))
 
     suffix = out.suffix.lower()
     if suffix in (*PICTURES, ".npz"):
         options.check_outputs(out, overwrite=overwrite)
     else:
         _require_own_folder(out, overwrite)
-    kind = SyntheticSequence if sequence else SyntheticHands
-    hands = kind(seed, split.value, skeleton=skeleton.value, camera=CAMERAS[camera.value])
+    joints, intrinsics = skeleton.value, CAMERAS[camera.value]
+    hands: SyntheticHands
+    if split_kind:
+        hands = split_hands(split_kind.value, skeleton=joints, camera=intrinsics)
+    else:
+        kind = SyntheticSequence if sequence else SyntheticHands
+        hands = kind(seed, split.value, skeleton=joints, camera=intrinsics)
     with progress() as bar:
         task = bar.add_task("frames", total=None if suffix in PICTURES else frames)
 
@@ -95,6 +123,18 @@ def render_command(
         else:
             export_frames(hands, out, frames, first, advance)
     say(f"{frames} frames in {out}", stderr=True)
+
+
+def _require_fixed(context: typer.Context, names: tuple[str, ...]) -> None:
+    """Refuse options that a test split fixes.
+
+    Raises:
+        typer.BadParameter: one of them was given.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--split-kind fixes it; leave --{name} out", param_hint=f"--{name}")
 
 
 def _require_own_folder(folder: Path, overwrite: bool) -> None:

@@ -4,5 +4,17 @@
 from poseren_ext.synthetic.conventions import convert_joints
 from poseren_ext.synthetic.frames import Frames, SyntheticHands, SyntheticSequence
 from poseren_ext.synthetic.sensor import Sensor
+from poseren_ext.synthetic.splits import SPLIT_KINDS, TrainingHands, split_hands
+from poseren_ext.synthetic.varied_frames import VariedHands
 
-__all__ = ["Frames", "Sensor", "SyntheticHands", "SyntheticSequence", "convert_joints"]
+__all__ = [
+    "SPLIT_KINDS",
+    "Frames",
+    "Sensor",
+    "SyntheticHands",
+    "SyntheticSequence",
+    "TrainingHands",
+    "VariedHands",
+    "convert_joints",
+    "split_hands",
+]

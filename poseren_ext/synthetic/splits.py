@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.synthetic.frames import Frames, SyntheticHands
 from poseren_ext.synthetic.surroundings import EVERYTHING, Surroundings
 from poseren_ext.synthetic.varied_frames import VariedHands
@@ -32,27 +33,37 @@ SPLIT_KINDS: tuple[SplitKind, ...] = ("palm", *_KINDS)
 """Their names; all of them concatenated are called "all"."""
 
 
-def split_hands(kind: SplitKind, split: SubjectSplit = "test", seed: int = TEST_SEED) -> SyntheticHands:
-    """The hands of a test split, in MSRA's joints.
+def split_hands(
+    kind: SplitKind,
+    split: SubjectSplit = "test",
+    seed: int = TEST_SEED,
+    *,
+    skeleton: str = "msra21",
+    camera: Camera = CAMERAS["sr305"],
+) -> SyntheticHands:
+    """The hands of a test split.
 
-    "palm" shows the palm up to 60 degrees from the side; "side" and "back" the rest of the sphere of views; the others
-    any view: an object in the hand, an arm that comes from the camera, things around the hand, a second hand.
+    "palm" shows palms, turned up to 60 degrees away from the camera; "side" and "back" the rest of the sphere of views;
+    the others any view with an object in the hand, an arm that comes from the camera, things around the hand, or a
+    second hand.
 
     Args:
         kind: which one.
         split: whose subjects' hands; measurements take "test".
-        seed: of the frames.
+        seed: of the frames; each kind adds a number of its own.
+        skeleton: the joints' convention.
+        camera: intrinsics and frame size.
 
     Raises:
         ValueError: an unknown name.
     """
-    if kind == "palm":
-        return SyntheticHands(seed, split)
-    if kind not in _KINDS:
+    if kind not in SPLIT_KINDS:
         raise ValueError(f"split kind is {kind!r}; expected one of {', '.join(SPLIT_KINDS)}")
+    if kind == "palm":
+        return SyntheticHands(seed, split, skeleton=skeleton, camera=camera)
     view, surroundings = _KINDS[kind]
     number = SPLIT_KINDS.index(kind)
-    return VariedHands(seed + number, split, view=view, surroundings=surroundings)
+    return VariedHands(seed + number, split, skeleton=skeleton, camera=camera, view=view, surroundings=surroundings)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ import torch
 from poseren_ext._utils.counter_rng import Counter
 from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
-from poseren_ext.synthetic import Frames, SyntheticHands
+from poseren_ext.synthetic import Frames, SyntheticHands, TrainingHands
 from poseren_ext.synthetic.render import compiled_rendering
-from poseren_ext.synthetic.splits import TrainingHands
 from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, CropBatch, PackStream, augmentation_of
 
@@ -99,6 +98,14 @@ class _Turn:
     transform: torch.Tensor  # [N, 2, 3]
 
 
+def synthetic_hands(config: TrainConfig) -> SyntheticHands:
+    """The frames that a configuration trains on: palms only, or the mixture of hands from every side."""
+    given = (config.difficulty, config.skeleton)
+    if config.palm_share == 1.0:
+        return SyntheticHands(config.seed, "train", *given, cube=config.cube)
+    return TrainingHands(config.seed, "train", *given, cube=config.cube, palm_share=config.palm_share)
+
+
 class SyntheticStream:
     """Endless synthetic batches: chunks of fresh frames, each frame shown `reuse` times under new augmentation.
 
@@ -111,12 +118,7 @@ class SyntheticStream:
     def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
         self.config = config
         self.device = torch.device(device)
-        drawn = (config.seed, "train", config.difficulty, config.skeleton)
-        self.hands = (
-            SyntheticHands(*drawn, cube=config.cube)
-            if config.palm_share == 1.0
-            else TrainingHands(*drawn, cube=config.cube, palm_share=config.palm_share)
-        )
+        self.hands = synthetic_hands(config)
         self._augmentation = augmentation_of(config, phase)
         # Turned by 45 degrees, the crop's corners look sqrt(2) as far.
         self._tile_size = 8 * round(1.42 * SIZE / 8)

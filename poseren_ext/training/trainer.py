@@ -33,7 +33,7 @@ CHECKPOINT = "checkpoint.safetensors"
 _FILES = ("config.toml", "log.csv", CHECKPOINT, "model.safetensors")
 _MAY_CHANGE = (
     *("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard"),
-    *("graph", "compile", "finish"),
+    *("graph", "compile", "finish", "decay"),
 )
 
 Watch: TypeAlias = Callable[[Phase, int, int, Mapping[str, Any]], None]
