@@ -90,3 +90,14 @@ def test_bad_input(run, tmp_path):
         assert (code, out) == (1, "")
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_a_test_split_has_fixed_subjects_and_seed(run, tmp_path):
+    assert run(tmp_path / "backs.npz", "--frames", 2, "--split-kind", "back")[0] == 0
+    stack = np.load(tmp_path / "backs.npz")
+    wrist, index, pinky = (stack["xyz"][:, joint] for joint in (0, 1, 13))
+    normal = np.cross(index - wrist, pinky - wrist)  # out of a right hand's palm
+    assert (np.einsum("bi,bi->b", normal, wrist) > 0).all()  # away from the camera
+    code, _, err = run(tmp_path / "other.npz", "--split-kind", "back", "--seed", 3)
+    assert code == 2
+    assert "--split-kind fixes it" in err
