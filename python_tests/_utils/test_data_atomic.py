@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.tiny_models import save_tiny_model
+from helpers.small_models import save_small_model
 
 from poseren_ext._utils.atomic_files import atomic_file, write_atomic
 
@@ -23,7 +23,7 @@ def mask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def test_permissions_are_the_umask_s(tmp_path: Path, mask: int) -> None:
     write_atomic(tmp_path / "text", "text")
-    save_tiny_model(tmp_path / "model")  # safetensors alone would let nobody else read it
+    save_small_model(tmp_path / "model")  # safetensors alone would let nobody else read it
     write_atomic(tmp_path / "text", "again")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text"]
     for path in tmp_path.iterdir():

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from helpers.tiny_models import save_tiny_model
+from helpers.small_models import save_small_model
 
 from poseren_ext.cli import main
 
@@ -58,9 +58,9 @@ def poseren(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of MSRA's 21 joints that has learned nothing."""
-    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.safetensors")
+    return save_small_model(tmp_path_factory.mktemp("tiny") / "tiny.safetensors")
 
 
 @pytest.fixture

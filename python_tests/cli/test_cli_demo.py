@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.published_data import PUBLISHED, needs_published_data
-from helpers.tiny_models import save_tiny_model
+from helpers.small_models import save_small_model
 
 from poseren_ext.cli import main
 
@@ -14,7 +14,7 @@ from poseren_ext.cli import main
 @pytest.fixture
 def run(tmp_path, capsys):
     def call(*arguments, skeleton="msra21"):
-        model = save_tiny_model(tmp_path / "tiny.safetensors", skeleton)
+        model = save_small_model(tmp_path / "tiny.safetensors", skeleton)
         with pytest.raises(SystemExit) as caught:
             main(["demo", "--model", str(model), "--out", str(tmp_path / "demo.png"), *map(str, arguments)])
         captured = capsys.readouterr()

@@ -2,7 +2,7 @@
 import pytest
 from helpers import caffe_files
 from helpers.caffe_files import NARROW
-from helpers.small_models import small_estimator
+from helpers.small_models import small_model
 
 from poseren_ext.cli import main
 from poseren_ext.models import load, save
@@ -43,7 +43,7 @@ def test_import_writes_a_model(tmp_path, capsys, monkeypatch):
 
 
 def test_export_needs_a_known_suffix(tmp_path, capsys):
-    save(small_estimator(), tmp_path / "a.safetensors")
+    save(small_model(), tmp_path / "a.safetensors")
     status, _, errors = run(capsys, "export", tmp_path / "a.torch", "--model", tmp_path / "a.safetensors")
     assert status == 2
     assert "ends in .onnx or .pt2" in " ".join(errors.split())
@@ -59,7 +59,7 @@ def test_export_calls_the_exporter(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("poseren_ext.export.export_onnx", exporter)
     monkeypatch.setattr("poseren_ext.export.export_package", exporter)
-    save(small_estimator(), tmp_path / "a.safetensors")
+    save(small_model(), tmp_path / "a.safetensors")
     for name in ("a.onnx", "a.pt2"):
         options = ("--model", tmp_path / "a.safetensors", "--stages", 2, "--depth-unit", 0.125)
         assert run(capsys, "export", tmp_path / name, *options)[0] == 0

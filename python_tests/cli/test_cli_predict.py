@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import DISC_CAMERA, Result, disc_frame
-from helpers.tiny_models import tiny_model
+from helpers.small_models import small_model
 
 from poseren_ext.geometry.camera import Camera, uvd_to_xyz
 from poseren_ext.geometry.joint_orders import in_order, joint_names
@@ -35,9 +35,9 @@ CAMERA = DISC_CAMERA
 
 
 @pytest.fixture
-def run(poseren: Callable[..., Result], tiny_model_file: Path, tmp_path: Path) -> Callable[..., Result]:
+def run(poseren: Callable[..., Result], small_model_file: Path, tmp_path: Path) -> Callable[..., Result]:
     def call(*arguments: object, out: object = tmp_path / "out.txt", camera: str = CAMERA) -> Result:
-        return poseren("predict", *arguments, "--camera", camera, "--model", tiny_model_file, "--out", out)
+        return poseren("predict", *arguments, "--camera", camera, "--model", small_model_file, "--out", out)
 
     return call
 
@@ -259,7 +259,7 @@ def change(recording: Path, what: str, tmp_path: Path, model: Path) -> tuple[obj
     if what == "frames":
         (recording / "3.png").rename(recording / "30.png")
     elif what == "weights":
-        save(tiny_model(seed=1), model)
+        save(small_model("msra21", spread=0.5, seed=2), model)
     else:
         option, value = what.split()
         return (option, value)
@@ -299,7 +299,7 @@ def test_a_run_with_other_settings_is_not_continued(poseren, disc_recording, tmp
 
 
 def save_model(folder: Path) -> Path:
-    save(tiny_model(), folder / "model.safetensors")
+    save(small_model("msra21", spread=0.5), folder / "model.safetensors")
     return folder / "model.safetensors"
 
 
@@ -315,12 +315,12 @@ def test_a_recording_that_grew_is_continued(run, disc_recording, tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_continues(run, tiny_model_file, tmp_path, how):
+def test_a_killed_run_continues(run, small_model_file, tmp_path, how):
     many = tmp_path / "many.npz"
     np.savez(many, depth=np.stack([disc_frame(40 + i % 80, 60) for i in range(150)]))
     assert run(many, out=tmp_path / "whole.txt").code == 0
     out = tmp_path / "out.txt"
-    options = ["--camera", CAMERA, "--model", tiny_model_file, "--out", out, "--batch", 1, "--workers", 1]
+    options = ["--camera", CAMERA, "--model", small_model_file, "--out", out, "--batch", 1, "--workers", 1]
     process = subprocess.Popen(
         [sys.executable, "-c", "from poseren_ext.cli import main; main()", "predict", *map(str, (many, *options))],
         stderr=subprocess.PIPE,
@@ -473,12 +473,12 @@ def test_world_and_palm_frames(run, disc_recording, tmp_path, predicted):
 
 @pytest.mark.parametrize("file_format", ["txt", "csv", "json", "npz", "parquet"])
 def test_standard_output_holds_the_file(
-    disc_recording, tiny_model_file, tmp_path, capfdbinary, file_format, monkeypatch
+    disc_recording, small_model_file, tmp_path, capfdbinary, file_format, monkeypatch
 ):
     from poseren_ext.cli import main
 
     monkeypatch.chdir(tmp_path)
-    options = ["--camera", CAMERA, "--model", str(tiny_model_file), "--format", file_format]
+    options = ["--camera", CAMERA, "--model", str(small_model_file), "--format", file_format]
     for out in ("-", f"out.{file_format}"):
         with pytest.raises(SystemExit) as caught:
             main(["predict", str(disc_recording), *options, "--out", out])
@@ -563,9 +563,9 @@ def test_bad_input_is_one_line(run, disc_recording, tmp_path):
         assert message in done.error
 
 
-def test_camera_and_unit_come_from_the_recording(poseren, disc_recording, tiny_model_file, tmp_path):
+def test_camera_and_unit_come_from_the_recording(poseren, disc_recording, small_model_file, tmp_path):
     def predict(name: str, *more: object) -> Result:
-        return poseren("predict", disc_recording, "--model", tiny_model_file, "--out", tmp_path / name, *more)
+        return poseren("predict", disc_recording, "--model", small_model_file, "--out", tmp_path / name, *more)
 
     assert predict("a.txt").code == 2
     (disc_recording / "camera.txt").write_text("120 120 80 60\n")

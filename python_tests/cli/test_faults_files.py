@@ -14,7 +14,7 @@ import pytest
 import torch
 from helpers.dataset_trees import icvl_tree
 from helpers.faults import full_disk, make_read_only
-from helpers.tiny_models import save_tiny_model, tiny_model
+from helpers.small_models import save_small_model, small_model
 from helpers.trust_record import record
 
 import poseren_ext
@@ -103,7 +103,7 @@ def _write_by_path(path: Path) -> None:
 
 
 WRITERS: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "model": ("a.safetensors", lambda path: save(tiny_model(), path)),
+    "model": ("a.safetensors", lambda path: save(small_model("msra21", spread=0.5), path)),
     "checkpoint": ("a.safetensors", lambda path: write_checkpoint(path, Checkpoint({"w": torch.zeros(5000)}, {}))),
     "poses": ("a.txt", lambda path: write_poses(path, np.ones((200, 14, 3)))),
     "text": ("a.json", lambda path: write_text(path, "x" * 9999)),
@@ -177,7 +177,7 @@ def test_exported_frames_end_with_their_list(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+    return save_small_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture

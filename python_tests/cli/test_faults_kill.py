@@ -18,7 +18,7 @@ import torch
 from helpers.dataset_trees import icvl_tree
 from helpers.faults import KILLS, killed, until_done
 from helpers.live_frames import moving
-from helpers.tiny_models import save_tiny_model
+from helpers.small_models import save_small_model
 from helpers.trust_record import record
 from safetensors.torch import load_file
 
@@ -50,7 +50,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+    return save_small_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 def run(*arguments: object) -> None:

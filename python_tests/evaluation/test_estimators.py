@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import tiny_model
+from helpers.small_models import small_model
 
 from poseren_ext.evaluation.methods import (
     FilePredictions,
@@ -32,7 +32,7 @@ def frames(hands):
 
 @pytest.fixture(scope="module")
 def model():
-    model = tiny_model()
+    model = small_model("msra21", spread=0.5)
     with torch.no_grad():
         model.mean_pose.uniform_(-0.3, 0.3, generator=torch.Generator().manual_seed(3))
     return model

@@ -17,7 +17,7 @@ from helpers.dataset_trees import (
     nyu_tree,
     project,
 )
-from helpers.small_models import small_estimator
+from helpers.small_models import small_model
 
 from poseren_ext.cli import main
 from poseren_ext.datasets.nyu import NYU
@@ -42,7 +42,7 @@ def nyu(tmp_path_factory):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save(small_estimator("nyu14"), path)
+    save(small_model("nyu14"), path)
     return path
 
 
@@ -71,7 +71,7 @@ def test_errors_are_those_of_the_model_on_the_frames(nyu, weights, tmp_path, run
     assert "synthetic" not in json.dumps(result)
     assert "not tested, there are no weights of REN-9x6x6" in out
 
-    model = small_estimator("nyu14")
+    model = small_model("nyu14")
     frames = NYU(root, "test", centers=centers)
     for name, stages in (("Init-CNN", 0), ("Pose-REN", 3)):
         distances = []
@@ -119,7 +119,7 @@ def test_a_hand_that_the_model_does_not_know_is_mirrored(tmp_path):
     """ICVL's are left hands, the model knows right ones: frames, labels and given poses are mirrored alike."""
     xyz = icvl_tree(tmp_path)
     path = tmp_path / "icvl.safetensors"
-    left = small_estimator("icvl16")
+    left = small_model("icvl16")
     right = PoseREN.build(replace(left.config, hand="right"))
     right.load_state_dict(left.state_dict())
     save(right, path)
@@ -138,7 +138,7 @@ def test_a_hand_that_the_model_does_not_know_is_mirrored(tmp_path):
 
 def test_msra_by_subject(tmp_path, run):
     msra_tree(tmp_path / "tree")
-    save(small_estimator("msra21"), tmp_path / "msra.safetensors")
+    save(small_model("msra21"), tmp_path / "msra.safetensors")
     options = ("--root", tmp_path / "tree", "--weights", tmp_path / "msra.safetensors", "--subject", 4)
     code, out, _ = run("fig8", "--dataset", "msra", *options)
     assert code == 0
@@ -148,7 +148,7 @@ def test_msra_by_subject(tmp_path, run):
 
 def test_hands17_has_labels_in_its_training_split_only(tmp_path, run):
     xyz = hands17_tree(tmp_path / "tree")
-    save(small_estimator("hands17"), tmp_path / "hands17.safetensors")
+    save(small_model("hands17"), tmp_path / "hands17.safetensors")
     write_poses(tmp_path / "centers.txt", project(xyz.mean(1, keepdims=True), HANDS17_CAMERA))
     options = ("--dataset", "hands17", "--root", tmp_path / "tree", "--weights", tmp_path / "hands17.safetensors")
     code, _, err = run("fig10", *options)

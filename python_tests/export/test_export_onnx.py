@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers.small_models import frames, small_estimator
+from helpers.small_models import frames, small_model
 
 from poseren_ext import reference
 from poseren_ext.export import export_onnx
@@ -21,7 +21,7 @@ from poseren_ext.geometry.camera import uvd_to_xyz
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "estimator.onnx"
-    model = small_estimator()
+    model = small_model()
     export_onnx(model, path, stages=3, opset=18)
     return model, path
 
@@ -108,7 +108,7 @@ def test_loads_without_our_code(exported, tmp_path):
 
 def test_gathered_regions_equal_the_reference():
     """Every window: of 6, 7 and 8 cells, at an edge, outside, nowhere."""
-    model = small_estimator()
+    model = small_model()
     features = torch.randn(200, 16, 12, 12)
     pose = torch.empty(200, 14, 3).uniform_(-1.4, 1.4)
     pose[:100] = (pose[:100] * 24).round() / 24 + torch.tensor([0.0, 1e-7, -1e-7])[torch.randint(0, 3, (100, 14, 1))]
@@ -119,7 +119,7 @@ def test_gathered_regions_equal_the_reference():
 
 
 def test_refusals(tmp_path):
-    model = small_estimator()
+    model = small_model()
     with pytest.raises(ValueError, match="opset is 17; expected 18 or later"):
         export_onnx(model, tmp_path / "a.onnx", opset=17)
     with pytest.raises(ValueError, match="stages is -1"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import frames, small_estimator
+from helpers.small_models import frames, small_model
 
 from poseren_ext import reference
 from poseren_ext.export import EstimatorGraph, export_package, ops_library
@@ -22,7 +22,7 @@ TOOLS = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH'
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     path = tmp_path_factory.mktemp("package") / "estimator.pt2"
-    export_package(small_estimator(), path)
+    export_package(small_model(), path)
     return path
 
 
@@ -38,7 +38,7 @@ def program(tmp_path_factory):
 
 
 def expected(depth, center, camera):
-    graph = EstimatorGraph(small_estimator(), operators="compiled")
+    graph = EstimatorGraph(small_model(), operators="compiled")
     with torch.inference_mode():
         return graph(depth, center, camera)
 
@@ -54,7 +54,7 @@ def test_compiled_graph_equals_the_standard_one():
     """Our ops and the standard operators that go to ONNX give the same joints."""
     inputs = frames(5)
     with torch.inference_mode():
-        standard = EstimatorGraph(small_estimator())(*inputs)[1]
+        standard = EstimatorGraph(small_model())(*inputs)[1]
     ours, theirs = (reference.normalize_pose(uvd, *inputs[1:]) for uvd in (expected(*inputs)[1], standard))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
@@ -96,7 +96,7 @@ def test_program_refuses(package, program, tmp_path):
 
 
 def test_refusals(tmp_path):
-    model = small_estimator()
+    model = small_model()
     with pytest.raises(ValueError, match=r"ends in \.pt2"):
         export_package(model, tmp_path / "a.onnx")
     with pytest.raises(FileNotFoundError, match="no folder"):

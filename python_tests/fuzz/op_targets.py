@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import torch
-from helpers.tiny_models import tiny_model
+from helpers.small_models import small_model
 from torch import Tensor
 
 from fuzz import OPS
@@ -76,7 +76,7 @@ class OpTarget:
 
 @cache
 def _model() -> Any:
-    return tiny_model("nyu14")
+    return small_model("nyu14", spread=0.5)
 
 
 def _estimate(path: Path, data: bytes) -> None:

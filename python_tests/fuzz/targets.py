@@ -24,7 +24,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from helpers import caffe_files
-from helpers.tiny_models import save_tiny_model
+from helpers.small_models import save_small_model
 
 from fuzz.mutate import PLAIN, Mutation, png_chunks, several
 from poseren_ext.datasets.base import read_table
@@ -213,7 +213,7 @@ def _folder() -> Path:
 
 @cache
 def _model_seed() -> bytes:
-    return save_tiny_model(_folder() / "tiny.safetensors").read_bytes()
+    return save_small_model(_folder() / "tiny.safetensors").read_bytes()
 
 
 def _model_seeds() -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.tiny_models import tiny_model
+from helpers.small_models import small_model
 
 from poseren_ext import CAMERAS, Estimator, ops
 from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, restore_pose, turned_views
@@ -41,7 +41,7 @@ def test_the_mean_is_taken_where_the_views_came_from(mirrored: bool) -> None:
 @pytest.mark.parametrize("hand", ["right", "left"])
 def test_the_estimator_gives_the_mean_of_its_views(hand: str) -> None:
     depth, center = scene(2)
-    model = tiny_model().eval()
+    model = small_model("msra21", spread=0.5).eval()
     estimator = Estimator(model, camera=CAMERA, hand=hand, turns=3)  # type: ignore[arg-type]
     got = estimator(depth, center=center, return_stages=True)
     stages = []
@@ -58,16 +58,17 @@ def test_the_estimator_gives_the_mean_of_its_views(hand: str) -> None:
 def test_given_poses_are_turned_with_the_view() -> None:
     depth, center = scene(2)
     initial = center[:, None] + torch.randn(2, 21, 3)
-    still = Estimator(tiny_model(), camera=CAMERA, turns=4, stages=0)(depth, center=center, init_pose=initial)
+    model = small_model("msra21", spread=0.5)
+    still = Estimator(model, camera=CAMERA, turns=4, stages=0)(depth, center=center, init_pose=initial)
     torch.testing.assert_close(still.uvd, initial, rtol=0, atol=1e-2)
-    mean = Estimator(tiny_model(), camera=CAMERA, turns=2)(depth, center=center, init_pose="mean")
+    mean = Estimator(model, camera=CAMERA, turns=2)(depth, center=center, init_pose="mean")
     assert torch.isfinite(mean.joints).all()
 
 
 @pytest.mark.parametrize("turns", [0, -1, 1.5, "2"])
 def test_turns_are_counted_from_one(turns: object) -> None:
     with pytest.raises(ValueError, match=r"turns is .*; expected a whole number, 1 or more"):
-        Estimator(tiny_model(), camera=CAMERA, turns=turns)  # type: ignore[arg-type]
+        Estimator(small_model("msra21", spread=0.5), camera=CAMERA, turns=turns)  # type: ignore[arg-type]
 
 
 def test_on_the_bundled_model_more_turns_err_less() -> None:

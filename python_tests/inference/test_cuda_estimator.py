@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import tiny_model
+from helpers.small_models import small_model
 
 from poseren_ext import CAMERAS, CapturedEstimator, Estimator, ops
 from poseren_ext.models.packed import pack_backbone
@@ -39,7 +39,7 @@ def test_on_the_cpu_it_says_what_to_do() -> None:
 
 def test_cuda_arguments_are_checked(gpu: None) -> None:
     def estimator(hand: str = "right") -> Estimator:
-        return Estimator(tiny_model().cuda(), camera=CAMERA, hand=hand)  # type: ignore[arg-type]
+        return Estimator(small_model("msra21", spread=0.5).cuda(), camera=CAMERA, hand=hand)  # type: ignore[arg-type]
 
     with pytest.raises(ValueError, match="hand is 'auto'; expected 'left' or 'right'"):
         CapturedEstimator(estimator("auto"), (480, 640), **RANGE)
@@ -57,7 +57,7 @@ def test_cuda_arguments_are_checked(gpu: None) -> None:
 @pytest.mark.parametrize("hand", ["right", "left"])
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_cuda_replays_give_the_uncaptured_poses(gpu: None, hand: str, batch: int) -> None:
-    estimator = Estimator(tiny_model().cuda(), camera=CAMERA, hand=hand)  # type: ignore[arg-type]
+    estimator = Estimator(small_model("msra21", spread=0.5).cuda(), camera=CAMERA, hand=hand)  # type: ignore[arg-type]
     captured = CapturedEstimator(estimator, (batch, 480, 640), iterations=2, **RANGE)
     for first in (0, batch, 2 * batch):
         depth = frames(first, batch)
@@ -73,12 +73,14 @@ def test_cuda_replays_give_the_uncaptured_poses(gpu: None, hand: str, batch: int
 def test_cuda_an_empty_frame_is_nan_and_its_neighbours_are_not(gpu: None) -> None:
     depth = frames(0, 3)
     depth[1] = 0
-    pose = CapturedEstimator(Estimator(tiny_model().cuda(), camera=CAMERA), (3, 480, 640), **RANGE)(depth)
+    pose = CapturedEstimator(
+        Estimator(small_model("msra21", spread=0.5).cuda(), camera=CAMERA), (3, 480, 640), **RANGE
+    )(depth)
     assert torch.isnan(pose.joints).all(-1).all(-1).tolist() == [False, True, False]
 
 
 def test_cuda_fused_convolutions_are_the_backbones(gpu: None) -> None:
-    backbone = tiny_model().backbone.cuda()
+    backbone = small_model("msra21", spread=0.5).backbone.cuda()
     packed = pack_backbone(backbone, 96)
     assert packed is not backbone, "cuDNN's fused convolutions did not run"
     crop = torch.rand(2, 1, 96, 96, device="cuda") * 2 - 1

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import small_estimator
+from helpers.small_models import small_config, small_model
 from helpers.sockets import is_loopback
 from helpers.trust_record import record
 
@@ -112,7 +112,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save(small_estimator(channels=(2, 4, 8)), path)
+    save(small_model(small_config(channels=(2, 4, 8))), path)
     return str(path)
 
 

@@ -4,7 +4,7 @@ import json
 import huggingface_hub
 import pytest
 import torch
-from helpers.small_models import small_estimator
+from helpers.small_models import small_model
 from huggingface_hub import ModelCard
 
 from poseren_ext.models import PoseREN, load
@@ -27,7 +27,7 @@ def assert_same(model, other):
 
 
 def test_folder_and_back(tmp_path):
-    model = small_estimator("icvl16")
+    model = small_model("icvl16")
     model.mean_pose.normal_()
     HubPoseREN.of(model).save_pretrained(tmp_path / "folder")
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [
@@ -45,13 +45,13 @@ def test_folder_and_back(tmp_path):
 
 
 def test_configuration_is_readable(tmp_path):
-    HubPoseREN.of(small_estimator()).save_pretrained(tmp_path)
+    HubPoseREN.of(small_model()).save_pretrained(tmp_path)
     about = json.loads((tmp_path / "config.json").read_text())
     assert (about["format"], about["format_version"], about["model"]["skeleton"]) == ("poseren_ext", "2", "nyu14")
 
 
 def test_card(tmp_path):
-    model = HubPoseREN.of(small_estimator("icvl16"))
+    model = HubPoseREN.of(small_model("icvl16"))
     about = {"description": "Trained on nothing.", "license": "mit", "repo_id": "someone/hand"}
     model.save_pretrained(tmp_path, model_card_kwargs=about)
     card = ModelCard.load(tmp_path / "README.md")
@@ -86,7 +86,7 @@ def test_push(tmp_path, monkeypatch):
             return "commit"
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
-    model = small_estimator()
+    model = small_model()
     assert HubPoseREN.of(model).push_to_hub("someone/hand") == "commit"
     assert uploads == ["someone/hand"]
 

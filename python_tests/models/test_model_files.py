@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_models import narrow_model
+from helpers.small_models import small_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -18,7 +18,7 @@ from poseren_ext.models import PackedPoseREN, PoseREN, load, round_to_bytes, sav
 
 @pytest.fixture
 def model() -> PoseREN:
-    model = narrow_model().eval()
+    model = small_model()
     model.mean_pose.uniform_(-0.5, 0.5)
     return model
 
@@ -128,7 +128,7 @@ def test_a_fault_while_saving_leaves_the_older_file(
     before = path.read_bytes()
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        save(narrow_model(), path)
+        save(small_model(), path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 

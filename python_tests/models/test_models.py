@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.small_models import narrow_config, narrow_model
+from helpers.small_models import small_config, small_model
 from torch import Tensor, nn
 
 from poseren_ext import reference
@@ -127,7 +127,7 @@ def test_a_guided_head_needs_a_pose() -> None:
 
 
 def test_dropout_is_for_training_only() -> None:
-    model = narrow_model()
+    model = small_model()
     crop = torch.randn(4, 1, 96, 96)
     assert not torch.equal(model.train()(crop), model(crop))
     assert torch.equal(model.eval()(crop), model(crop))
@@ -135,7 +135,7 @@ def test_dropout_is_for_training_only() -> None:
 
 @pytest.mark.parametrize("mode", ["max", "align"])
 def test_gradients_reach_what_they_should(mode: str) -> None:
-    model = narrow_model(refine=replace(HeadConfig.pose_ren(NYU, widths=(12, 10), channels=8), mode=mode)).eval()
+    model = small_model(small_config(refine=replace(small_config().refine, mode=mode)))
     features = torch.rand(2, 8, 12, 12, requires_grad=True)
     pose = (torch.rand(2, 14, 3) - 0.5).requires_grad_()
     model.head(features, pose).square().sum().backward()
@@ -146,7 +146,7 @@ def test_gradients_reach_what_they_should(mode: str) -> None:
 
 
 def test_autocast_gives_a_float32_pose() -> None:
-    model = narrow_model().eval()
+    model = small_model()
     crop = torch.randn(2, 1, 96, 96)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         poses = model.head(model.backbone(crop), model.init(crop))
@@ -157,7 +157,7 @@ def test_autocast_gives_a_float32_pose() -> None:
 
 
 def test_the_recipes_initialisation() -> None:
-    model = PoseREN.build(narrow_config(channels=(16, 32, 8)))
+    model = PoseREN.build(small_config(channels=(16, 32, 8)))
     assert model.backbone.conv3.weight.std().item() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
     for weight in (model.head.region_weight, model.head.finger_weight, model.head.pose_weight):
         assert weight.std().item() == pytest.approx(0.001, rel=0.05)
@@ -167,13 +167,13 @@ def test_the_recipes_initialisation() -> None:
 
 
 def test_he_initialisation_of_the_hidden_layers() -> None:
-    model = PoseREN.build(narrow_config())
+    model = PoseREN.build(small_config())
     initialize(model, fully_connected="he", generator=torch.Generator().manual_seed(3))
     head = model.head
     assert head.region_weight.std().item() == pytest.approx((2 / (8 * 49)) ** 0.5, rel=0.05)
     assert head.finger_weight.std().item() == pytest.approx((2 / 36) ** 0.5, rel=0.05)
     assert head.pose_weight.std().item() == pytest.approx(0.001, rel=0.05)
-    again = PoseREN.build(narrow_config())
+    again = PoseREN.build(small_config())
     initialize(again, fully_connected="he", generator=torch.Generator().manual_seed(3))
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), again.parameters(), strict=True))
     with pytest.raises(ValueError, match="'zeros'; expected 'gaussian' or 'he'"):
@@ -181,7 +181,7 @@ def test_he_initialisation_of_the_hidden_layers() -> None:
 
 
 def test_refining_starts_from_the_init_cnns_convolutions() -> None:
-    model = narrow_model()
+    model = small_model()
     assert not torch.equal(model.backbone.conv4.weight, model.init.backbone.conv4.weight)
     model.start_from_init()
     crop = torch.randn(1, 1, 96, 96)
@@ -194,7 +194,7 @@ def test_refining_starts_from_the_init_cnns_convolutions() -> None:
 
 @ALL_SKELETONS
 def test_a_cascade_of_every_skeleton(skeleton: Skeleton) -> None:
-    model = narrow_model(skeleton=skeleton).eval()
+    model = small_model(skeleton.name)
     crop = torch.randn(3, 1, 96, 96)
     poses = model(crop)
     assert poses.shape == (4, 3, len(skeleton.joints), 3)
@@ -206,7 +206,7 @@ def test_a_cascade_of_every_skeleton(skeleton: Skeleton) -> None:
 
 @pytest.mark.parametrize("stages", [0, 1, 5])
 def test_with_and_without_gradients_the_poses_are_the_same(stages: int) -> None:
-    model = narrow_model().eval()
+    model = small_model()
     crop, pose = torch.randn(2, 1, 96, 96), torch.rand(2, 14, 3) - 0.5
     poses = model(crop, pose, stages)
     with torch.no_grad():
@@ -217,8 +217,8 @@ def test_with_and_without_gradients_the_poses_are_the_same(stages: int) -> None:
 
 
 def test_stages_can_be_cut_from_each_other() -> None:
-    align = replace(HeadConfig.pose_ren(NYU, widths=(12, 10), channels=8), mode="align")
-    model = narrow_model(refine=align).eval()
+    align = replace(small_config().refine, mode="align")
+    model = small_model(small_config(refine=align))
     crop, pose = torch.randn(2, 1, 96, 96), (torch.rand(2, 14, 3) - 0.5).requires_grad_()
     for detach in (False, True):
         (gradient,) = torch.autograd.grad(model(crop, pose, 2, detach=detach)[2].sum(), pose)
@@ -226,14 +226,14 @@ def test_stages_can_be_cut_from_each_other() -> None:
 
 
 def test_a_negative_number_of_stages() -> None:
-    model = narrow_model()
+    model = small_model()
     for mode in (model.train(), model.eval()):
         with torch.no_grad(), pytest.raises(ValueError, match="stages is -1"):
             mode(torch.zeros(1, 1, 96, 96), stages=-1)
 
 
 def test_the_mean_pose() -> None:
-    config = narrow_config()
+    config = small_config()
     parts = (
         InitCNN(Backbone(config.channels), RegionEnsemble(config.init)),
         Backbone(config.channels),
@@ -254,7 +254,7 @@ def test_the_mean_pose() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_json_there_and_back(kind: str, skeleton: Skeleton) -> None:
     refine = replace(getattr(HeadConfig, kind)(skeleton, channels=8), dropout=0.25, mode="align")
-    config = narrow_config(skeleton, refine=refine, weight_dtype="float16", hand="left", cube=125.5)
+    config = small_config(skeleton.name, refine=refine, weight_dtype="float16", hand="left", cube=125.5)
     assert ModelConfig.from_json(config.to_json()) == config
 
 
@@ -288,7 +288,7 @@ def test_json_there_and_back(kind: str, skeleton: Skeleton) -> None:
     ],
 )
 def test_a_configuration_that_cannot_be(edit, message: str) -> None:
-    values = json.loads(narrow_config().to_json())
+    values = json.loads(small_config().to_json())
     edit(values)
     with pytest.raises((TypeError, ValueError), match=message):
         ModelConfig.from_json(json.dumps(values))

@@ -9,7 +9,7 @@ import weakref
 import pytest
 import torch
 from helpers.heads import rounds_inputs
-from helpers.small_models import small_estimator
+from helpers.small_models import small_model
 
 from benchmarks.subjects.refine import widened
 from poseren_ext import SKELETONS, HeadConfig, load_model, ops, reference
@@ -142,7 +142,7 @@ def test_narrow_weights_of_any_model_move_joints_by_little(
 
 
 def test_rounded_weights_are_the_same_in_every_type() -> None:
-    model = small_estimator()
+    model = small_model()
     crop = torch.rand(4, 1, 96, 96, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         expected = model(crop, stages=1)

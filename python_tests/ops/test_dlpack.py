@@ -5,7 +5,7 @@ import array_api_strict
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import frames, small_estimator
+from helpers.small_models import frames, small_model
 
 from poseren_ext import Camera, Estimator, ops, uvd_to_xyz, xyz_to_uvd
 from poseren_ext._utils.arrays import as_tensor, like
@@ -96,8 +96,8 @@ def test_ops_take_and_give_every_kind(kind):
 
 def test_regions_and_cascade_of_every_kind(kind):
     make, cls = kind
-    head = small_estimator().head
-    features, pose = torch.randn(2, 16, 12, 12), torch.rand(2, 14, 3) - 0.5
+    head = small_model().head
+    features, pose = torch.randn(2, head.config.channels, 12, 12), torch.rand(2, 14, 3) - 0.5
     arrays = make(features.numpy()), make(pose.numpy())
     regions = ops.pose_roi_pool(*arrays, np.array(head.config.joints))
     assert isinstance(regions, cls)
@@ -125,7 +125,7 @@ def test_camera_takes_and_gives_every_kind(kind):
 
 def test_estimator_takes_and_gives_every_kind(kind):
     make, cls = kind
-    estimator = Estimator(small_estimator(), camera=CAMERA)
+    estimator = Estimator(small_model(), camera=CAMERA)
     depth, center, _ = frames(2, dtype=torch.uint16)
     expected = estimator(depth, center=center, return_stages=True)
     result = estimator(make(depth.numpy()), center=make(center.numpy()), return_stages=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_models import tiny_model
+from helpers.small_models import small_model
 from torch import Tensor
 
 from poseren_ext import ops
@@ -51,7 +51,7 @@ def is_rounded(head: RegionEnsemble) -> bool:
 
 
 def test_no_joint_is_off_by_a_constant_and_packing_changes_nothing() -> None:
-    model = tiny_model()
+    model = small_model("msra21", step=0.002, spread=0.5)
     assert not is_rounded(model.head)
     before = mean_errors(model, SMALL)
     finalizing.finalize(model, SMALL)
@@ -64,7 +64,7 @@ def test_no_joint_is_off_by_a_constant_and_packing_changes_nothing() -> None:
 
 
 def test_from_the_mean_pose_init_cnn_keeps_its_bias() -> None:
-    model, config = tiny_model(), dataclasses.replace(SMALL, initial="mean")
+    model, config = small_model("msra21", step=0.002, spread=0.5), dataclasses.replace(SMALL, initial="mean")
     bias = model.init.head.pose_bias.detach().clone()
     finalizing.finalize(model, config)
     assert torch.equal(model.init.head.pose_bias, bias)
