@@ -4,42 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 import pytest
+from helpers.command_line import Result, disc_frame
 from helpers.small_models import save_small_model
 
 from poseren_ext.cli import main
-
-DISC_CAMERA = "120,120,80,60"
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line on stderr of a command that failed."""
-        assert self.err.count("\n") == 1, self.err
-        assert self.err.startswith("poseren: error: "), self.err
-        return self.err.removeprefix("poseren: error: ").rstrip("\n")
-
-
-def disc_frame(x: float, y: float, mm: int = 500) -> npt.NDArray[np.uint16]:
-    """160x120 pixels: a disc of a hand's size (43 mm), mm away, around the pixel x, y."""
-    rows, columns = np.mgrid[:120, :160]
-    depth = np.zeros((120, 160), np.uint16)
-    depth[(rows - y) ** 2 + (columns - x) ** 2 < (43 * 120 / mm) ** 2] = mm
-    return depth
 
 
 @pytest.fixture

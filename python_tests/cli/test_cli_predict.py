@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import DISC_CAMERA, Result, disc_frame
+from helpers.command_line import DISC_CAMERA, Result, disc_frame
 from helpers.small_models import small_model
 
 from poseren_ext.geometry.camera import Camera, uvd_to_xyz
