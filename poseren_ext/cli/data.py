@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from poseren_ext.datasets.base import DepthDataset
 
 _STYLES = {"found": "green", "odd": "yellow", "wrong": "bold red"}
 _DATASET_HELP = "nyu, icvl, msra or hands17. Default: told from the folder's files."
@@ -79,14 +76,15 @@ def pack_command(
     """
     from poseren_ext.cli._console import console, progress
     from poseren_ext.datasets.packs.writer import write_pack
+    from poseren_ext.datasets.registry import open_dataset
 
-    source = _open(folder, dataset, split, subject, centers)
+    source = open_dataset(folder, dataset, split, subject=subject, centers="image" if centers is None else centers)
     with progress() as bar:
         task = bar.add_task("frames", total=len(source))
         info = write_pack(
             source,
             out,
-            split=split if source.dataset != "msra" else f"{split} {subject}",
+            split=f"{split} {subject}" if source.info.subjects else split,
             cube=cube,
             unit=unit,
             workers=workers,
@@ -97,15 +95,3 @@ def pack_command(
     if info.rounding:
         text += f"; depth rounded by up to {info.rounding:g} mm: a smaller --unit keeps more"
     console().print(text, markup=False, soft_wrap=True)
-
-
-def _open(folder: Path, dataset: str | None, split: str, subject: int, centers: Path | None) -> DepthDataset:
-    from poseren_ext.datasets.check import READERS, detect
-
-    name = dataset or detect(folder)
-    if name not in READERS:
-        raise ValueError(f"dataset is {name!r}; expected one of {', '.join(READERS)}")
-    options: dict[str, Any] = {"subject": subject} if name == "msra" else {}
-    reader: Any = READERS[name]
-    opened: DepthDataset = reader(folder, split, centers="image" if centers is None else centers, **options)
-    return opened

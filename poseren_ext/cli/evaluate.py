@@ -14,10 +14,10 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from poseren_ext.datasets.info import DatasetInfo
     from poseren_ext.evaluation.metrics import Evaluation
     from poseren_ext.geometry.skeleton import Skeleton
 
-SKELETON_OF_DATASET = {"nyu": "nyu14", "icvl": "icvl16", "msra": "msra21", "hands17": "hands17"}
 _SHOWN_THRESHOLDS = (10.0, 20.0, 30.0, 40.0, 50.0)
 
 
@@ -59,20 +59,20 @@ def evaluate_command(
     poseren eval --dataset msra --gt labels.txt --pred mine=xyz.txt --format xyz --axes x,-y,-z
     """
     from poseren_ext.cli._console import console, write_text
-    from poseren_ext.geometry.skeleton import SKELETONS
+    from poseren_ext.datasets.registry import dataset_info
 
-    if dataset not in SKELETON_OF_DATASET:
-        raise typer.BadParameter(
-            f"{dataset!r}; expected one of {', '.join(SKELETON_OF_DATASET)}", param_hint="--dataset"
-        )
+    try:
+        info = dataset_info(dataset)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--dataset") from None
     if file_format not in ("uvd", "xyz"):
         raise typer.BadParameter(f"{file_format!r}; expected uvd or xyz", param_hint="--format")
     if plot is not None:
         from poseren_ext.plotting import check_path
 
         check_path(plot)
-    skeleton = SKELETONS[SKELETON_OF_DATASET[dataset]]
-    results = _results(gt, pred, dataset, camera, frames, file_format, axes, order)
+    dataset, skeleton = info.name, info.skeleton
+    results = _results(gt, pred, info, camera, frames, file_format, axes, order)
     text = json.dumps({"dataset": dataset, "labels": str(gt), "systems": [asdict(one) for one in results]}, indent=1)
     if json_file == Path("-"):
         print(text)
@@ -94,7 +94,7 @@ def evaluate_command(
 def _results(
     gt: Path,
     pred: Sequence[str],
-    dataset: str,
+    info: DatasetInfo,
     camera_text: str | None,
     frames: str | None,
     file_format: str,
@@ -103,14 +103,13 @@ def _results(
 ) -> list[Evaluation]:
     """Every system's errors, the largest first, as in the paper's legends."""
     from poseren_ext.evaluation.metrics import evaluate
-    from poseren_ext.geometry.camera import CAMERAS, Camera
-    from poseren_ext.geometry.skeleton import SKELETONS
+    from poseren_ext.geometry.camera import Camera
     from poseren_ext.io.pose_conventions import AxesConvention, parse_order, reorder, require_plausible, xyz_file_to_uvd
     from poseren_ext.io.pose_files import read_poses, require_uvd
 
-    skeleton = SKELETONS[SKELETON_OF_DATASET[dataset]]
+    skeleton = info.skeleton
     joints = len(skeleton.joints)
-    camera = Camera.parse(camera_text) if camera_text else CAMERAS[dataset]
+    camera = Camera.parse(camera_text) if camera_text else info.camera
     select = _slice(frames)
     convention, permutation = AxesConvention.parse(axes), parse_order(order, joints) if order else None
     every = read_poses(gt, joints=joints)
@@ -129,8 +128,7 @@ def _results(
             if size[0] is not None and size[1] is not None:
                 require_uvd(file, poses, size[0], size[1])
         require_plausible(file, stored, poses, labels, camera)
-        viewpoint = dataset == "msra"
-        results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=name, viewpoint=viewpoint))
+        results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=name, viewpoint=info.by_viewpoint))
     return sorted(results, key=lambda one: -one.mean_3d)
 
 

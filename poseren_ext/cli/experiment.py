@@ -126,13 +126,13 @@ def _on_dataset(
     subject: int,
     device: str,
 ) -> Report:
-    from poseren_ext.datasets.check import READERS
+    from poseren_ext.datasets.registry import DATASETS
     from poseren_ext.experiments.dataset import PAPERS_DATASET, DatasetBench
     from poseren_ext.experiments.figures import EXPERIMENTS
     from poseren_ext.experiments.synthetic import VARIANTS
 
-    if dataset not in READERS:
-        raise typer.BadParameter(f"{dataset!r}; expected one of {', '.join(READERS)}", param_hint="--dataset")
+    if dataset not in DATASETS:
+        raise typer.BadParameter(f"{dataset!r}; expected one of {', '.join(DATASETS)}", param_hint="--dataset")
     if root is None:
         raise typer.BadParameter(f"not given; expected the folder of {dataset}", param_hint="--root")
     if PAPERS_DATASET.get(name, dataset) != dataset:

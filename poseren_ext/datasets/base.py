@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from poseren_ext.datasets.centers import THRESHOLDS, Centers, image_center, resolve_centers
+from poseren_ext.datasets.centers import Centers, image_center, resolve_centers
+from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand, Sample
-from poseren_ext.geometry.camera import CAMERAS, Camera, uvd_to_xyz
+from poseren_ext.geometry.camera import Camera, uvd_to_xyz
 from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.io.depth_files import DepthFrame, read_depth
-from poseren_ext.io.pose_files import MAX_FILE_BYTES
+from poseren_ext.io.number_tables import read_number_table
 
 PathLike = str | os.PathLike[str]
 Labels = npt.NDArray[np.float32]
@@ -42,12 +43,8 @@ class DepthDataset(Dataset[Sample]):
         hand: the hand that the samples show; frames of the other one come mirrored.
     """
 
-    dataset: ClassVar[str]
-    """Key of the dataset in ``CAMERAS``, ``THRESHOLDS`` and ``check.READERS``."""
-    skeleton: ClassVar[Skeleton]
-    official_frames: ClassVar[dict[str, tuple[int, ...]]]
-    """For each split the numbers of frames that were distributed."""
-    suffix: ClassVar[str] = ".png"
+    info: DatasetInfo
+    """The dataset's facts: camera, skeleton, thresholds."""
 
     def __init__(
         self,
@@ -73,7 +70,12 @@ class DepthDataset(Dataset[Sample]):
     @property
     def camera(self) -> Camera:
         """Intrinsics of the dataset's camera (of frames that are not mirrored)."""
-        return CAMERAS[self.dataset]
+        return self.info.camera
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Joints of the labels, and the recorded hand."""
+        return self.info.skeleton
 
     def __len__(self) -> int:
         return len(self.names)
@@ -122,7 +124,7 @@ class DepthDataset(Dataset[Sample]):
             return torch.from_numpy(self.centers[index].copy())
         region, mask = self._region(index, frame)
         try:
-            return image_center(torch.from_numpy(region), THRESHOLDS[self.dataset], str(self.path(index)), mask)
+            return image_center(torch.from_numpy(region), self.info.thresholds, str(self.path(index)), mask)
         except ValueError as error:
             raise DatasetError(str(error)) from None
 
@@ -158,7 +160,7 @@ class DepthDataset(Dataset[Sample]):
 
     def _is_frame(self, file: str) -> bool:
         """Whether a file of a frames' folder is such a frame."""
-        return file.endswith(self.suffix)
+        return file.endswith(self.info.suffix)
 
     def _region(self, index: int, frame: DepthFrame) -> tuple[DepthFrame, Tensor | None]:
         """The image that the centre is taken from, and its pixels that count (None: all)."""
@@ -169,7 +171,7 @@ class DepthDataset(Dataset[Sample]):
         expected = (self.camera.height, self.camera.width)
         if frame.shape != expected:
             raise DatasetError(
-                f"{path}: {frame.shape[1]}x{frame.shape[0]} pixels; frames of {self.dataset} have "
+                f"{path}: {frame.shape[1]}x{frame.shape[0]} pixels; frames of {self.info.name} have "
                 f"{expected[1]}x{expected[0]}: was it resized?"
             )
         return frame
@@ -203,51 +205,24 @@ def first_existing(candidates: Sequence[Path], what: str) -> Path:
 
 
 def read_table(path: Path, columns: int, what: str) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """A text file of one line a frame: a name, then numbers. Empty lines are skipped.
+    """Reads a text file of one line per frame: a name, then numbers. Empty lines are skipped.
 
     Args:
         path: the file.
         columns: numbers after the name.
-        what: a line holds, for the message.
+        what: what a line holds, for messages.
 
     Returns:
         names, and float64 [N, columns].
 
     Raises:
-        DatasetError: no such text, no lines, a line with other columns or with something that is no finite number.
+        DatasetError: The file is not text or empty, or a line has another number of columns or a value that is not a
+            finite number.
     """
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise DatasetError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES}")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="ascii").splitlines()]
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path}: not a text file; expected lines of {what}") from None
-    rows = [line.split(None, 1) for line in lines if line]
-    if not rows:
-        raise DatasetError(f"{path}: empty; expected lines of {what}")
-    names = [row[0] for row in rows]
-    for name in names:
-        if name.startswith("/") or ".." in name.split("/"):
-            raise DatasetError(f"{path}: {name!r} leaves the dataset's folder; expected a name within it")
-    try:
-        values = np.loadtxt((row[1] for row in rows), dtype=np.float64, ndmin=2, comments=None)
-    except (ValueError, IndexError):
-        values = np.empty((0, 0))
-    if values.shape == (len(rows), columns) and bool(np.isfinite(values).all()):
-        return names, values
-    for number, line in enumerate(lines, start=1):
-        words = line.split()[1:]
-        if line and not (len(words) == columns and all(map(_is_finite, words))):
-            raise DatasetError(f"{path}, line {number}: {_shown(line)}; expected {what}")
-    raise AssertionError("a fault was seen in the whole that no line has")
-
-
-def _is_finite(word: str) -> bool:
-    try:
-        return "_" not in word and bool(np.isfinite(float(word)))  # 1_0 is a number to Python alone
-    except ValueError:
-        return False
-
-
-def _shown(line: str) -> str:
-    return f"{len(line.split())} words, '{line[:60]}...'" if len(line) > 60 else f"{len(line.split())} words, '{line}'"
+    table = read_number_table(path, what=what, error=DatasetError, columns=columns, named=True, skip_empty=True)
+    for name, line in zip(table.names, table.lines.tolist(), strict=True):
+        if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
+            raise DatasetError(
+                f"{path}, line {line}: {name!r} is outside the dataset's folder; expected a name within it"
+            )
+    return table.names, table.values

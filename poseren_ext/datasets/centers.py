@@ -20,14 +20,6 @@ from poseren_ext.ops import hand_center
 Centers: TypeAlias = Literal["image"] | os.PathLike[str] | npt.NDArray[Any] | Tensor
 """How to get the centres: "image" (thresholds), a file's path (a ``Path``), or [N, 3] u, v (pixels), z (mm)."""
 
-THRESHOLDS: dict[str, tuple[float, float]] = {
-    "nyu": (500.0, 1300.0),
-    "icvl": (1.0, 500.0),  # published as 0..500, with 0 replaced by the frame's maximum before
-    "msra": (10.0, 1000.0),
-    "hands17": (1.0, 800.0),
-}
-"""Nearest and farthest depth of the hand region of each dataset, mm. NYU's holds for its synthetic depth images."""
-
 
 def read_centers(path: str | os.PathLike[str], frames: int) -> npt.NDArray[np.float32]:
     """Centres from a text file: one line a frame, ``u v z`` (pixels, pixels, mm).

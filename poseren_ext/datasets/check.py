@@ -13,27 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike
-from poseren_ext.datasets.hands17 import HANDS17
-from poseren_ext.datasets.icvl import ICVL
-from poseren_ext.datasets.msra import MSRA, VERSIONS
 from poseren_ext.datasets.nyu import NYU, read_joint_data
 from poseren_ext.datasets.packs.dataset import PackedDataset
+from poseren_ext.datasets.registry import dataset_info, dataset_name, detect, open_dataset
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.io.pose_files import require_uvd
 
-READERS: dict[str, type[NYU] | type[ICVL] | type[MSRA] | type[HANDS17]] = {
-    "nyu": NYU,
-    "icvl": ICVL,
-    "msra": MSRA,
-    "hands17": HANDS17,
-}
-
-_MARKS = {
-    "nyu": ("train/joint_data.mat", "test/joint_data.mat"),
-    "icvl": ("Training/labels.txt", "Testing/test_seq_1.txt", "labels.txt", "test_seq_1.txt"),
-    "msra": ("P0", "P1"),
-    "hands17": ("training/Training_Annotation.txt", "frame/BoundingBox.txt"),
-}
 _SHOWN = 5  # faults of a kind that are listed
 _DEEPEST_SURFACE = 100.0  # mm in front of a joint, median: a hand is not that thick
 
@@ -51,29 +36,6 @@ class Finding:
     text: str
 
 
-def detect(root: PathLike) -> str:
-    """Which dataset a folder holds: a key of ``READERS``.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        DatasetError: none of them; the message names a folder nearby that holds one.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
-    found = _holds(root)
-    if found is not None:
-        return found
-    nearby = [root.resolve().parent, *sorted(path for path in root.iterdir() if path.is_dir())]
-    hint = next((f" {path} holds {name}: did you mean that?" for path in nearby if (name := _holds(path))), "")
-    marks = "; ".join(f"{name}: {' or '.join(files)}" for name, files in _MARKS.items())
-    raise DatasetError(f"{root}: no dataset that is known; expected one of these in it: {marks}.{hint}")
-
-
-def _holds(folder: Path) -> str | None:
-    return next((name for name, marks in _MARKS.items() if any((folder / mark).exists() for mark in marks)), None)
-
-
 def check(
     path: PathLike,
     *,
@@ -86,7 +48,7 @@ def check(
 
     Args:
         path: the folder or the pack.
-        dataset: which one it should be, a key of ``READERS``; by default any.
+        dataset: which one it should be, a key of ``DATASETS``; by default any.
         quick: read three frames of each split instead of all.
         workers: threads that read frames.
         progress: called with frames read, and how many there are.
@@ -95,8 +57,7 @@ def check(
         ValueError: an unknown dataset.
     """
     path = Path(path)
-    if dataset is not None and dataset not in READERS:
-        raise ValueError(f"dataset is {dataset!r}; expected one of {', '.join(READERS)}")
+    dataset = None if dataset is None else dataset_name(dataset)
     if path.is_file():
         yield from _check_pack(path)
         return
@@ -108,7 +69,7 @@ def check(
     if dataset not in (None, name):
         yield Finding("wrong", f"{path}: holds {name}; expected {dataset}")
         return
-    for split in READERS[name].official_frames:
+    for split in dataset_info(name).splits:
         yield from _check_split(name, path, split, quick, workers, progress)
 
 
@@ -138,11 +99,10 @@ def _check_pack(path: Path) -> Iterator[Finding]:
 def _check_split(
     name: str, root: Path, split: str, quick: bool, workers: int, progress: Callable[[int, int], None] | None
 ) -> Iterator[Finding]:
-    reader: Any = READERS[name]
     try:
-        dataset: DepthDataset = reader(root, split, strict=False)
+        dataset = open_dataset(root, name, split, strict=False)
     except (DatasetError, FileNotFoundError) as error:
-        absent = isinstance(error, FileNotFoundError) and name != "msra"
+        absent = isinstance(error, FileNotFoundError) and len(dataset_info(name).splits) > 1
         yield Finding("odd" if absent else "wrong", f"{name} {split}: {error}")
         return
     yield _count(dataset, split)
@@ -160,20 +120,20 @@ def _check_split(
 
 
 def _count(dataset: DepthDataset, split: str) -> Finding:
-    count, official = len(dataset), dataset.official_frames[split]
-    what = f"{dataset.dataset} {split}: {count} labelled frames"
+    count, official = len(dataset), dataset.info.splits[split]
+    what = f"{dataset.info.name} {split}: {count} labelled frames"
     if count not in official:
         expected = " or ".join(map(str, official))
         return Finding("odd", f"{what}; the distributed split has {expected}: a part of it, or another version?")
-    if dataset.dataset == "msra":
-        what += f", {VERSIONS[count]}; predictions and centres of the other one do not fit"
+    if count in dataset.info.versions:
+        what += f", {dataset.info.versions[count]}; predictions and centres of the other version do not fit"
     return Finding("found", what)
 
 
 def _check_labels(dataset: DepthDataset, split: str) -> Iterator[Finding]:
     labelled = dataset.uvd[np.isfinite(dataset.uvd).all((1, 2))]
     if not len(labelled):
-        yield Finding("found", f"{dataset.dataset} {split}: no labels (they were not published)")
+        yield Finding("found", f"{dataset.info.name} {split}: no labels (they were not published)")
         return
     camera = dataset.camera
     try:
@@ -217,7 +177,7 @@ def _check_frames(
             gaps.append(gap)
             if progress is not None:
                 progress(done, len(frames))
-    what = f"{dataset.dataset} {split}"
+    what = f"{dataset.info.name} {split}"
     if faults:
         yield Finding("wrong", f"{what}: {len(faults)} of {len(frames)} frames cannot be read: {_listed(faults)}")
     elif frames:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike, first_existing, read_table, require_one_of
 from poseren_ext.datasets.centers import Centers
+from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand
 from poseren_ext.geometry.camera import CAMERAS, xyz_to_uvd
 from poseren_ext.geometry.skeleton import SKELETONS
@@ -38,9 +39,14 @@ class HANDS17(DepthDataset):
         DatasetError: a text file that is damaged, frames without labels, boxes of the other kind.
     """
 
-    dataset = "hands17"
-    skeleton = SKELETONS["hands17"]
-    official_frames = {"train": (957032,), "test": (295510,)}  # noqa: RUF012 (a constant of the class)
+    info = DatasetInfo(
+        name="hands17",
+        camera=CAMERAS["hands17"],
+        skeleton=SKELETONS["hands17"],
+        thresholds=(1.0, 800.0),
+        splits={"train": (957032,), "test": (295510,)},
+        marks=("training/Training_Annotation.txt", "frame/BoundingBox.txt"),
+    )
 
     def __init__(
         self,

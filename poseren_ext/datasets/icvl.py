@@ -10,7 +10,9 @@ import numpy as np
 
 from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike, first_existing, read_table, require_one_of
 from poseren_ext.datasets.centers import Centers
+from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand
+from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.geometry.skeleton import SKELETONS
 
 _FOLDERS = {"train": ("Training", "train", "."), "test": ("Testing", "test", ".")}
@@ -34,9 +36,14 @@ class ICVL(DepthDataset):
         DatasetError: a label file that is damaged, or frames without labels.
     """
 
-    dataset = "icvl"
-    skeleton = SKELETONS["icvl16"]
-    official_frames = {"train": (331006,), "test": (1596,)}  # noqa: RUF012 (a constant of the class)
+    info = DatasetInfo(
+        name="icvl",
+        camera=CAMERAS["icvl"],
+        skeleton=SKELETONS["icvl16"],
+        thresholds=(1.0, 500.0),  # published as 0..500, with 0 replaced by the frame's maximum before
+        splits={"train": (331006,), "test": (1596,)},
+        marks=("Training/labels.txt", "Testing/test_seq_1.txt", "labels.txt", "test_seq_1.txt"),
+    )
 
     def __init__(
         self,

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike, first_existing, require_one_of
 from poseren_ext.datasets.centers import Centers
+from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand
 from poseren_ext.geometry.camera import CAMERAS, xyz_to_uvd
 from poseren_ext.geometry.skeleton import SKELETONS
+from poseren_ext.io.number_tables import parse_number_table, read_lines
 
 SUBJECTS = tuple(f"P{number}" for number in range(9))
 GESTURES = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y")
@@ -40,10 +42,18 @@ class MSRA(DepthDataset):
             without labels.
     """
 
-    dataset = "msra"
-    skeleton = SKELETONS["msra21"]
-    official_frames = {"all": tuple(VERSIONS)}  # noqa: RUF012 (a constant of the class)
-    suffix = "_depth.bin"
+    info = DatasetInfo(
+        name="msra",
+        camera=CAMERAS["msra"],
+        skeleton=SKELETONS["msra21"],
+        thresholds=(10.0, 1000.0),
+        splits={"all": tuple(VERSIONS)},
+        marks=("P0", "P1"),
+        suffix="_depth.bin",
+        subjects=len(SUBJECTS),
+        by_viewpoint=True,
+        versions=VERSIONS,
+    )
 
     def __init__(
         self,
@@ -75,37 +85,33 @@ class MSRA(DepthDataset):
 
 
 def read_joints(path: Path) -> npt.NDArray[np.float64]:
-    """Joints of a ``joint.txt``: the number of frames, then a line of 63 numbers each.
+    """Joints of a ``joint.txt``: the number of frames, then 63 numbers per frame.
 
     Returns:
         float64 [N, 21, 3] mm, camera frame (y and z negated).
 
     Raises:
-        DatasetError: other text, another number of lines than announced, a joint behind the camera.
+        DatasetError: The file is not such text, has another number of lines than its first line says, or holds a joint
+            behind the camera.
     """
+    what = "MSRA's joint.txt: the number of frames, then 63 numbers (21 joints x y z) per frame"
+    lines = read_lines(path, what, DatasetError)
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
         count = int(lines[0])
-    except (UnicodeDecodeError, ValueError, IndexError):
-        raise DatasetError(f"{path}: does not begin with a number of frames; expected MSRA's joint.txt") from None
-    rows = [line for line in lines[1:] if line.strip()]
-    if len(rows) != count:
-        raise DatasetError(f"{path}: {len(rows)} lines of joints; its first line announces {count}. Truncated?")
+    except ValueError:
+        raise DatasetError(f"{path}: does not begin with a number of frames; expected {what}") from None
+    table = parse_number_table(
+        path, lines, what="63 numbers (21 joints x y z)", error=DatasetError, columns=63, header=1, skip_empty=True
+    )
+    if len(table.values) != count:
+        raise DatasetError(
+            f"{path}: {len(table.values)} lines of joints, but its first line says {count}; is the file truncated?"
+        )
     if count == 0:
         raise DatasetError(f"{path}: no frames; expected about 500")
-    joints = np.stack([_parse(path, number, row) for number, row in enumerate(rows, start=2)]) * _TO_CAMERA
+    joints = table.values.reshape(count, 21, 3) * _TO_CAMERA
     behind = (joints[..., 2] <= 0).any(1)
     if behind.any():
-        line = int(np.flatnonzero(behind)[0]) + 2
-        raise DatasetError(f"{path}, line {line}: a joint behind the camera; expected negative z, as distributed")
+        line = int(table.lines[np.flatnonzero(behind)[0]])
+        raise DatasetError(f"{path}, line {line}: a joint is behind the camera; expected negative z, as distributed")
     return np.asarray(joints, np.float64)
-
-
-def _parse(path: Path, line: int, text: str) -> npt.NDArray[np.float64]:
-    try:
-        values = np.array(text.split(), np.float64)
-    except ValueError:
-        values = np.empty(0)
-    if values.shape != (63,) or not bool(np.isfinite(values).all()):
-        raise DatasetError(f"{path}, line {line}: '{text[:60]}'; expected 63 numbers (21 joints x y z)")
-    return values.reshape(21, 3)

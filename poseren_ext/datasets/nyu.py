@@ -12,7 +12,9 @@ from torch import Tensor
 
 from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike, first_existing, require_one_of
 from poseren_ext.datasets.centers import Centers
+from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand
+from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.io.depth_files import DepthFrame
 
@@ -41,9 +43,14 @@ class NYU(DepthDataset):
         ImportError: scipy, which reads the label file, is not installed.
     """
 
-    dataset = "nyu"
-    skeleton = SKELETONS["nyu14"]
-    official_frames = {"train": (72757,), "test": (8252,)}  # noqa: RUF012 (a constant of the class)
+    info = DatasetInfo(
+        name="nyu",
+        camera=CAMERAS["nyu"],
+        skeleton=SKELETONS["nyu14"],
+        thresholds=(500.0, 1300.0),  # on the synthetic depth images
+        splits={"train": (72757,), "test": (8252,)},
+        marks=("train/joint_data.mat", "test/joint_data.mat"),
+    )
 
     def __init__(
         self,

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from poseren_ext.datasets.check import READERS
-from poseren_ext.datasets.msra import MSRA
+from poseren_ext.datasets.registry import dataset_info, open_dataset
 from poseren_ext.evaluation.labelled_frames import DatasetTest, is_mirrored, mirrored_uvd
 from poseren_ext.evaluation.methods import FilePredictions, JointEstimator
 from poseren_ext.experiments.simulated_methods import NYU_JOINT_ERRORS, SIMULATED, simulated
@@ -53,7 +52,7 @@ class DatasetBench:
                 "variants that it is compared with: --weights FILE, --weights 'w/o structure=FILE'"
             )
         networks = {name: load(path).to(self.device) for name, path in self.weights.items()}
-        expected = READERS[self.dataset].skeleton.name
+        expected = dataset_info(self.dataset).skeleton.name
         for name, model in networks.items():
             if model.skeleton.name != expected:
                 raise ValueError(
@@ -68,10 +67,14 @@ class DatasetBench:
     def test(self) -> DatasetTest:
         """The frames."""
         config = self._networks["Pose-REN"].config
-        options: dict[str, object] = {"centers": self.centers or "image", "hand": config.hand}
-        if READERS[self.dataset] is MSRA:
-            options["subject"] = self.subject
-        frames = READERS[self.dataset](self.root, self.split, **options)  # type: ignore[arg-type]
+        frames = open_dataset(
+            self.root,
+            self.dataset,
+            self.split,
+            subject=self.subject,
+            centers=self.centers or "image",
+            hand=config.hand,
+        )
         unlabelled = int(torch.from_numpy(frames.uvd).isnan().any(-1).any(-1).sum())
         if unlabelled:
             raise ValueError(
@@ -122,12 +125,12 @@ class DatasetBench:
     def source(self, skeleton: str = "") -> str:
         """What the results are of, in words."""
         frames = self.test.dataset
-        official = frames.official_frames.get(self.split, ())
+        official = frames.info.splits.get(self.split, ())
         whole = ""
         if official and len(frames) not in official:
             distributed = " or ".join(f"{count}" for count in official)
             whole = f", NOT the whole: {distributed} frames were distributed, so published numbers are of other frames"
-        who = f", subject P{self.subject}" if READERS[self.dataset] is MSRA else ""
+        who = f", subject P{self.subject}" if frames.info.subjects else ""
         mirrored = f", mirrored to show {frames.hand} hands" if is_mirrored(frames) else ""
         files = ", ".join(f"{name} = {path.name}" for name, path in self.weights.items())
         centers = self.centers.name if self.centers else "the images"

@@ -8,15 +8,14 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from poseren_ext.datasets.registry import dataset_info
 from poseren_ext.evaluation.metrics import Evaluation, evaluate
 from poseren_ext.experiments.paper import TABLE_1, TABLE_2
 from poseren_ext.experiments.report import Report, Table
-from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 from poseren_ext.io.pose_files import Poses, read_poses, require_uvd
 from poseren_ext.plotting import plot_comparison, plot_viewpoints
 
-SKELETON_OF = {"nyu": "nyu14", "icvl": "icvl16", "msra": "msra21"}
 LABELS = "test_groundtruth_uvd.txt"
 
 
@@ -31,7 +30,8 @@ def evaluate_folder(data: Path, dataset: str, *, systems: Sequence[str] | None =
     Raises:
         FileNotFoundError: no such folder, labels or predictions.
     """
-    folder, skeleton, camera = data / dataset, SKELETONS[SKELETON_OF[dataset]], CAMERAS[dataset]
+    folder, info = data / dataset, dataset_info(dataset)
+    skeleton, camera = info.skeleton, info.camera
     files = sorted((folder / "predictions").glob("*.txt"))
     files = [file for file in files if systems is None or file.stem in systems]
     if not (folder / LABELS).is_file() or not files:
@@ -45,8 +45,7 @@ def evaluate_folder(data: Path, dataset: str, *, systems: Sequence[str] | None =
         poses = read_poses(file, joints=len(skeleton.joints), frames=len(labels))
         if camera.width is not None and camera.height is not None:
             require_uvd(file, poses, camera.width, camera.height)
-        viewpoint = dataset == "msra"
-        results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=file.stem, viewpoint=viewpoint))
+        results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=file.stem, viewpoint=info.by_viewpoint))
     return sorted(results, key=lambda one: -one.mean_3d)
 
 
@@ -57,7 +56,7 @@ def read_predictions(data: Path, dataset: str, system: str) -> Poses:
         FileNotFoundError: there are none.
     """
     return read_poses(
-        data / dataset / "predictions" / f"{system}.txt", joints=SKELETONS[SKELETON_OF[dataset]].num_joints
+        data / dataset / "predictions" / f"{system}.txt", joints=dataset_info(dataset).skeleton.num_joints
     )
 
 
@@ -119,7 +118,7 @@ def comparison(name: str, number: int, dataset: str, data: Path) -> Report:
     """Figures 5, 6 and 7: success rates and per-joint errors of all systems."""
     results = evaluate_folder(data, dataset)
     title = f"Figure {number}: comparison with the state of the art on {dataset.upper()}"
-    return _report(name, title, dataset, results, SKELETONS[SKELETON_OF[dataset]])
+    return _report(name, title, dataset, results, dataset_info(dataset).skeleton)
 
 
 def fig8(data: Path) -> Report:

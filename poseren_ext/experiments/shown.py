@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from poseren_ext.datasets.centers import read_centers
+from poseren_ext.datasets.registry import dataset_info
 from poseren_ext.evaluation.labelled_frames import frame_errors
 from poseren_ext.evaluation.methods import FrameBatch
-from poseren_ext.experiments.published import LABELS, SKELETON_OF, read_predictions
+from poseren_ext.experiments.published import LABELS, read_predictions
 from poseren_ext.experiments.report import Report
-from poseren_ext.geometry.camera import CAMERAS
-from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
+from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.io.depth_files import read_depth
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.plotting import plot_cascade, plot_qualitative
@@ -50,8 +50,8 @@ class ShownFrames:
         Raises:
             FileNotFoundError: no frame, or no file of one of the systems.
         """
-        folder, camera = data / dataset, CAMERAS[dataset]
-        skeleton = SKELETONS[SKELETON_OF[dataset]]
+        folder, info = data / dataset, dataset_info(dataset)
+        skeleton, camera = info.skeleton, info.camera
         labels = read_poses(folder / LABELS, joints=skeleton.num_joints)
         listed = (folder / LIST).read_text(encoding="ascii").split() if (folder / LIST).is_file() else []
         here = [(number, path) for number, name in enumerate(listed) if (path := _find(folder, name))]

@@ -18,11 +18,18 @@ from poseren_ext.experiments.simulated_methods import simulated
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, load, save
 from poseren_ext.training import TrainConfig
-from poseren_ext.training.muon import Muon
+from poseren_ext.training.config import Phase
+from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.synthetic_batches import SyntheticStream
 
 Progress = Callable[[str, int, int], None]
 """Told what is trained, the step and the number of steps."""
+
+
+PAPER_RATIO = 15 * 2048 / (11 * 64 * 7 * 7)
+"""Weights of the paper's finger layers for each weight of its region layers (section 3.3, widths of 2048): 0.89."""
+NARROW_RATIO = 0.04
+"""The same of a network whose finger layers are a bottleneck."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,16 @@ class Scale:
     """How much is trained and tested.
 
     Attributes:
-        name: "tiny" (minutes on two cores), "small" (an hour), "full" (a GPU).
-        init_steps, refine_steps: optimiser steps of Init-CNN and of each variant.
-        batch: samples a step.
+        name: "tiny" (an hour on one core), "small" (some hours), "full" (a GPU).
+        init_steps: optimiser steps of Init-CNN.
+        refine_steps: optimiser steps of each variant.
+        batch: samples per step.
         channels: of the backbone's three levels.
-        widths: of the heads' two kinds of layers; without structure they are chosen for as many weights as Pose-REN's.
+        width: outputs of a region's layer; the finger layers' width follows from the ratio of their weights.
         init_widths: of Init-CNN.
         chunk, reuse: see `TrainConfig`.
-        test_frames: unseen subjects' frames.
-        seeds: how often everything is trained where results are close.
+        test_frames: number of test frames, of subjects that no training sees.
+        seeds: how often everything is trained.
     """
 
     name: str
@@ -46,20 +54,24 @@ class Scale:
     refine_steps: int
     batch: int
     channels: tuple[int, int, int]
-    widths: tuple[int, int]
+    width: int
     init_widths: tuple[int, int]
     chunk: int
     reuse: int
     test_frames: int
     seeds: int
 
+    def widths(self, ratio: float = PAPER_RATIO) -> tuple[int, int]:
+        """Widths of the region and finger layers with this ratio of finger weights to region weights."""
+        return self.width, max(1, round(ratio * 11 * 7 * 7 * self.channels[2] / 15))
+
 
 SCALES = {
     scale.name: scale
     for scale in (
-        Scale("tiny", 80, 80, 32, (8, 16, 24), (32, 64), (64, 64), 512, 8, 128, 1),
-        Scale("small", 1000, 600, 32, (8, 16, 32), (48, 96), (96, 128), 2048, 8, 1024, 3),
-        Scale("full", 60000, 60000, 128, (16, 32, 64), (2048, 2048), (2048, 2048), 16384, 4, 8192, 3),
+        Scale("tiny", 150, 200, 32, (8, 16, 24), 32, (64, 64), 512, 8, 1024, 8),
+        Scale("small", 1000, 1200, 32, (8, 16, 32), 48, (96, 128), 2048, 8, 1024, 8),
+        Scale("full", 60000, 60000, 128, (16, 32, 64), 2048, (2048, 2048), 16384, 4, 8192, 3),
     )
 }
 
@@ -87,21 +99,33 @@ class Variant:
         head: makes its configuration from skeleton, widths and channels.
         stages: how often it is applied in training.
         from_mean: training starts from the mean pose instead of Init-CNN's.
+        ratio: weights of the finger layers for each weight of the region layers.
     """
 
     head: Callable[[Skeleton, tuple[int, int], int], HeadConfig]
     stages: int = 3
     from_mean: bool = False
+    ratio: float = PAPER_RATIO
+
+
+def _pose_ren(skeleton: Skeleton, widths: tuple[int, int], channels: int) -> HeadConfig:
+    return HeadConfig.pose_ren(skeleton, widths=widths, channels=channels)
+
+
+def _without_structure(skeleton: Skeleton, widths: tuple[int, int], channels: int) -> HeadConfig:
+    return HeadConfig.without_structure(skeleton, widths=same_weights(skeleton, widths, channels), channels=channels)
 
 
 VARIANTS: dict[str, Variant] = {
-    "Pose-REN": Variant(lambda s, w, c: HeadConfig.pose_ren(s, widths=w, channels=c)),
-    "w/o structure": Variant(lambda s, w, c: HeadConfig.without_structure(s, widths=same_weights(s, w, c), channels=c)),
+    "Pose-REN": Variant(_pose_ren),
+    "w/o structure": Variant(_without_structure),
+    "Pose-REN, narrow": Variant(_pose_ren, ratio=NARROW_RATIO),
+    "w/o structure, narrow": Variant(_without_structure, ratio=NARROW_RATIO),
     "REN-4x6x6": Variant(lambda s, w, c: HeadConfig.ren_4x6x6(s, widths=w, channels=c), stages=1),
     "REN-9x6x6": Variant(lambda s, w, c: HeadConfig.ren_9x6x6(s, widths=w, channels=c), stages=1),
     "guided-4x6x6": Variant(lambda s, w, c: HeadConfig.guided_4x6x6(s, widths=w, channels=c), stages=1),
     "guided-9x6x6": Variant(lambda s, w, c: HeadConfig.guided_9x6x6(s, widths=w, channels=c), stages=1),
-    "mean-pose training": Variant(lambda s, w, c: HeadConfig.pose_ren(s, widths=w, channels=c), from_mean=True),
+    "mean-pose training": Variant(_pose_ren, from_mean=True),
 }
 
 
@@ -126,13 +150,23 @@ class Lab:
         self.folder = folder / f"{scale.name}-{skeleton}-seed{seed}"
 
     @cached_property
-    def _stream(self) -> SyntheticStream:
+    def _training(self) -> TrainConfig:
+        """The compact recipe at this scale; both phases warm up over 4 % of their steps."""
         scale = self.scale
-        return SyntheticStream(
-            TrainConfig(
-                seed=self.seed, skeleton=self.skeleton.name, batch=scale.batch, chunk=scale.chunk, reuse=scale.reuse
-            )
+        return TrainConfig(
+            seed=self.seed,
+            skeleton=self.skeleton.name,
+            batch=scale.batch,
+            chunk=scale.chunk,
+            reuse=scale.reuse,
+            init_steps=scale.init_steps,
+            refine_steps=scale.refine_steps,
+            warmup=max(1, scale.refine_steps // 25),
         )
+
+    @cached_property
+    def _stream(self) -> SyntheticStream:
+        return SyntheticStream(self._training)
 
     def _config(self, head: HeadConfig) -> ModelConfig:
         scale = self.scale
@@ -149,7 +183,9 @@ class Lab:
 
     def _build(self, variant: Variant) -> PoseREN:
         torch.manual_seed(self.seed)
-        model = PoseREN.build(self._config(variant.head(self.skeleton, self.scale.widths, self.scale.channels[2])))
+        model = PoseREN.build(
+            self._config(variant.head(self.skeleton, self.scale.widths(variant.ratio), self.scale.channels[2]))
+        )
         initialize(model, fully_connected="he")
         return self._placed(model)
 
@@ -168,7 +204,7 @@ class Lab:
         return {name: models[name].eval() for name in names}
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name.replace('/', '').replace(' ', '-')}.safetensors"
+        return self.folder / f"{name.replace('/', '').replace(',', '').replace(' ', '-')}.safetensors"
 
     def _train(self, models: dict[str, PoseREN]) -> dict[str, PoseREN]:
         """Init-CNN once, then all variants side by side on the same batches."""
@@ -177,8 +213,9 @@ class Lab:
             model.init.load_state_dict(start.init.state_dict())
             model.mean_pose.copy_(start.mean_pose)
             model.start_from_init()
-        optimizers = {
-            name: _Optimizer([m.backbone, m.head], self.scale.refine_steps, _REFINE_RATE) for name, m in models.items()
+        learners = {
+            name: _Learner(self._training, "refine", model.train(), [model.backbone, model.head])
+            for name, model in models.items()
         }
         for step in range(self.scale.refine_steps):
             crop, truth = self._batch(self.scale.init_steps + step)
@@ -187,8 +224,7 @@ class Lab:
             for name, model in models.items():
                 variant = VARIANTS[name]
                 pose = start.mean_pose.expand_as(initial) if variant.from_mean else initial
-                stages = model.train()(crop, pose, variant.stages, detach=True)[1:]
-                optimizers[name].step(F.smooth_l1_loss(stages, truth.expand_as(stages), beta=_BETA))
+                learners[name].learn(model(crop, pose, variant.stages, detach=True)[1:], truth)
             self.progress(", ".join(models), step + 1, self.scale.refine_steps)
         for name, model in models.items():
             save(model.eval(), self._path(name))
@@ -200,10 +236,10 @@ class Lab:
         if path.exists():
             return self._placed(load(path))
         model = self._build(VARIANTS["Pose-REN"])
-        optimizer = _Optimizer([model.init], self.scale.init_steps)
+        learner = _Learner(self._training, "init", model.train(), [model.init])
         for step in range(self.scale.init_steps):
             crop, truth = self._batch(step)
-            optimizer.step(F.smooth_l1_loss(model.train().init(crop), truth, beta=_BETA))
+            learner.learn(model.init(crop)[None], truth)
             self.progress("Init-CNN", step + 1, self.scale.init_steps)
         model.mean_pose.copy_(self._stream.mean_pose())
         save(model.eval(), path)
@@ -224,45 +260,27 @@ class Lab:
         return simulated(self.test.uvd, self.test.camera, self.seed, init_error)
 
 
-_BETA = 0.03
-_MUON_RATE, _ADAM_RATE, _WARMUP, _DECAY = 0.02, 1e-3, 0.04, 0.5
-_REFINE_RATE = 0.5  # the backbone starts from Init-CNN's
-
-
-class _Optimizer:
-    """Muon as the compact recipe uses it: the rate rises over the first part of the steps, falls to zero over the last.
+class _Learner:
+    """A phase of the compact recipe for one network: its optimiser, schedule, loss and clipping.
 
     Args:
-        modules: what is trained.
-        steps: of the whole training.
-        rate: multiple of the recipe's learning rates.
+        config: the recipe.
+        phase: "init" or "refine".
+        model: in training mode.
+        modules: parts of the model that are trained.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], steps: int, rate: float = 1.0) -> None:
-        self.steps, self.done = steps, 0
-        named = [(name, parameter) for module in modules for name, parameter in module.named_parameters()]
-        hidden = [p for name, p in named if not _outer(name)]
-        outer = [p for name, p in named if _outer(name)]
-        self.parameters = hidden + outer
-        self.muon = Muon(
-            [
-                {"params": hidden, "rate": rate * _MUON_RATE},
-                {"params": outer, "rate": rate * _ADAM_RATE, "orthogonal": False},
-            ]
-        )
+    def __init__(self, config: TrainConfig, phase: Phase, model: PoseREN, modules: Sequence[nn.Module]) -> None:
+        self.config, self.model, self.done = config, model, 0
+        self.steps = config.init_steps if phase == "init" else config.refine_steps
+        self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.optimizer = make_optimizer(config, phase, modules, captured=False)
 
-    def step(self, loss: Tensor) -> None:
-        """One step down this loss."""
-        share = self.done / self.steps
-        for group in self.muon.param_groups:
-            group["lr"] = group["rate"] * min(1.0, (share + 1 / self.steps) / _WARMUP, (1 - share) / _DECAY)
-        self.muon.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.muon.step()
+    def learn(self, stages: Tensor, truth: Tensor) -> None:
+        """One step: poses of the stages [T, B, J, 3] against the truth [B, J, 3], normalised."""
+        set_rates(self.config, self.optimizer, self.done, self.steps)
+        self.optimizer.zero_grad()
+        F.smooth_l1_loss(stages, truth.expand_as(stages), beta=self.config.loss_beta).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self.optimizer.step()
         self.done += 1
-
-
-def _outer(name: str) -> bool:
-    """Whether a parameter belongs to the first or the last layer, or is a bias: no case for Muon."""
-    return name.endswith("bias") or "conv0" in name or "pose_weight" in name

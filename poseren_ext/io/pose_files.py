@@ -7,7 +7,6 @@ The format in which the field publishes its results, and the one that `poseren p
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,15 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from poseren_ext._utils.atomic_files import append_whole, atomic_file
+from poseren_ext.io.number_tables import parse_number_table, read_number_table
 
 Poses = npt.NDArray[np.float64]
 PathLike = str | os.PathLike[str]
 
 
-MAX_FILE_BYTES = 2**29
-"""Of a pose file, which is read as a whole: a million frames of 21 joints take 500 MB."""
-
-_EXPECTED = "a text file of one line a frame, 3 numbers u v d a joint"
+_EXPECTED = "a text file of one line per frame, 3 numbers u v d per joint"
 
 
 class PoseFileError(ValueError):
@@ -54,23 +51,13 @@ def read_poses(
         PoseFileError: not such text, a line with another number of values, a value that is no finite number, an empty
             line, another number of frames, a selection outside the file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected {_EXPECTED}")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise PoseFileError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES}: split it")
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except UnicodeDecodeError:
-        raise PoseFileError(f"{path}: not a text file; expected {_EXPECTED}") from None
-    if not lines:
-        raise PoseFileError(f"{path}: empty; expected {_EXPECTED}")
-    if joints is None:
-        values = len(lines[0].split())
-        if values == 0 or values % 3:
-            raise PoseFileError(f"{path}, line 1: {values} values; expected 3 numbers u v d a joint, a multiple of 3")
-        joints = values // 3
-    poses = _parse(path, lines, joints)
+    what = _EXPECTED if joints is None else f"{3 * joints} numbers ({joints} joints x u v d)"
+    table = read_number_table(path, what=what, error=PoseFileError, columns=None if joints is None else 3 * joints)
+    if table.values.shape[1] % 3:
+        raise PoseFileError(
+            f"{path}, line 1: {table.values.shape[1]} values; expected 3 numbers u v d per joint, a multiple of 3"
+        )
+    path, poses = Path(path), table.values.reshape(len(table.values), -1, 3)
     if frames is not None and select is not None and len(poses) == len(range(frames)[select]):
         return poses
     if frames is not None and len(poses) != frames:
@@ -88,41 +75,6 @@ def _selected(path: Path, poses: Poses, select: slice | None) -> Poses:
     if not 0 <= start < stop <= len(poses):
         raise PoseFileError(f"{path}: frames {start}:{stop} asked for; the file has frames 0:{len(poses)}")
     return poses[start:stop]
-
-
-def _parse(path: Path, lines: Sequence[str], joints: int) -> Poses:
-    """All lines at once, which is fast; line by line when something is wrong, to say where."""
-    try:
-        if any("_" in line for line in lines):  # 1_0 is a number to Python alone
-            raise ValueError
-        poses = np.array([line.split() for line in lines], dtype=np.float64)
-    except ValueError:
-        poses = np.empty((0, 0))
-    if poses.shape == (len(lines), 3 * joints) and bool(np.isfinite(poses).all()):
-        return poses.reshape(len(lines), joints, 3)
-    for number, line in enumerate(lines, start=1):
-        _check_line(path, number, line, joints)
-    raise AssertionError("a fault was seen in the whole that no line has")
-
-
-def _check_line(path: Path, number: int, line: str, joints: int) -> None:
-    words = line.split()
-    if not words:
-        raise PoseFileError(f"{path}, line {number}: empty; expected {3 * joints} numbers. Every frame needs its line")
-    if len(words) != 3 * joints:
-        raise PoseFileError(
-            f"{path}, line {number}: {len(words)} values; expected {3 * joints} ({joints} joints x u v d)"
-        )
-    for column, word in enumerate(words, start=1):
-        try:
-            value = float(word.replace("_", "?"))
-        except ValueError:
-            raise PoseFileError(f"{path}, line {number}, value {column}: {word!r} is not a number") from None
-        if not np.isfinite(value):
-            raise PoseFileError(
-                f"{path}, line {number}, value {column}: {word}; expected a finite number. "
-                "Frames without an estimate cannot be left out of an evaluation"
-            )
 
 
 def _checked(poses: npt.ArrayLike) -> Poses:
@@ -187,7 +139,9 @@ class PoseWriter:
                 lines = content[:whole].decode("ascii").splitlines()
             except UnicodeDecodeError:
                 raise PoseFileError(f"{self.path}: not a pose file; name another output or remove it") from None
-            frames = len(_parse(self.path, lines, self.joints))
+            what = f"{3 * self.joints} numbers ({self.joints} joints x u v d)"
+            table = parse_number_table(self.path, lines, what=what, error=PoseFileError, columns=3 * self.joints)
+            frames = len(table.values)
         else:
             frames = 0
         if whole < len(content):

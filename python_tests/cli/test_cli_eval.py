@@ -114,7 +114,7 @@ def test_foreign_conventions(run, files):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("\n", "\n\n", 1), "line 2: empty"),
+        (lambda text: text.replace("\n", "\n\n", 1), "line 2: no values"),
         (lambda text: text.replace(text.split()[7], "nan", 1), "line 1, value 8: nan"),
         (
             lambda text: "\n".join(line.rsplit(" ", 3)[0] for line in text.splitlines()),

@@ -20,11 +20,12 @@ from typer.testing import CliRunner
 
 from poseren_ext.cli.data import data_app
 from poseren_ext.datasets.base import DatasetError
-from poseren_ext.datasets.check import READERS, check, detect
+from poseren_ext.datasets.check import check
 from poseren_ext.datasets.msra import MSRA
 from poseren_ext.datasets.nyu import NYU
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import write_pack
+from poseren_ext.datasets.registry import DATASETS, detect
 
 BUILDERS = {"nyu": nyu_tree, "icvl": icvl_tree, "msra": msra_tree, "hands17": hands17_tree}
 
@@ -72,7 +73,7 @@ def test_wrong_folder(trees, tmp_path):
     assert "holds nyu; expected msra" in only_fault(trees / "nyu", dataset="msra")
     with pytest.raises(ValueError, match="dataset is 'nyu2'"):
         list(check(trees / "nyu", dataset="nyu2"))
-    with pytest.raises(DatasetError, match="no dataset that is known"):
+    with pytest.raises(DatasetError, match="not a known dataset"):
         detect(tmp_path)
 
 
@@ -116,12 +117,12 @@ def test_msra_says_which_version(trees, count, monkeypatch):
     opened = MSRA(root, "all")
     repeat = -(-count // len(opened))
 
-    def of_that_size(folder, split, strict):
+    def of_that_size(folder, split, **options):
         opened.names, opened.uvd = (opened.names * repeat)[:count], np.tile(opened.uvd, (repeat, 1, 1))[:count]
         return opened
 
-    of_that_size.official_frames = MSRA.official_frames
-    monkeypatch.setitem(READERS, "msra", of_that_size)
+    of_that_size.info = MSRA.info
+    monkeypatch.setitem(DATASETS, "msra", of_that_size)
     found = texts(root, "found", quick=True)
     which = "smaller" if count == 76375 else "larger"
     assert any(f"{count} labelled frames, the {which} of the two" in text for text in found)

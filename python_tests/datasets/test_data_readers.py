@@ -227,13 +227,13 @@ def test_msra_counts(copied):
         MSRA(root, "test", subject=4)
     text = (root / "P4" / "I" / "joint.txt").read_text()
     (root / "P4" / "I" / "joint.txt").write_text("2" + text[1:])
-    with pytest.raises(DatasetError, match=r"P4/I/joint.txt: 1 lines of joints; its first line announces 2"):
+    with pytest.raises(DatasetError, match=r"P4/I/joint.txt: 1 lines of joints, but its first line says 2"):
         MSRA(root, "test", subject=4)
     (root / "P4" / "I" / "joint.txt").write_text("1\n1.0\n")
-    with pytest.raises(DatasetError, match=r"P4/I/joint.txt, line 2: '1.0'; expected 63 numbers"):
+    with pytest.raises(DatasetError, match=r"P4/I/joint.txt, line 2: 1 values; expected 63 numbers"):
         MSRA(root, "test", subject=4)
     (root / "P4" / "I" / "joint.txt").write_text("1\n" + text.splitlines()[1].replace("-", ""))
-    with pytest.raises(DatasetError, match=r"joint.txt, line 2: a joint behind the camera"):
+    with pytest.raises(DatasetError, match=r"joint.txt, line 2: a joint is behind the camera"):
         MSRA(root, "test", subject=4)
 
 
@@ -268,11 +268,11 @@ def test_truncated_png_and_wrong_size(copied):
     ("text", "message"),
     [
         ("", "empty"),
-        ("test_seq_1/image_0000.png 1 2 3\n", "line 1: 4 words"),
-        ("test_seq_1/image_0000.png\n", "line 1: 1 words"),
-        ("\n\na " + "1 " * 47 + "x\n", "line 3: 49 words"),
-        ("a " + "1 " * 47 + "nan\n", "line 1: 49 words"),
-        ("a " + "1 " * 48 + "\nb " + "1 " * 47 + "\n", "line 2: 48 words"),
+        ("test_seq_1/image_0000.png 1 2 3\n", "line 1: 3 values"),
+        ("test_seq_1/image_0000.png\n", "line 1: no values"),
+        ("\n\na " + "1 " * 47 + "x\n", "line 3, value 48: 'x' is not a number"),
+        ("a " + "1 " * 47 + "nan\n", "line 1, value 48: nan"),
+        ("a " + "1 " * 48 + "\nb " + "1 " * 47 + "\n", "line 2: 47 values"),
         ("h\xe4nd", "not a text file"),
     ],
 )

@@ -25,7 +25,7 @@ from fuzz.op_cases import CASES
 from fuzz.op_targets import NATIVE_TARGETS
 from fuzz.targets import TARGETS
 from poseren_ext.datasets.base import DatasetError, read_table
-from poseren_ext.io import pose_files
+from poseren_ext.io import number_tables
 from poseren_ext.io.depth_files import MAX_ARRAY_BYTES, MAX_FILE_BYTES, MAX_PIXELS, FrameError, find_frames, read_depth
 from poseren_ext.io.pose_files import PoseFileError, read_poses
 
@@ -158,7 +158,7 @@ def test_files_too_large_to_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.
         file.truncate(MAX_FILE_BYTES + 1)  # a hole: takes no disk
     with pytest.raises(FrameError, match=f"expected at most {MAX_FILE_BYTES} for one frame"):
         read_depth(path)
-    monkeypatch.setattr(pose_files, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(number_tables, "MAX_FILE_BYTES", 10)
     (tmp_path / "a.txt").write_text("1 2 3\n4 5 6\n")
     with pytest.raises(PoseFileError, match="12 bytes; expected at most 10: split it"):
         read_poses(tmp_path / "a.txt")
@@ -167,7 +167,7 @@ def test_files_too_large_to_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("name", ["/etc/passwd", "../a.png", "a/../../b.png"])
 def test_a_table_names_no_file_outside_its_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "labels.txt").write_text(f"a.png 1 2 3\n{name} 1 2 3\n")
-    with pytest.raises(DatasetError, match="leaves the dataset's folder"):
+    with pytest.raises(DatasetError, match="outside the dataset's folder"):
         read_table(tmp_path / "labels.txt", 3, "a name and three numbers")
 
 

@@ -56,8 +56,8 @@ def test_published_line_format(tmp_path):
     ("line", "change", "message"),
     [
         (3, lambda text: text.replace(text.split()[4], "nan", 1), r"line 3, value 5: nan; expected a finite number"),
-        (2, lambda text: text + " 7", r"line 2: 43 values; expected 42 \(14 joints x u v d\)"),
-        (5, lambda text: "", r"line 5: empty; expected 42 numbers"),
+        (2, lambda text: text + " 7", r"line 2: 43 values; expected 42 numbers \(14 joints x u v d\)"),
+        (5, lambda text: "\n9 9", r"line 5: no values; expected 42 numbers"),
         (1, lambda text: "u v d " * 14, r"line 1, value 1: 'u' is not a number"),
         (4, lambda text: text.replace(".", ",", 1), r"line 4, value 1: '.*,.*' is not a number"),
         (4, lambda text: "inf" + text[text.index(" ") :], r"line 4, value 1: inf"),
@@ -87,7 +87,7 @@ def test_other_faults(tmp_path, file):
     with pytest.raises(PoseFileError, match="empty"):
         read_poses(empty)
     empty.write_text("1 2 3 4\n")
-    with pytest.raises(PoseFileError, match="4 values; expected 3 numbers u v d a joint"):
+    with pytest.raises(PoseFileError, match="4 values; expected 3 numbers u v d per joint"):
         read_poses(empty)
     empty.write_bytes(b"\x89PNG\x00\xff")
     with pytest.raises(PoseFileError, match="not a text file"):
@@ -138,7 +138,7 @@ def test_writer_starts_over_after_half_a_line(tmp_path, poses):
 def test_writer_refuses_a_foreign_file(tmp_path, poses):
     path = tmp_path / "notes.txt"
     path.write_text("my notes\n")
-    with pytest.raises(PoseFileError, match="line 1: 2 values; expected 42"):
+    with pytest.raises(PoseFileError, match="line 1, value 1: 'my' is not a number"):
         PoseWriter(path, 14)
     assert path.read_text() == "my notes\n"
     path.write_bytes(b"\xff\xfe\n")

@@ -127,7 +127,7 @@ def write_pack(
         file.write(b" " * _HEADER)
         arrays, rounding = _write_frames(_watched(loader, progress), file, kinds)
         info = PackInfo(
-            dataset=dataset.dataset,
+            dataset=dataset.info.name,
             split=split,
             skeleton=dataset.skeleton.name,
             hand=dataset.hand,
