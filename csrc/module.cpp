@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
-// poseren_ext._C: importing it loads the ops library, which registers torch.ops.poseren; beyond that, build facts and
-// the memory that the ops keep.
+// poseren_ext._C: importing it loads the ops library, which registers torch.ops.poseren. Its own function reports how
+// the library was built.
 #include <pybind11/pybind11.h>
 
 #include "cpu/isa.h"
-#include "cpu/kept_memory.h"
 
 namespace py = pybind11;
 
-// Free-threaded Python: the module holds no state of its own, and the ops none but memory that a lock guards.
+// Free-threaded Python: neither the module nor the ops hold state that changes.
 PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
   m.doc() = "Registers torch.ops.poseren and says how it was built.";
   m.def("build_info", [] {
@@ -19,5 +18,4 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     info["cuda_architectures"] = POSEREN_CUDA_ARCHITECTURES;
     return info;
   });
-  m.def("release_memory", &poseren::cpu::release_memory);
 }

@@ -5,8 +5,5 @@ def build_info() -> dict[str, str]:
     """How the native code was built: version, torch, cuda_architectures; and cpu_isa, which of its vector kernels run.
 
     Raises:
-        RuntimeError: POSEREN_ISA names an instruction set that this machine has not got.
+        RuntimeError: POSEREN_ISA names an instruction set that this machine does not have.
     """
-
-def release_memory() -> int:
-    """See poseren_ext.ops.release_memory."""

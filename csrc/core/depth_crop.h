@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The cube around the hand as the network sees it: cropped, resized, clamped, normalised (paper, section 3.5).
+// The crop of the cube around the hand: the network's input, resized, clamped and normalised (paper, section 3.5).
 //
-// Where an output pixel looks is computed in float64, values in float32, in one order of operations: the same bits from
-// every device, provided that products and sums are not contracted (nvcc: -fmad=false).
+// Positions are computed in float64, values in float32, in one order of operations. Every device gives the same bits if
+// products and sums are not contracted (nvcc: -fmad=false).
 #pragma once
 
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
 
-#include "core/depth_frames.h"
-#include "core/host_device.h"
+#include "core/dtype.h"
 #include "core/number.h"
 
 namespace poseren {
@@ -21,10 +20,10 @@ enum class Invalid : int32_t {
   value = 2,       // 0, NaN and infinity become a given depth
 };
 
-// A row of numbers for each sample.
+// One row of numbers per sample.
 struct SampleRows {
   const float* data;
-  int64_t step;  // from a sample's row to the next, elements: 0 where all share one
+  int64_t step;  // elements from row to row; 0 if all samples share one row
 
   POSEREN_HD const float* operator[](int64_t sample) const { return data + sample * step; }
 };
@@ -56,27 +55,14 @@ struct DepthCropBackward {
   float* depth_grad;  // [B, H, W], contiguous
 };
 
-// visit(Type<T>{}) for the crops' types.
-template <class Visit>
-decltype(auto) visit_crop(DType dtype, Visit&& visit) {
-  switch (dtype) {
-    case DType::f16:
-      return visit(Type<Half>{});
-    case DType::bf16:
-      return visit(Type<BFloat16>{});
-    default:
-      return visit(Type<float>{});
-  }
-}
-
-// How one sample is looked at. x and y below: the output pixel's normalised coordinates, less the transform's
+// The map from the crop of one sample to its frame. x and y below are normalised crop coordinates minus the transform's
 // translation.
 struct CropView {
   double cu, cv;
-  double ux, uy, vx, vy;      // px for a whole half edge of the crop
+  double ux, uy, vx, vy;      // frame pixels per unit of x and y
   double shift_x, shift_y;    // the transform's translation
   float z, half, background;  // mm: the centre's depth, the cube's half edge and far face
-  float replacement;          // mm, in place of invalid values
+  float replacement;          // mm, replaces invalid values
   bool usable;                // false: the patch is NaN and the frame is not read
 };
 
@@ -102,7 +88,7 @@ POSEREN_HD inline CropView crop_view(const CropGeometry& g, int64_t sample) {
   view.ux = half_u;
   view.uy = view.vx = view.shift_x = view.shift_y = 0;
   view.vy = half_v;
-  if (g.transform) {  // look where A^-1 leads
+  if (g.transform) {  // crop coordinates go through its inverse
     const float* row = g.transform + sample * 6;
     for (int i = 0; i < 6; i++) view.usable = view.usable && is_finite(row[i]);
     const double a = row[0], b = row[1], c = row[3], d = row[4];
@@ -122,10 +108,10 @@ POSEREN_HD inline CropView crop_view(const CropGeometry& g, int64_t sample) {
   return view;
 }
 
-POSEREN_HD inline double place_u(const CropView& view, double x, double y) {
+POSEREN_HD inline double frame_u(const CropView& view, double x, double y) {
   return view.cu + (x * view.ux + y * view.uy);
 }
-POSEREN_HD inline double place_v(const CropView& view, double x, double y) {
+POSEREN_HD inline double frame_v(const CropView& view, double x, double y) {
   return view.cv + (x * view.vx + y * view.vy);
 }
 
@@ -134,19 +120,19 @@ POSEREN_HD inline double crop_coordinate(int64_t index, int64_t size) {
   return 2.0 * static_cast<double>(index) / static_cast<double>(size - 1) - 1.0;
 }
 
-// Along one axis of the frame: the pixel at or before a place, and how far the place is beyond it.
+// A position along one axis of the frame: the pixel at or before it, and the distance from that pixel.
 struct Cell {
-  int32_t index;  // -2..size: beyond the frame's rim all places are alike, and fit an integer however far they are
+  int32_t index;  // clamped to -2..size: positions outside the frame are all alike
   float fraction;
 };
 
-POSEREN_HD inline Cell cell_at(double place, double size) {
-  const double low = floor(place);
-  const double near = low > -2 ? low : -2;  // also when it is not a number
-  return {static_cast<int32_t>(near < size ? near : size), static_cast<float>(place - low)};
+POSEREN_HD inline Cell cell_at(double position, double size) {
+  const double low = floor(position);
+  const double near = low > -2 ? low : -2;  // also for NaN
+  return {static_cast<int32_t>(near < size ? near : size), static_cast<float>(position - low)};
 }
 
-// The depth in mm that stored data stand for.
+// The depth in mm of a stored value.
 template <bool kReplace>
 POSEREN_HD inline float depth_of(float stored, const CropView& view, float unit) {
   if constexpr (kReplace) {
@@ -162,11 +148,11 @@ POSEREN_HD inline float mix(float first, float second, float fraction) {
 
 POSEREN_HD inline float normalized_depth(float depth, const CropView& view) {
   const float offset = depth - view.z;
-  const float above = offset < -view.half ? -view.half : offset;  // NaN passes
+  const float above = offset < -view.half ? -view.half : offset;  // NaN stays
   return (above > view.half ? view.half : above) / view.half;
 }
 
-// One sample's frame with its view: what a single output pixel needs.
+// A frame and its view: the input of one output pixel.
 template <class T>
 struct CropSource {
   const T* frame;  // [H, W]
@@ -178,19 +164,19 @@ struct CropSource {
   POSEREN_HD bool contains(int32_t column, int32_t row) const {
     return column >= 0 && column < width && row >= 0 && row < height;
   }
-  // Depth in mm at a whole pixel; the background outside the frame.
+  // The depth in mm at a pixel; the background outside the frame.
   POSEREN_HD float tap(int32_t column, int32_t row) const {
     if (!contains(column, row)) return view.background;
     const float stored = to_float(frame[row * row_stride + column]);
     return replace ? depth_of<true>(stored, view, unit) : depth_of<false>(stored, view, unit);
   }
-  // Whether the depth that `tap` gives there follows the stored one.
-  POSEREN_HD bool follows(int32_t column, int32_t row) const {
+  // Whether the result of `tap` depends on the stored value.
+  POSEREN_HD bool depends(int32_t column, int32_t row) const {
     if (!contains(column, row)) return false;
     const float stored = to_float(frame[row * row_stride + column]);
     return !replace || (stored != 0 && is_finite(stored));
   }
-  // Two neighbours in a row, mixed.
+  // Interpolates between two neighbours in a row.
   POSEREN_HD float across(Cell x, int32_t row) const {
     return mix(tap(x.index, row), tap(x.index + 1, row), x.fraction);
   }
@@ -202,37 +188,38 @@ POSEREN_HD inline CropSource<T> crop_source(const DepthFrames& depth, const Crop
           g.invalid != Invalid::keep};
 }
 
-// Where an output pixel looks.
-struct Look {
+// The position in the frame of an output pixel.
+struct FramePoint {
   Cell x, y;
 };
 
 template <class T>
-POSEREN_HD inline Look look_from(const CropSource<T>& source, double x, double y, bool nearest) {  // crop_coordinates
+POSEREN_HD inline FramePoint frame_point(const CropSource<T>& source, double x, double y, bool nearest) {
   const CropView& view = source.view;
   x -= view.shift_x;
   y -= view.shift_y;
   const double half = nearest ? 0.5 : 0.0;
-  return {cell_at(place_u(view, x, y) + half, static_cast<double>(source.width)),
-          cell_at(place_v(view, x, y) + half, static_cast<double>(source.height))};
+  return {cell_at(frame_u(view, x, y) + half, static_cast<double>(source.width)),
+          cell_at(frame_v(view, x, y) + half, static_cast<double>(source.height))};
 }
 
 template <class T>
-POSEREN_HD inline Look look_of_pixel(const CropSource<T>& source, const CropGeometry& g, int64_t row, int64_t column) {
-  return look_from(source, crop_coordinate(column, g.size), crop_coordinate(row, g.size), g.nearest);
+POSEREN_HD inline FramePoint frame_point(const CropSource<T>& source, const CropGeometry& g, int64_t row,
+                                         int64_t column) {
+  return frame_point(source, crop_coordinate(column, g.size), crop_coordinate(row, g.size), g.nearest);
 }
 
 template <class T>
-POSEREN_HD inline float depth_at(const CropSource<T>& source, const Look& look, bool nearest) {
-  if (nearest) return source.tap(look.x.index, look.y.index);
-  return mix(source.across(look.x, look.y.index), source.across(look.x, look.y.index + 1), look.y.fraction);
+POSEREN_HD inline float depth_at(const CropSource<T>& source, const FramePoint& point, bool nearest) {
+  if (nearest) return source.tap(point.x.index, point.y.index);
+  return mix(source.across(point.x, point.y.index), source.across(point.x, point.y.index + 1), point.y.fraction);
 }
 
-// The output pixel at the crop_coordinates x, y.
+// The output pixel at the crop coordinates x, y.
 template <class T>
 POSEREN_HD inline float crop_value(const CropSource<T>& source, double x, double y, bool nearest) {
   if (!source.view.usable) return kNaN<float>;
-  return normalized_depth(depth_at(source, look_from(source, x, y, nearest), nearest), source.view);
+  return normalized_depth(depth_at(source, frame_point(source, x, y, nearest), nearest), source.view);
 }
 
 }  // namespace poseren

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The element types that cross from tensors to typed maths.
+// The element types of tensors, and the way from a DType to code for the C++ type.
 #pragma once
 
 #include <cstdint>
@@ -12,53 +12,69 @@ namespace poseren {
 enum class DType { f64, f32, f16, bf16, i32, u16, i8 };
 
 template <class T>
+inline constexpr DType kDType = DType::f32;
+template <>
+inline constexpr DType kDType<double> = DType::f64;
+template <>
+inline constexpr DType kDType<Half> = DType::f16;
+template <>
+inline constexpr DType kDType<BFloat16> = DType::bf16;
+template <>
+inline constexpr DType kDType<int32_t> = DType::i32;
+template <>
+inline constexpr DType kDType<uint16_t> = DType::u16;
+template <>
+inline constexpr DType kDType<int8_t> = DType::i8;
+
+template <class T>
 struct Type {
   using type = T;
 };
 
-// visit(Type<T>{}) for the features' types.
+// visit(Type<T>{}) for the T that dtype stands for: one of Others, or else float.
+template <class... Others>
+struct Visitor {
+  template <class Visit>
+  static decltype(auto) call(DType, Visit&& visit) {
+    return visit(Type<float>{});
+  }
+};
+template <class T, class... Others>
+struct Visitor<T, Others...> {
+  template <class Visit>
+  static decltype(auto) call(DType dtype, Visit&& visit) {
+    return dtype == kDType<T> ? visit(Type<T>{}) : Visitor<Others...>::call(dtype, std::forward<Visit>(visit));
+  }
+};
+
 template <class Visit>
 decltype(auto) visit_features(DType dtype, Visit&& visit) {
-  switch (dtype) {
-    case DType::f64:
-      return visit(Type<double>{});
-    case DType::f16:
-      return visit(Type<Half>{});
-    case DType::bf16:
-      return visit(Type<BFloat16>{});
-    default:
-      return visit(Type<float>{});
-  }
+  return Visitor<double, Half, BFloat16>::call(dtype, std::forward<Visit>(visit));
 }
-
-// visit(Type<T>{}) for the types of packed weights.
 template <class Visit>
 decltype(auto) visit_weights(DType dtype, Visit&& visit) {
-  switch (dtype) {
-    case DType::bf16:
-      return visit(Type<BFloat16>{});
-    case DType::i8:
-      return visit(Type<int8_t>{});
-    default:
-      return visit(Type<float>{});
-  }
+  return Visitor<BFloat16, int8_t>::call(dtype, std::forward<Visit>(visit));
 }
-
-// visit(Type<T>{}) for the depth images' types.
 template <class Visit>
 decltype(auto) visit_depth(DType dtype, Visit&& visit) {
-  switch (dtype) {
-    case DType::u16:
-      return visit(Type<uint16_t>{});
-    case DType::i32:
-      return visit(Type<int32_t>{});
-    case DType::f16:
-      return visit(Type<Half>{});
-    case DType::bf16:
-      return visit(Type<BFloat16>{});
-    default:
-      return visit(Type<float>{});
-  }
+  return Visitor<uint16_t, int32_t, Half, BFloat16>::call(dtype, std::forward<Visit>(visit));
 }
+template <class Visit>
+decltype(auto) visit_crop(DType dtype, Visit&& visit) {
+  return Visitor<Half, BFloat16>::call(dtype, std::forward<Visit>(visit));
+}
+
+// Depth images [B, H, W]; the columns of a row are adjacent.
+struct DepthFrames {
+  const void* data;
+  DType dtype;
+  int64_t batch, height, width;
+  int64_t frame_stride, row_stride;  // elements
+
+  template <class T>
+  POSEREN_HD const T* frame(int64_t sample) const {
+    return static_cast<const T*>(data) + sample * frame_stride;
+  }
+};
 
 }  // namespace poseren

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The centroid of the hand region, where every crop is taken around (paper, section 3.5).
+// The centroid of the hand region, the centre of the crop (paper, section 3.5).
 #pragma once
 
 #include <cfloat>
@@ -7,40 +7,39 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/depth_frames.h"
-#include "core/host_device.h"
+#include "core/dtype.h"
 #include "core/number.h"
 
 namespace poseren {
 
 struct HandCenter {
   DepthFrames depth;    // [B, H, W]
-  const uint8_t* mask;  // [B, H, W], 0 takes a pixel out; or null
+  const uint8_t* mask;  // [B, H, W], 0 excludes a pixel; or null
   int64_t mask_frame_stride, mask_row_stride;
   const float* camera;  // [B, 4]; read when there are iterations
   const float* cube;    // [B, 3], half edges, mm; read when there are iterations
   float near, far;      // mm, inclusive
   double unit;          // mm per stored unit
   int64_t iterations;
-  void* scratch;   // of scratch_bytes() bytes
-  float* center;   // [B, 3]: mean u, mean v (px), mean depth (mm); NaN without valid pixels
+  void* scratch;   // scratch_bytes() bytes
+  float* center;   // [B, 3]: mean u, mean v (px), mean depth (mm); NaN if no pixel is valid
   int64_t* count;  // [B]
 };
 
-// Which pixels count: columns left..right and rows top..bottom (half open), depths near..far (inclusive, mm).
+// The valid pixels: columns left..right and rows top..bottom (half open), depths near..far (inclusive, mm).
 struct CenterRegion {
   int64_t left, right, top, bottom;
   float near, far;
 };
 
-// Limits are finite, so that infinite depths never pass.
+// The limits are finite, so that infinite depths never pass.
 POSEREN_HD inline bool is_inside(float depth, const CenterRegion& region) {
   return (depth >= region.near) & (depth <= region.far);
 }
 
-// Integer depths sum exactly, whatever the order. Sums of floating-point depths are float64 in an order that threads,
-// warps and vector units can all keep: lane l of kSumLanes takes the columns left + l, left + l + kSumLanes, ... of a
-// row, the lanes are folded by halves, and the rows' sums go through lanes in the same way.
+// Integer depths sum exactly in any order. Floating-point depths are summed in float64, in an order that threads, warps
+// and vector units can all follow: lane l of kSumLanes takes columns left + l, left + l + kSumLanes, ... of a row, the
+// lanes are folded by halves, and the sums of the rows are summed in lanes in the same way.
 constexpr int kSumLanes = 32;
 
 template <class T>
@@ -52,7 +51,7 @@ POSEREN_HD inline double fold_lanes(double* lanes) {  // [kSumLanes], overwritte
   return lanes[0];
 }
 
-// The stored value, as the sums take it.
+// The stored value in the type of the sums.
 template <class T>
 POSEREN_HD inline DepthSum<T> summand(T stored) {
   if constexpr (std::is_integral_v<T>)
@@ -63,7 +62,7 @@ POSEREN_HD inline DepthSum<T> summand(T stored) {
 
 template <class T>
 struct CenterSums {
-  int64_t count, columns, rows;  // of the valid pixels: how many, their columns' sum, their rows' sum
+  int64_t count, columns, rows;  // of the valid pixels: their number, the sums of their columns and rows
   DepthSum<T> depth;             // stored units
 };
 
@@ -72,7 +71,7 @@ POSEREN_HD inline CenterRegion whole_frame(const HandCenter& p) {
       0, p.depth.width, 0, p.depth.height, p.near < -FLT_MAX ? -FLT_MAX : p.near, p.far > FLT_MAX ? FLT_MAX : p.far};
 }
 
-// First whole number not below `bound` (NaN: 0), within 0..size.
+// The first whole number not below `bound`, clamped to 0..size; 0 for NaN.
 POSEREN_HD inline int64_t first_index(float bound, int64_t size) {
   const float first = ceilf(bound);
   if (!(first > 0)) return 0;
@@ -92,11 +91,11 @@ POSEREN_HD inline CenterRegion inside_cube(const HandCenter& p, int64_t sample, 
   region.bottom = first_index(floorf(center[1] + half_v) + 1, p.depth.height);
   region.near = fmaxf(region.near, z - cube[2]);
   region.far = fminf(region.far, z + cube[2]);
-  if (cube[2] != cube[2]) region.right = region.left;  // fmaxf and fminf pass over NaN: it must be empty
+  if (cube[2] != cube[2]) region.right = region.left;  // fmaxf and fminf ignore NaN
   return region;
 }
 
-// The centre [3] that the sums tell; an empty cube leaves the last one. False where there was nothing to mean.
+// Writes the mean to center [3]; an empty cube keeps the last centre. False if there was no valid pixel.
 template <class T>
 POSEREN_HD inline bool mean_center(const CenterSums<T>& sums, double unit, bool refined, float* center) {
   if (sums.count == 0 && refined) return false;
@@ -107,7 +106,7 @@ POSEREN_HD inline bool mean_center(const CenterSums<T>& sums, double unit, bool 
   return sums.count > 0;
 }
 
-// Writes the sample's centre and count. False where there was nothing to mean.
+// Writes the centre and count of a sample. False if there was no valid pixel.
 template <class T>
 POSEREN_HD inline bool store_center(const HandCenter& p, int64_t sample, const CenterSums<T>& sums, bool refined) {
   const bool found = mean_center(sums, p.unit, refined, p.center + sample * 3);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The 16-bit floating-point types as plain bits, with conversions that give the same bits on every device.
+// The macro for functions shared by CPU and CUDA, and the 16-bit floating-point types as plain bits, with conversions
+// that give the same bits on every device.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +8,21 @@
 #include <limits>
 #include <type_traits>
 
-#include "core/host_device.h"
+#if defined(__CUDACC__)
+#define POSEREN_HD __host__ __device__
+#elif defined(POSEREN_ISA)
+#define POSEREN_HD __attribute__((always_inline))  // see csrc/cpu/isa.h
+#else
+#define POSEREN_HD
+#endif
 
 namespace poseren {
+
+struct Range {
+  int64_t first, last;  // half open
+
+  POSEREN_HD int64_t size() const { return last - first; }
+};
 
 struct Half {
   uint16_t bits;
@@ -18,7 +31,7 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-// A constant, because nvcc calls no function of std in kernels.
+// A constant, because kernels cannot call functions of std.
 template <class T>
 inline constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
 
@@ -40,7 +53,7 @@ POSEREN_HD inline float to_float(BFloat16 value) {
 }
 template <>
 POSEREN_HD inline float to_float(Half value) {
-  // Shifted to float's exponent and mantissa, then rebiased by an exact product: subnormals come out right.
+  // Shift to the exponent and mantissa of a float, then rebias by an exact product, which also handles subnormals.
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
   const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fff) << 13;
   if ((value.bits & 0x7c00) == 0x7c00) return bit_cast<float>(sign | 0x7f800000u | magnitude);
@@ -65,7 +78,7 @@ POSEREN_HD inline Half from_float(float value) {
   if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00)};   // NaN stays NaN
   if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00)};  // rounds beyond 65504
   if (magnitude < 0x38800000u) {
-    // Subnormal half: adding 1/2 lets the float unit round to multiples of 2^-24.
+    // Subnormal half: adding 1/2 rounds to multiples of 2^-24.
     const float rounded = bit_cast<float>(magnitude) + 0.5f;
     return {static_cast<uint16_t>(sign | (bit_cast<uint32_t>(rounded) - 0x3f000000u))};
   }
@@ -73,7 +86,7 @@ POSEREN_HD inline Half from_float(float value) {
   return {static_cast<uint16_t>(sign | ((magnitude - 0x38000000u + 0xfff + even) >> 13))};
 }
 
-// Sums and products of float64 features are taken in float64, of all other types in float32.
+// The type of sums and products: float64 for float64 features, float32 for all others.
 template <class T>
 using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
 

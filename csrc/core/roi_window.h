@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Where a guided joint looks: its window of feature cells (paper, section 3.2, equations 3 and 4).
+// The window of feature cells around a guided joint (paper, section 3.2, equations 3 and 4).
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 
-#include "core/host_device.h"
+#include "core/number.h"
 
 namespace poseren {
 
@@ -15,7 +15,7 @@ struct RoiGeometry {
   float scale;  // feature cells per pixel
 };
 
-// The guided joints, by value: a kernel's parameter, with no copy to a device.
+// The guided joints, by value: part of a kernel's parameters, so that nothing is copied to the device.
 struct JointList {
   static constexpr int64_t kCapacity = 128;
   int32_t joint[kCapacity];
@@ -23,19 +23,19 @@ struct JointList {
 };
 
 struct Window {
-  int32_t x0, y0, x1, y1;  // first and last cell, inclusive; all -1: the joint is nowhere
+  int32_t x0, y0, x1, y1;  // first and last cell, inclusive; all -1 if the joint is not finite
 };
 
 POSEREN_HD inline bool operator==(const Window& a, const Window& b) {
   return a.x0 == b.x0 && a.y0 == b.y0 && a.x1 == b.x1 && a.y1 == b.y1;
 }
-POSEREN_HD inline bool is_nowhere(const Window& w) {
+POSEREN_HD inline bool is_invalid(const Window& w) {
   return w.x1 < 0;
 }
 
-// The cells along one axis of the joint at p in [-1, 1], moved inside the crop. False where p is not a place.
+// The cells along one axis for a joint at p in [-1, 1]; windows are moved inside the crop. False for an invalid p.
 POSEREN_HD inline bool window_span(float p, const RoiGeometry& g, int32_t& first, int32_t& last) {
-  if (!(fabsf(p) < 1e6f)) return false;  // not (p >= 1e6): NaN must take this branch
+  if (!(fabsf(p) < 1e6f)) return false;  // written so that NaN is caught too
   const float middle = (p + 1) * g.image / 2;
   float low = middle - g.roi / 2;
   float high = middle + g.roi / 2;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
-#include "cpu/hand_center.h"
-
-#include "cpu/isa/hand_center.h"
+#include "core/kernels.h"
+#include "cpu/isa/kernels.h"
 #include "cpu/parallel.h"
 
 namespace poseren::cpu {
 
-void run(const HandCenter& body, Queue) {
+int64_t scratch_bytes(const HandCenter&, Queue) {
+  return 0;
+}
+
+void run(const HandCenter& p, Queue) {
   on_best_isa([&]<class Isa>(Isa) {
-    parallel_ranges(body.depth.batch, 1,
-                    [&](int64_t first, int64_t last) { hand_center_samples<Isa>(body, first, last); });
+    parallel_ranges(p.depth.batch, 1, [&](int64_t first, int64_t last) { hand_center_samples<Isa>(p, first, last); });
   });
 }
 

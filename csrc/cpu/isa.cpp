@@ -26,18 +26,18 @@ bool has(Isa isa) {
 
 Isa choose() {
   const char* wanted = std::getenv("POSEREN_ISA");
-  std::string here;
+  std::string available;
   Isa best = Isa::baseline;
   for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512vnni}) {
     if (!has(isa)) continue;
     best = isa;
     const char* name = kNames[static_cast<int>(isa)];
     if (wanted && std::string(wanted) == name) return isa;
-    here += std::string(" ") + name;
+    available += std::string(" ") + name;
   }
   if (wanted && *wanted)
-    throw std::runtime_error("poseren: POSEREN_ISA is '" + std::string(wanted) + "'; this machine has" + here +
-                             ". Unset the variable for the best of them");
+    throw std::runtime_error("poseren: POSEREN_ISA is '" + std::string(wanted) + "'; this machine has" + available +
+                             ". Unset the variable to use the best of them");
   return best;
 }
 
@@ -52,7 +52,7 @@ const char* isa_name() {
   return kNames[static_cast<int>(isa())];
 }
 
-bool second_level_cache_suffices() {
+bool l2_feeds_fma_units() {
 #ifdef POSEREN_X86
   return isa() >= Isa::avx512 && __builtin_cpu_is("amd");
 #else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One region of one sample, of all channels or of some: what pose_roi_pool does for many and the cascade for those that
-// moved.
+// Pooling of one region of one sample, for all channels or a block of them: used by pose_roi_pool for every region and
+// by the cascade for those that moved.
 #pragma once
 
 #include <algorithm>
@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "core/pose_roi_pool.h"
-#include "cpu/isa/windows.h"
+#include "cpu/isa/kernels.h"
 
 namespace poseren::cpu {
 
-// A window [C, P, P] cell by cell, from `corner` on, where so many rows and columns lie on the map. A function of its
-// own: among others, compilers make a slower loop of it.
+// Copies a window [C, P, P] cell by cell, of which `rows` by `columns` cells from `corner` on are on the map. noinline,
+// because compilers make a slower loop of it when it is inlined.
 template <class T>
 __attribute__((noinline)) void crop_cells(const RegionPool& p, const MapStrides& s, int64_t rows, int64_t columns,
                                           const T* corner, T* region) {
@@ -24,14 +24,14 @@ __attribute__((noinline)) void crop_cells(const RegionPool& p, const MapStrides&
       for (int64_t x = 0; x < columns; x++) region[y * p.bins + x] = corner[c * s.channel + y * s.row + x * s.column];
 }
 
-// The window [P, P] of every channel; what lies outside the map is 0.
+// The window [P, P] of every channel; cells outside the map are 0.
 template <class T>
 void crop_region(const RegionPool& p, const MapStrides& s, const T* map, const Window& w, T* region) {  // [C, P, P]
   const int64_t rows = std::clamp<int64_t>(p.height - w.y0, 0, p.bins);
   const int64_t columns = std::clamp<int64_t>(p.width - w.x0, 0, p.bins);
   const T* corner = map + w.y0 * s.row + w.x0 * s.column;
   if (s.column != 1 || (p.bins != 6 && p.bins != 7)) return crop_cells(p, s, rows, columns, corner, region);
-  // The published sizes. A row begins on the map, and behind its channel lies the next one.
+  // The published sizes. A row begins on the map, and its channel is followed by the next one.
   const int64_t plane = (p.height - 1) * s.row + p.width;
   const bool may_overrun = columns > 0 && s.row >= p.width && s.channel >= plane && plane >= 8;
   const MapWindow window{p.channels, s.channel, s.row, rows, columns, may_overrun};
@@ -44,9 +44,9 @@ void max_region(const RegionPool& p, const MapStrides& s, const T* map, const Wi
   for (int64_t c = 0; c < p.channels; c++) {
     const T* plane = map + c * s.channel;
     for (int64_t by = 0; by < p.bins; by++) {
-      const CellRange rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
+      const Range rows = bin_range(w.y0, w.y1, by, p.bins, p.height);
       for (int64_t bx = 0; bx < p.bins; bx++) {
-        const MapCell cell = max_cell(plane, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
+        const MapCell cell = max_cell(plane, s, rows, bin_range(w.x0, w.x1, bx, p.bins, p.width));
         if (cell.row < 0)
           store(region++, 0);
         else
@@ -56,14 +56,14 @@ void max_region(const RegionPool& p, const MapStrides& s, const T* map, const Wi
   }
 }
 
-// A region's samples along one axis, P * samples of them, and the cells that they touch.
+// The P * samples sampling points of a region along one axis, and the cells that they touch.
 template <class Weight>
 struct AxisTaps {
   std::vector<Tap<Weight>> taps;
-  int64_t low, high;  // touched cells: low <= i < high
+  int64_t low, high;  // touched cells, half open
 
   template <class Position>
-  void place(const RegionPool& p, Position center, int64_t size) {
+  void update(const RegionPool& p, Position center, int64_t size) {
     const SampleGrid<Position> grid = sample_grid(p, center);
     taps.resize(p.bins * p.samples);
     low = size;
@@ -77,7 +77,7 @@ struct AxisTaps {
   }
 };
 
-// RoI align is separable: rows of samples are blended down to one line of the map's columns, then along it.
+// RoI align is separable: the rows of a bin are blended into one line of map columns, then the line is sampled.
 template <class T>
 struct AlignTaps {
   using Weight = Accumulator<T>;
@@ -85,13 +85,13 @@ struct AlignTaps {
   std::vector<Weight> line;  // [W]
 
   template <class Position>
-  void place(const RegionPool& p, const Position* joint) {  // x, y of a normalised joint
-    x.place(p, joint[0], p.width);
-    y.place(p, joint[1], p.height);
+  void update(const RegionPool& p, const Position* joint) {  // joint: x, y, normalised
+    x.update(p, joint[0], p.width);
+    y.update(p, joint[1], p.height);
     line.resize(p.width);
   }
 
-  // Bin row `by` of a plane as a line: the sum over its samples.
+  // Blends bin row `by` of a plane into the line: the sum over its rows of sampling points.
   void blend_rows(const RegionPool& p, const MapStrides& s, const T* plane, int64_t by) {
     for (int64_t column = x.low; column < x.high; column++) line[column] = 0;
     for (int64_t i = by * p.samples; i < (by + 1) * p.samples; i++) {
@@ -123,17 +123,17 @@ void align_region(const RegionPool& p, const MapStrides& s, const T* map, AlignT
   }
 }
 
-// Where the regions of one sample look; kept from channel to channel.
+// The windows or sampling points of all regions of one sample, reused from channel to channel.
 template <class T>
 struct SampleRegions {
   int64_t sample = -1;
   std::vector<Window> windows;     // [M]
   std::vector<AlignTaps<T>> taps;  // [M], of align
-  bool crops = false;              // of max: all windows are crops
+  bool crops = false;              // in max mode: all windows are crops
 
-  // Returns whether it looked elsewhere before.
+  // Returns whether the sample changed.
   template <class Position>
-  bool look(const RegionPool& p, const Position* pose, int64_t at) {
+  bool update(const RegionPool& p, const Position* pose, int64_t at) {
     if (at == sample) return false;
     sample = at;
     windows.resize(p.joints.count);
@@ -141,17 +141,17 @@ struct SampleRegions {
     crops = !p.align;
     for (int64_t m = 0; m < p.joints.count; m++) {
       windows[m] = region_window(p, pose, sample, m);
-      if (is_nowhere(windows[m])) continue;
+      if (is_invalid(windows[m])) continue;
       crops &= is_crop(windows[m], p.bins);
-      if (p.align) taps[m].place(p, pose + joint_offset(p, sample, m));
+      if (p.align) taps[m].update(p, pose + joint_offset(p, sample, m));
     }
     return true;
   }
 };
 
-// What a joint that is nowhere sees.
+// The region of an invalid joint: NaN.
 template <class T>
-void nowhere_region(const RegionPool& p, T* region) {  // [C, P, P]
+void invalid_region(const RegionPool& p, T* region) {  // [C, P, P]
   T nan;
   store(&nan, std::numeric_limits<Accumulator<T>>::quiet_NaN());
   std::fill_n(region, p.channels * p.bins * p.bins, nan);

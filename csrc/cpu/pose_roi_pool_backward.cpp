@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Gradients of pose_roi_pool. A thread owns whole planes of the features' gradient, or whole samples of the pose's, and
-// goes through what falls on them in one order: the same bits for any number of threads.
-#include "cpu/isa/windows.h"
+// Gradients of pose_roi_pool. A thread owns whole planes of the feature gradient or whole samples of the pose gradient,
+// and sums in one order: the same bits for any number of threads.
+#include "core/kernels.h"
+#include "cpu/isa/kernels.h"
 #include "cpu/parallel.h"
 #include "cpu/pool_region.h"
-#include "cpu/pose_roi_pool.h"
 
 namespace poseren::cpu {
 namespace {
 
 constexpr int64_t kPlanesPerThread = 16;
 
-// The gradient of one plane, summed in full precision: dense, whatever the tensor's layout.
+// The gradient of one plane, summed in the accumulator type. Dense, whatever the layout of the tensor.
 template <class T>
 struct PlaneSum {
   std::vector<Accumulator<T>> sum;  // [H, W]
@@ -29,9 +29,9 @@ template <class T>
 void add_max(const RegionPool& p, const MapStrides& s, const T* features, const Window& w, const T* grad,
              PlaneSum<T>& plane) {  // features: [H, W], grad: [P, P]
   for (int64_t by = 0; by < p.bins; by++) {
-    const CellRange rows = bin_span(w.y0, w.y1, by, p.bins, p.height);
+    const Range rows = bin_range(w.y0, w.y1, by, p.bins, p.height);
     for (int64_t bx = 0; bx < p.bins; bx++, grad++) {
-      const MapCell cell = max_cell(features, s, rows, bin_span(w.x0, w.x1, bx, p.bins, p.width));
+      const MapCell cell = max_cell(features, s, rows, bin_range(w.x0, w.x1, bx, p.bins, p.width));
       if (cell.row >= 0) plane.sum[cell.row * p.width + cell.column] += load(grad);
     }
   }
@@ -64,79 +64,74 @@ void add_align(const RegionPool& p, AlignTaps<T>& taps, const T* grad, PlaneSum<
   }
 }
 
-// The places of a sample's windows that lie on the map, all of which are crops.
+// Lists the windows of a sample that lie on the map. All must be crops.
 void list_crops(const RegionPool& p, const std::vector<Window>& windows, std::vector<WindowGrad>& crops) {
   crops.clear();
   for (int64_t m = 0; m < p.joints.count; m++) {
     const Window& w = windows[m];
     const int64_t rows = std::min<int64_t>(p.bins, p.height - w.y0);
     const int64_t columns = std::min<int64_t>(p.bins, p.width - w.x0);
-    if (is_nowhere(w) || rows <= 0 || columns <= 0) continue;
+    if (is_invalid(w) || rows <= 0 || columns <= 0) continue;
     crops.push_back(
         {m * p.channels * p.bins * p.bins, w.y0, w.x0, static_cast<int32_t>(rows), static_cast<int32_t>(columns)});
   }
 }
 
-// Into planes of a sample from channel c on, all of whose windows are crops; returns how many were written, up to
-// `most`.
+// Writes the gradient of up to `most` planes of a sample whose windows are all crops. Returns how many it wrote.
 template <class T>
-int64_t write_crops(const PoseRoiPoolFeatureGrad& op, const std::vector<WindowGrad>& windows, const T* grad,
+int64_t write_crops(const PoseRoiPoolFeatureGrad& p, const std::vector<WindowGrad>& windows, const T* grad,
                     int64_t most, T* out, PlaneSum<T>& plane) {
-  const RegionPool& p = op.pool;
-  const MapStrides& s = op.grad_strides;
+  const RegionPool& pool = p.pool;
+  const MapStrides& s = p.grad_strides;
   void (*sum)(const WindowGrads&, int64_t, const T*, Accumulator<T>*) = nullptr;
   on_best_isa([&]<class Isa>(Isa) { sum = sum_windows<Isa, T>; });
-  const WindowGrads all{windows.data(), static_cast<int64_t>(windows.size()), p.bins, p.height, p.width};
+  const WindowGrads all{windows.data(), static_cast<int64_t>(windows.size()), pool.bins, pool.height, pool.width};
   if constexpr (std::is_same_v<T, Accumulator<T>>) {
-    if (s.column == 1 && s.row == p.width && s.channel == p.height * p.width) {
+    if (s.column == 1 && s.row == pool.width && s.channel == pool.height * pool.width) {
       sum(all, most, grad, out);
       return most;
     }
   }
-  plane.clear(p);
+  plane.clear(pool);
   sum(all, 1, grad, plane.sum.data());
-  plane.write(p, s, out);
+  plane.write(pool, s, out);
   return 1;
 }
 
 template <class T, class Position>
-void feature_grad(const PoseRoiPoolFeatureGrad& op) {
-  const RegionPool& p = op.pool;
-  const int64_t bins = p.bins * p.bins, region = p.channels * bins;
-  parallel_ranges(p.batch * p.channels, kPlanesPerThread, [&](int64_t begin, int64_t end) {
+void feature_grad(const PoseRoiPoolFeatureGrad& p) {
+  const RegionPool& pool = p.pool;
+  const int64_t bins = pool.bins * pool.bins, region = pool.channels * bins;
+  parallel_ranges(pool.batch * pool.channels, kPlanesPerThread, [&](int64_t begin, int64_t end) {
     SampleRegions<T> regions;
     std::vector<WindowGrad> crops;
     PlaneSum<T> plane;
     for (int64_t i = begin; i < end;) {
-      const int64_t sample = i / p.channels, c = i % p.channels;
-      const T* features = static_cast<const T*>(op.features) + sample * op.strides.sample + c * op.strides.channel;
-      const T* grad = static_cast<const T*>(op.grad) + sample * p.joints.count * region + c * bins;
-      T* out = static_cast<T*>(op.feature_grad) + sample * op.grad_strides.sample + c * op.grad_strides.channel;
-      if (regions.look(p, static_cast<const Position*>(op.pose), sample) && regions.crops)
-        list_crops(p, regions.windows, crops);
+      const int64_t sample = i / pool.channels, c = i % pool.channels;
+      const T* features = static_cast<const T*>(p.features) + sample * p.strides.sample + c * p.strides.channel;
+      const T* grad = static_cast<const T*>(p.grad) + sample * pool.joints.count * region + c * bins;
+      T* out = static_cast<T*>(p.feature_grad) + sample * p.grad_strides.sample + c * p.grad_strides.channel;
+      if (regions.update(pool, static_cast<const Position*>(p.pose), sample) && regions.crops)
+        list_crops(pool, regions.windows, crops);
       if (regions.crops) {
-        i += write_crops(op, crops, grad, std::min(end - i, p.channels - c), out, plane);
+        i += write_crops(p, crops, grad, std::min(end - i, pool.channels - c), out, plane);
         continue;
       }
-      plane.clear(p);
-      for (int64_t m = 0; m < p.joints.count; m++) {
-        if (is_nowhere(regions.windows[m])) continue;
-        if (p.align)
-          add_align(p, regions.taps[m], grad + m * region, plane);
+      plane.clear(pool);
+      for (int64_t m = 0; m < pool.joints.count; m++) {
+        if (is_invalid(regions.windows[m])) continue;
+        if (pool.align)
+          add_align(pool, regions.taps[m], grad + m * region, plane);
         else
-          add_max(p, op.strides, features, regions.windows[m], grad + m * region, plane);
+          add_max(pool, p.strides, features, regions.windows[m], grad + m * region, plane);
       }
-      plane.write(p, op.grad_strides, out);
+      plane.write(pool, p.grad_strides, out);
       i++;
     }
   });
 }
 
-struct Slope {
-  double x, y;  // per cell that the samples move
-};
-
-// Bin row `by` of a plane as a line: how the sum over its samples rises as they move down.
+// As AlignTaps::blend_rows, but the derivative of the line as the sampling points move down.
 template <class T>
 void rise_rows(const RegionPool& p, const MapStrides& s, const T* plane, const AlignTaps<T>& taps, int64_t by,
                std::vector<Accumulator<T>>& rise) {
@@ -151,7 +146,7 @@ void rise_rows(const RegionPool& p, const MapStrides& s, const T* plane, const A
   }
 }
 
-// How a weighted sum of a region's bins, weights grad [C, P, P], changes when the region moves.
+// The derivative of sum(grad * region) by the position of the region; grad: [C, P, P].
 template <class T>
 Slope region_slope(const RegionPool& p, const MapStrides& s, const T* map, AlignTaps<T>& taps, const T* grad) {
   std::vector<Accumulator<T>> rise(p.width);
@@ -173,28 +168,30 @@ Slope region_slope(const RegionPool& p, const MapStrides& s, const T* map, Align
 }
 
 template <class T, class Position>
-void pose_grad(const PoseRoiPoolPoseGrad& op) {
-  const RegionPool& p = op.pool;
-  const T* features = static_cast<const T*>(op.features);
-  const T* grad = static_cast<const T*>(op.grad);
-  const Position* pose = static_cast<const Position*>(op.pose);
-  const double unit = static_cast<double>(cells_per_unit(p.geometry)) / static_cast<double>(p.samples * p.samples);
-  parallel_ranges(p.batch, 1, [&](int64_t begin, int64_t end) {
+void pose_grad(const PoseRoiPoolPoseGrad& p) {
+  const RegionPool& pool = p.pool;
+  const T* features = static_cast<const T*>(p.features);
+  const T* grad = static_cast<const T*>(p.grad);
+  const Position* pose = static_cast<const Position*>(p.pose);
+  const double unit =
+      static_cast<double>(cells_per_unit(pool.geometry)) / static_cast<double>(pool.samples * pool.samples);
+  parallel_ranges(pool.batch, 1, [&](int64_t begin, int64_t end) {
     SampleRegions<T> regions;
-    std::vector<Slope> joint(p.num_joints);
+    std::vector<Slope> joint(pool.num_joints);
     for (int64_t sample = begin; sample < end; sample++) {
-      regions.look(p, pose, sample);
-      joint.assign(p.num_joints, {0, 0});
-      for (int64_t m = 0; m < p.joints.count; m++) {
-        if (is_nowhere(regions.windows[m])) continue;
-        const T* region = grad + (sample * p.joints.count + m) * p.channels * p.bins * p.bins;
-        const Slope slope = region_slope(p, op.strides, features + sample * op.strides.sample, regions.taps[m], region);
-        joint[p.joints.joint[m]].x += slope.x;
-        joint[p.joints.joint[m]].y += slope.y;
+      regions.update(pool, pose, sample);
+      joint.assign(pool.num_joints, {0, 0});
+      for (int64_t m = 0; m < pool.joints.count; m++) {
+        if (is_invalid(regions.windows[m])) continue;
+        const T* region = grad + (sample * pool.joints.count + m) * pool.channels * pool.bins * pool.bins;
+        const Slope slope =
+            region_slope(pool, p.strides, features + sample * p.strides.sample, regions.taps[m], region);
+        joint[pool.joints.joint[m]].x += slope.x;
+        joint[pool.joints.joint[m]].y += slope.y;
       }
-      Position* out = static_cast<Position*>(op.pose_grad) + sample * p.num_joints * p.num_axes;
-      std::fill_n(out, p.num_joints * p.num_axes, Position(0));
-      for (int64_t j = 0; j < p.num_joints; j++, out += p.num_axes) {
+      Position* out = static_cast<Position*>(p.pose_grad) + sample * pool.num_joints * pool.num_axes;
+      std::fill_n(out, pool.num_joints * pool.num_axes, Position(0));
+      for (int64_t j = 0; j < pool.num_joints; j++, out += pool.num_axes) {
         out[0] = static_cast<Position>(joint[j].x * unit);
         out[1] = static_cast<Position>(joint[j].y * unit);
       }
@@ -202,25 +199,14 @@ void pose_grad(const PoseRoiPoolPoseGrad& op) {
   });
 }
 
-template <class Op, class Call>
-void visit_types(const Op& op, const Call& call) {
-  visit_features(op.pool.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    op.pool.pose_dtype == DType::f64 ? call(Type<T>{}, Type<double>{}) : call(Type<T>{}, Type<float>{});
-  });
-}
-
 }  // namespace
 
-void run(const PoseRoiPoolFeatureGrad& op, Queue) {
-  visit_types(op, [&](auto t, auto position) {
-    feature_grad<typename decltype(t)::type, typename decltype(position)::type>(op);
-  });
+void run(const PoseRoiPoolFeatureGrad& p, Queue) {
+  visit_pool(p.pool, [&]<class T, class Position>(Type<T>, Type<Position>) { feature_grad<T, Position>(p); });
 }
 
-void run(const PoseRoiPoolPoseGrad& op, Queue) {
-  visit_types(
-      op, [&](auto t, auto position) { pose_grad<typename decltype(t)::type, typename decltype(position)::type>(op); });
+void run(const PoseRoiPoolPoseGrad& p, Queue) {
+  visit_pool(p.pool, [&]<class T, class Position>(Type<T>, Type<Position>) { pose_grad<T, Position>(p); });
 }
 
 }  // namespace poseren::cpu

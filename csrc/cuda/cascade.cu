@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "cuda/cascade.h"
 
-#include "cuda/cascade_batch.h"
-#include "cuda/cascade_small.h"
-
 namespace poseren::cuda {
 
-int64_t scratch_bytes(const CascadeRefine& op, Queue) {
-  return is_small(op) ? small_scratch_bytes(op) : batch_scratch_bytes(op);
+int64_t scratch_bytes(const CascadeRefine& p, Queue) {
+  return is_small(p) ? small_scratch_bytes(p) : batch_scratch_bytes(p);
 }
 
-void run(const CascadeRefine& op, Queue queue) {
-  is_small(op) ? refine_small(op, queue) : refine_batch(op, queue);
+void run(const CascadeRefine& p, Queue queue) {
+  is_small(p) ? refine_small(p, queue) : refine_batch(p, queue);
 }
 
 }  // namespace poseren::cuda

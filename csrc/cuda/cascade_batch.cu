@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The cascade for many samples. Nothing comes back to the host: a stage without work is kernels without work, so that
 // the whole can be captured in a CUDA graph.
-#include "cuda/cascade_batch.h"
+#include "cuda/cascade.h"
 
-#include "cuda/cascade_lists.h"
+#include "cuda/cascade_batch_state.h"
 #include "cuda/grouped_gemm.h"
 #include "cuda/pool_region.h"
 
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kPlanThreads) plan_cascade_stage(const BatchCa
     known = window;
   }
   const bool any_moved = __syncthreads_or(moved), any_used_moved = __syncthreads_or(used && moved);
-  const bool lost = __syncthreads_or(used && is_nowhere(window)), needed = any_used_moved && !lost;
+  const bool lost = __syncthreads_or(used && is_invalid(window)), needed = any_used_moved && !lost;
 
   wanted[m] = needed && used && moved;
   if (is_region) c.needs[int64_t{m} * c.capacity + sample] = wanted[m];

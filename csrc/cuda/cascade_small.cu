@@ -4,9 +4,9 @@
 // Every multiprocessor has one block. A layer's rows are shared out evenly; the blocks meet at a grid barrier between
 // layers, and ask for the first of their next weights before they wait there. When no window of any sample moved, no
 // block does anything more, and none has to be told.
-#include "cuda/cascade_small.h"
+#include "cuda/cascade.h"
 
-#include "cuda/cascade_plan.h"
+#include "cuda/cascade_small_plan.h"
 #include "cuda/dot_rows.h"
 #include "cuda/pool_region.h"
 

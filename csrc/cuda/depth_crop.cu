@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A block a tile of one crop: the sample's view is worked out once for the tile, as are the tile's coordinates.
-#include "cuda/depth_crop.h"
+// One block per tile of a crop. The view of the sample and the coordinates of the tile are computed once per block.
+#include "core/kernels.h"
 
 #include "core/depth_crop_backward.h"
 #include "cuda/launch.h"
@@ -9,7 +9,7 @@ namespace poseren::cuda {
 namespace {
 
 constexpr int kTile = 32;  // output pixels along each side
-constexpr int kRows = 8;   // of them at a time
+constexpr int kRows = 8;   // rows at a time
 
 template <class T, class Out>
 __global__ void __launch_bounds__(kTile* kRows) depth_crop(const DepthCrop p) {
@@ -36,15 +36,15 @@ __global__ void __launch_bounds__(kTile* kRows) depth_crop(const DepthCrop p) {
   }
 }
 
-// A block a stretch of one frame's rows: gathers, so that each stored depth has one sum and one owner.
+// One thread per pixel of a frame. A gather: each stored depth has one owner and one sum.
 constexpr int kGradThreads = 256;
 
 template <class T, class G>
 __global__ void __launch_bounds__(kGradThreads) depth_crop_backward(const DepthCropBackward p) {
   const CropGeometry& g = p.geometry;
   SHARED(shared_source, CropSource<T>);
-  const int64_t pixels = p.depth.height * p.depth.width, stretches = (pixels + kGradThreads - 1) / kGradThreads;
-  const int64_t sample = blockIdx.x / stretches, pixel = blockIdx.x % stretches * kGradThreads + threadIdx.x;
+  const int64_t pixels = p.depth.height * p.depth.width, chunks = (pixels + kGradThreads - 1) / kGradThreads;
+  const int64_t sample = blockIdx.x / chunks, pixel = blockIdx.x % chunks * kGradThreads + threadIdx.x;
   if (threadIdx.x == 0) shared_source = crop_source<T>(p.depth, g, sample);
   __syncthreads();
 
@@ -57,22 +57,21 @@ __global__ void __launch_bounds__(kGradThreads) depth_crop_backward(const DepthC
 
 }  // namespace
 
-void run(const DepthCrop& body, Queue queue) {
-  const int64_t tiles = (body.geometry.size + kTile - 1) / kTile;
-  const Launch at{
-      .grid = grid_of(body.depth.batch * tiles * tiles), .block = dim3(kTile, kRows), .stream = queue.stream};
-  visit_depth(body.depth.dtype, [&]<class T>(Type<T>) {
-    visit_crop(body.crop_dtype, [&]<class Out>(Type<Out>) { launch<depth_crop<T, Out>>(at, body); });
+void run(const DepthCrop& p, Queue queue) {
+  const int64_t tiles = (p.geometry.size + kTile - 1) / kTile;
+  const Launch at{.grid = grid_of(p.depth.batch * tiles * tiles), .block = dim3(kTile, kRows), .stream = queue.stream};
+  visit_depth(p.depth.dtype, [&]<class T>(Type<T>) {
+    visit_crop(p.crop_dtype, [&]<class Out>(Type<Out>) { launch<depth_crop<T, Out>>(at, p); });
   });
 }
 
-void run(const DepthCropBackward& body, Queue queue) {
-  const int64_t pixels = body.depth.height * body.depth.width;
-  const Launch at{.grid = grid_of(body.depth.batch * ((pixels + kGradThreads - 1) / kGradThreads)),
+void run(const DepthCropBackward& p, Queue queue) {
+  const int64_t pixels = p.depth.height * p.depth.width;
+  const Launch at{.grid = grid_of(p.depth.batch * ((pixels + kGradThreads - 1) / kGradThreads)),
                   .block = kGradThreads,
                   .stream = queue.stream};
-  visit_depth(body.depth.dtype, [&]<class T>(Type<T>) {
-    visit_crop(body.grad_dtype, [&]<class G>(Type<G>) { launch<depth_crop_backward<T, G>>(at, body); });
+  visit_depth(p.depth.dtype, [&]<class T>(Type<T>) {
+    visit_crop(p.grad_dtype, [&]<class G>(Type<G>) { launch<depth_crop_backward<T, G>>(at, p); });
   });
 }
 

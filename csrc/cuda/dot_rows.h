@@ -5,7 +5,6 @@
 // halves. A sum's order depends on the row's length alone: the same bits for one sample and for eight.
 #pragma once
 
-#include "cuda/pack.h"
 #include "cuda/warp.h"
 
 namespace poseren::cuda {

@@ -5,7 +5,6 @@
 // return. A block multiplies a tile of samples by a tile of weight rows; a sum depends on its own sample and row alone.
 #pragma once
 
-#include "cuda/pack.h"
 #include "cuda/tensor_core.h"
 #include "cuda/warp.h"
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A block a frame. Warp w takes the rows w, w + 32, ... of a region, so that a warp is a lane of core's sums of rows.
-// A few frames of integers, whose sums are exact in any order, are shared out among several blocks each.
-#include "cuda/hand_center.h"
+// One block per frame. Warp w sums rows w, w + 32, ... of a region: it is a lane of core's sum over rows. With only a
+// few integer frames, whose sums are exact in any order, several blocks share a frame.
+#include "core/kernels.h"
 
-#include "cuda/pack.h"
 #include "cuda/warp.h"
 
 namespace poseren::cuda {
@@ -12,7 +11,7 @@ namespace {
 constexpr int kWarps = kSumLanes;
 static_assert(kSumLanes == kWarp);
 
-// The pixels of a row that count, as sums of one lane; kLoads of them under way.
+// One lane's sums over the valid pixels of a row, with kLoads loads in flight.
 template <class T, bool kMasked, int kLoads>
 struct RowSummer {
   const HandCenter& p;
@@ -30,7 +29,7 @@ struct RowSummer {
     return kMasked ? inside && mask(row)[x] != 0 : inside;
   }
 
-  // Adds the pixels at x, x + 1, ... of a row; x counts from the region's left.
+  // Adds the pixels at x, x + 1, ... of a row; x counts from the left of the region.
   template <int kCount>
   __device__ void add(const T (&stored)[kCount], int64_t row, int64_t x, CenterSums<T>& sums) const {
     int32_t count = 0, offsets = 0;
@@ -46,7 +45,7 @@ struct RowSummer {
     sums.rows += row * count;
   }
 
-  // Integers: 16 bytes a load, whole packs between the first and the last 16-byte boundary.
+  // Integers: 16-byte loads between the first and the last 16-byte boundary.
   __device__ void add_row(int64_t row, int lane, CenterSums<T>& sums) const
     requires std::is_integral_v<T>
   {
@@ -63,7 +62,7 @@ struct RowSummer {
     if (lane < width - tail) add({data[tail + lane]}, row, tail + lane, sums);
   }
 
-  // Floating-point depths keep to core's lanes: the row's own sum first.
+  // Floating-point depths follow core's order: first the sum of the row.
   __device__ void add_row(int64_t row, int lane, CenterSums<T>& sums) const
     requires(!std::is_integral_v<T>)
   {
@@ -77,7 +76,7 @@ struct RowSummer {
   }
 };
 
-// Of all lanes; the sums are lane 0's. Floating-point depths have been folded row by row.
+// Lane 0 gets the sums of all lanes. Floating-point depths were folded row by row.
 template <class T>
 __device__ CenterSums<T> fold_lanes_of_warp(CenterSums<T> sums) {
   sums.count = fold_warp(sums.count);
@@ -87,7 +86,7 @@ __device__ CenterSums<T> fold_lanes_of_warp(CenterSums<T> sums) {
   return sums;
 }
 
-// The sums are thread 0's.
+// Thread 0 gets the sums.
 template <class T, int kBlockWarps>
 __device__ CenterSums<T> fold_warps_of_block(const CenterSums<T>& of_warp) {
   SHARED(partial, CenterSums<T>[kBlockWarps]);
@@ -103,7 +102,7 @@ __device__ CenterSums<T> fold_warps_of_block(const CenterSums<T>& of_warp) {
   return sums;
 }
 
-// Rows first, first + step, ... of a region, a row a warp; the sums are thread 0's.
+// Sums rows first, first + step, ... of a region, one row per warp. Thread 0 gets the sums.
 template <class T, bool kMasked, int kLoads, int kBlockWarps>
 __device__ CenterSums<T> sum_rows(const HandCenter& p, int64_t sample, const CenterRegion& region, int first,
                                   int step) {
@@ -132,7 +131,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) hand_center(const HandCenter p)
 
 constexpr int kMaxShares = 32, kShareWarps = 8;
 
-// Blocks that share a frame: y counts them. All meet after each pass, and each folds the shares' sums for itself.
+// Several blocks (grid y) share a frame. They meet after each pass, and each folds the sums of all.
 template <class T, bool kMasked>
 __global__ void __launch_bounds__(kShareWarps* kWarp) shared_hand_center(const HandCenter p) {
   SHARED(region, CenterRegion);
@@ -142,7 +141,7 @@ __global__ void __launch_bounds__(kShareWarps* kWarp) shared_hand_center(const H
   if (threadIdx.x == 0) region = whole_frame(p);
   __syncthreads();
   for (int64_t pass = 0; pass <= p.iterations; pass++) {
-    // Two sets of sums: a block may be a pass ahead of those that still read.
+    // Two sets of sums, because a block may be one pass ahead of blocks that still read.
     CenterSums<T>* const sums = static_cast<CenterSums<T>*>(p.scratch) + (pass % 2 * gridDim.x + sample) * shares;
     const CenterSums<T> own = sum_rows<T, kMasked, 2, kShareWarps>(
         p, sample, region, static_cast<int>(share) * kShareWarps + warp, shares * kShareWarps);
@@ -161,44 +160,44 @@ __global__ void __launch_bounds__(kShareWarps* kWarp) shared_hand_center(const H
       if (found && pass < p.iterations)
         region = inside_cube(p, sample, center);
       else
-        region.right = region.left;  // nothing more to sum: the later passes leave the centre
+        region.right = region.left;  // nothing to sum: later passes keep the centre
     }
     __syncthreads();
   }
 }
 
-// Blocks a frame: as many as keep the GPU busy.
-int shares_of_frame(const HandCenter& body) {
-  const bool exact = body.depth.dtype == DType::u16 || body.depth.dtype == DType::i32;
-  if (!exact || body.depth.batch == 0) return 1;
-  const int64_t shares = device_limits().multiprocessors / body.depth.batch;
+// Blocks per frame: enough to keep the GPU busy.
+int shares_of_frame(const HandCenter& p) {
+  const bool exact = p.depth.dtype == DType::u16 || p.depth.dtype == DType::i32;
+  if (!exact || p.depth.batch == 0) return 1;
+  const int64_t shares = device_limits().multiprocessors / p.depth.batch;
   return shares > kMaxShares ? kMaxShares : static_cast<int>(shares);
 }
 
 template <class T, bool kMasked>
-void launch_for(const HandCenter& body, int shares, Queue queue) {
-  const unsigned frames = grid_of(body.depth.batch);
+void launch_for(const HandCenter& p, int shares, Queue queue) {
+  const unsigned frames = grid_of(p.depth.batch);
   if constexpr (std::is_integral_v<T>) {
     const Launch shared{.grid = dim3(frames, static_cast<unsigned>(shares)),
                         .block = kShareWarps * kWarp,
                         .stream = queue.stream,
                         .cooperative = true};
-    if (shares > 1) return launch<shared_hand_center<T, kMasked>>(shared, body);
+    if (shares > 1) return launch<shared_hand_center<T, kMasked>>(shared, p);
   }
-  launch<hand_center<T, kMasked>>({.grid = frames, .block = kWarps * kWarp, .stream = queue.stream}, body);
+  launch<hand_center<T, kMasked>>({.grid = frames, .block = kWarps * kWarp, .stream = queue.stream}, p);
 }
 
 }  // namespace
 
-int64_t scratch_bytes(const HandCenter& body, Queue) {
-  const int shares = shares_of_frame(body);
-  return shares > 1 ? 2 * body.depth.batch * shares * static_cast<int64_t>(sizeof(CenterSums<int32_t>)) : 0;
+int64_t scratch_bytes(const HandCenter& p, Queue) {
+  const int shares = shares_of_frame(p);
+  return shares > 1 ? 2 * p.depth.batch * shares * static_cast<int64_t>(sizeof(CenterSums<int32_t>)) : 0;
 }
 
-void run(const HandCenter& body, Queue queue) {
-  const int shares = shares_of_frame(body);
-  visit_depth(body.depth.dtype, [&]<class T>(Type<T>) {
-    body.mask ? launch_for<T, true>(body, shares, queue) : launch_for<T, false>(body, shares, queue);
+void run(const HandCenter& p, Queue queue) {
+  const int shares = shares_of_frame(p);
+  visit_depth(p.depth.dtype, [&]<class T>(Type<T>) {
+    p.mask ? launch_for<T, true>(p, shares, queue) : launch_for<T, false>(p, shares, queue);
   });
 }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// One region of one sample, read bin by bin and written by a block: what pose_roi_pool does for all and the cascade for
-// those that moved.
+// Pooling of one region of one sample by a block: used by pose_roi_pool for every region and by the cascade for those
+// that moved.
 #pragma once
 
 #include "core/pose_roi_pool.h"
-#include "cuda/pack.h"
+#include "cuda/warp.h"
 
 namespace poseren::cuda {
 
-// reader(c, by, bx) is what a region holds at channel c, row by and column bx.
+// reader(c, by, bx) is the value of a region at channel c, row by and column bx.
 template <class T>
 struct MaxReader {
   using Sum = Accumulator<T>;
@@ -23,14 +23,14 @@ struct MaxReader {
     const T* plane = map + c * s.channel;
     MapCell cell{window.y0 + by, window.x0 + bx};
     if (!crops)
-      cell = max_cell(plane, s, bin_span(window.y0, window.y1, by, p.bins, p.height),
-                      bin_span(window.x0, window.x1, bx, p.bins, p.width));
+      cell = max_cell(plane, s, bin_range(window.y0, window.y1, by, p.bins, p.height),
+                      bin_range(window.x0, window.x1, bx, p.bins, p.width));
     const bool inside = cell.row >= 0 && cell.row < p.height && cell.column < p.width;
     return inside ? load(plane + cell.row * s.row + cell.column * s.column) : Sum(0);
   }
 };
 
-// A bin's rows of samples blended into one line, read where its columns of samples lie: the CPU's order of sums.
+// Blends the rows of a bin's sampling points into a line and samples it at their columns: the CPU's order of sums.
 template <class T, class Position>
 struct AlignReader {
   using Sum = Accumulator<T>;
@@ -61,13 +61,13 @@ struct AlignReader {
   }
 };
 
-// What a joint that is nowhere sees.
+// The region of an invalid joint: NaN.
 template <class T>
-struct NowhereReader {
+struct InvalidReader {
   __device__ Accumulator<T> operator()(int64_t, int64_t, int64_t) const { return kNaN<Accumulator<T>>; }
 };
 
-// The block writes reader's region [C, P, P], kPack neighbours a thread; C*P*P is a multiple of kPack.
+// The block writes the reader's region [C, P, P], kPack neighbours per thread; C*P*P is a multiple of kPack.
 template <int kPack, class T, class Reader>
 __device__ void write_packs(const Reader& reader, const RegionPool& p, T* region) {
   const int64_t size = p.channels * p.bins * p.bins;
@@ -99,13 +99,13 @@ __device__ void write_region(const Reader& reader, const RegionPool& p, T* regio
     write_packs<1>(reader, p, region);
 }
 
-// The block pools the region of the normalised joint [>=2] from the map [C, H, W] into region [C, P, P].
+// The block pools the region of a normalised joint [>=2] from the map [C, H, W] to region [C, P, P].
 template <bool kAlign, class T, class Position>
 __device__ void pool_region(const RegionPool& p, const MapStrides& s, const T* map, const Position* joint, T* region) {
-  const float place[2] = {static_cast<float>(joint[0]), static_cast<float>(joint[1])};
-  const Window window = window_at(place, p.geometry);
-  if (is_nowhere(window))
-    write_region(NowhereReader<T>{}, p, region);
+  const float xy[2] = {static_cast<float>(joint[0]), static_cast<float>(joint[1])};
+  const Window window = window_at(xy, p.geometry);
+  if (is_invalid(window))
+    write_region(InvalidReader<T>{}, p, region);
   else if constexpr (kAlign)
     write_region(AlignReader<T, Position>{p, s, map, sample_grid(p, joint[0]), sample_grid(p, joint[1])}, p, region);
   else

@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: MIT
-#include "cpu/depth_crop.h"
-
-#include "cuda/depth_crop.h"
+#include "core/kernels.h"
 #include "ops/depth.h"
 #include "ops/device.h"
-#include "ops/result.h"
 
 namespace poseren::ops {
 
 namespace {
 
-// float32 [batch, columns]: a row for each sample, or one that all share; a tensor that is neither is replaced by a
-// copy.
+// float32 [batch, columns], one row per sample or, with stride 0, one row for all. Copied if its columns are not
+// adjacent.
 SampleRows sample_rows(const char* op, const char* name, Tensor& tensor, int64_t columns, const Tensor& depth) {
   check_coordinates(op, name, tensor, {depth.size(0), columns}, depth);
-  if (tensor.stride(1) != 1) tensor = as_contiguous(tensor);
+  if (tensor.stride(1) != 1) tensor = as_contiguous(op, tensor);
   return {data<const float>(tensor), tensor.stride(0)};
 }
 
-// A CropGeometry's arrays, and the tensors that they lie in.
+// A CropGeometry's arrays with the tensors that own them.
 struct GeometryTensors {
   Tensor center, camera, cube;
   std::optional<Tensor> transform;
@@ -62,39 +59,38 @@ Tensor depth_crop(Tensor depth, Tensor center, Tensor camera, Tensor cube, std::
                   int64_t size, int64_t invalid, double invalid_value, bool nearest, double depth_unit,
                   ScalarType dtype) {
   const char* op = "depth_crop";
-  DepthCrop body{};
-  body.depth = depth_frames(op, depth);
+  DepthCrop p{};
+  p.depth = depth_frames(op, depth);
   const GeometryTensors tensors(op, depth, center, camera, cube, transform);
-  body.geometry = crop_geometry(op, tensors, size, invalid, invalid_value, nearest, depth_unit);
-  body.crop_dtype = crop_dtype(op, "dtype", dtype);
-  On<Queue> device(depth);
-  Tensor crop = new_result<Queue>(depth, {body.depth.batch, 1, size, size}, dtype);
-  body.crop = crop.data_ptr();
-  run(body, device.queue());
+  p.geometry = crop_geometry(op, tensors, size, invalid, invalid_value, nearest, depth_unit);
+  p.crop_dtype = crop_dtype(op, "dtype", dtype);
+  const DeviceScope<Queue> device(depth);
+  Tensor crop = new_tensor(op, depth, {p.depth.batch, 1, size, size}, dtype);
+  p.crop = crop.data_ptr();
+  run(p, device.queue());
   return crop;
 }
 
-// The gradient is float32 whatever the type of depth.
+// The gradient is float32 whatever the dtype of depth.
 template <class Queue>
 Tensor depth_crop_backward(Tensor grad, Tensor depth, Tensor center, Tensor camera, Tensor cube,
                            std::optional<Tensor> transform, int64_t invalid, double invalid_value, bool nearest,
                            double depth_unit) {
   const char* op = "depth_crop_backward";
-  DepthCropBackward body{};
-  body.depth = depth_frames(op, depth);
+  DepthCropBackward p{};
+  p.depth = depth_frames(op, depth);
   const GeometryTensors tensors(op, depth, center, camera, cube, transform);
-  check(grad.dim() == 4 && grad.size(0) == body.depth.batch && grad.size(1) == 1 && grad.size(2) == grad.size(3), op,
+  check(grad.dim() == 4 && has_shape(grad, {p.depth.batch, 1, grad.size(2), grad.size(2)}), op,
         "grad must be [B, 1, S, S]");
-  check(grad.device() == depth.device(), op, "grad must be on depth's device");
-  body.geometry = crop_geometry(op, tensors, grad.size(2), invalid, invalid_value, nearest, depth_unit);
-  body.grad_dtype = crop_dtype(op, "grad", grad.scalar_type());
-  grad = as_contiguous(grad);
-  On<Queue> device(depth);
-  Tensor depth_grad =
-      new_result<Queue>(depth, {body.depth.batch, body.depth.height, body.depth.width}, ScalarType::Float);
-  body.grad = grad.data_ptr();
-  body.depth_grad = data<float>(depth_grad);
-  run(body, device.queue());
+  check(grad.device() == depth.device(), op, "grad must be on the device of depth");
+  p.geometry = crop_geometry(op, tensors, grad.size(2), invalid, invalid_value, nearest, depth_unit);
+  p.grad_dtype = crop_dtype(op, "grad", grad.scalar_type());
+  grad = as_contiguous(op, grad);
+  const DeviceScope<Queue> device(depth);
+  Tensor depth_grad = new_tensor(op, depth, {p.depth.batch, p.depth.height, p.depth.width}, ScalarType::Float);
+  p.grad = grad.data_ptr();
+  p.depth_grad = data<float>(depth_grad);
+  run(p, device.queue());
   return depth_grad;
 }
 

@@ -4,7 +4,7 @@
 
 #include <torch/csrc/stable/accelerator.h>
 
-#include "core/queue.h"
+#include "core/kernels.h"
 #include "ops/tensor.h"
 
 #if !defined(POSEREN_HOSTSIM) && defined(POSEREN_CUDA)
@@ -15,20 +15,20 @@ namespace poseren::ops {
 
 // Makes a tensor's device current for its own lifetime and gives the queue of that device's current stream.
 template <class Queue>
-class On;
+class DeviceScope;
 
 template <>
-class On<cpu::Queue> {
+class DeviceScope<cpu::Queue> {
  public:
-  explicit On(const Tensor&) {}
+  explicit DeviceScope(const Tensor&) {}
   cpu::Queue queue() const { return {}; }
 };
 
 #if defined(POSEREN_HOSTSIM)
 template <>
-class On<cuda::Queue> {  // the kernels run on the host, one after another
+class DeviceScope<cuda::Queue> {  // the kernels run on the host, one after another
  public:
-  explicit On(const Tensor&) {}
+  explicit DeviceScope(const Tensor&) {}
   cuda::Queue queue() const { return {nullptr}; }
 };
 #elif defined(POSEREN_CUDA)
@@ -46,9 +46,9 @@ inline void* current_stream(int32_t device) {
 }
 
 template <>
-class On<cuda::Queue> {
+class DeviceScope<cuda::Queue> {
  public:
-  explicit On(const Tensor& tensor) : guard_(tensor.get_device_index()), device_(tensor.get_device_index()) {}
+  explicit DeviceScope(const Tensor& tensor) : guard_(tensor.get_device_index()), device_(tensor.get_device_index()) {}
   cuda::Queue queue() const { return {current_stream(device_)}; }
 
  private:

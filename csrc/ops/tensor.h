@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The few helpers between torch's stable tensors and the plain structs of core.
+// Helpers between torch's stable tensors and the plain structs of core.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -8,15 +8,14 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/dtype.h"
-#include "core/roi_window.h"
 
-// The test-only build runs the same files with the CUDA kernels on the CPU, under a namespace of its own.
+// The hostsim build compiles the same files with the CUDA kernels running on the CPU, in a namespace of its own.
 #ifdef POSEREN_HOSTSIM
 #define POSEREN_NAMESPACE poseren_hostsim
 #else
@@ -27,6 +26,7 @@ namespace poseren::ops {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+using Shape = std::vector<int64_t>;
 
 inline std::string text(const char* words) {
   return words;
@@ -34,18 +34,60 @@ inline std::string text(const char* words) {
 inline std::string text(int64_t number) {
   return std::to_string(number);
 }
+inline std::string text(const Shape& shape) {
+  std::string list;
+  for (int64_t size : shape) list += (list.empty() ? "" : ", ") + text(size);
+  return "[" + list + "]";
+}
 
-// Python validates with messages for people; this is the net beneath it for callers of torch.ops. No stream writes the
-// numbers: beside the C++ runtime that a CUDA build of torch brings along, its locale is null.
+// The Python functions validate with detailed messages; this protects direct callers of torch.ops. Streams are avoided:
+// next to the C++ runtime of a CUDA build of torch their locale is null.
 template <class... Parts>
 void check(bool condition, const char* op, const Parts&... parts) {
   if (condition) return;
   throw std::runtime_error(("poseren::" + text(op) + ": " + ... + text(parts)));
 }
 
-// torch's own looks for an operator by its name before it finds that there is nothing to do.
-inline Tensor as_contiguous(const Tensor& tensor) {
-  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+// The number of elements, or of bytes, of a tensor. Throws if it does not fit in 64 bits.
+inline int64_t product(const char* op, const Shape& shape, int64_t element_bytes = 1) {
+  int64_t result = element_bytes;
+  for (int64_t size : shape)
+    check(!__builtin_mul_overflow(result, size, &result), op, "the size of a tensor of shape ", shape,
+          " does not fit in 64 bits");
+  return result;
+}
+
+inline bool has_shape(const Tensor& tensor, const Shape& shape) {
+  bool same = tensor.dim() == static_cast<int64_t>(shape.size());
+  for (size_t i = 0; same && i < shape.size(); i++) same = tensor.size(static_cast<int64_t>(i)) == shape[i];
+  return same;
+}
+
+// allocate(), which makes a tensor of this shape. torch's C interface drops the message of a failed allocation.
+template <class Allocate>
+Tensor allocate_tensor(const char* op, const Tensor& like, const Shape& shape, std::optional<ScalarType> dtype,
+                       const Allocate& allocate) {
+  using torch::stable::detail::from, torch::stable::detail::to;
+  const auto type = to<int32_t>(from(dtype.value_or(like.scalar_type())));
+  const int64_t bytes = product(op, shape, static_cast<int64_t>(aoti_torch_dtype_element_size(type)));
+  try {
+    return allocate();
+  } catch (const std::exception&) {
+    check(false, op, "out of memory: tried to allocate ", bytes, " bytes (", bytes >> 20, " MiB) on the ",
+          like.is_cuda() ? "GPU" : "CPU", " for a tensor of shape ", shape);
+    throw;
+  }
+}
+
+// An uninitialised contiguous tensor on the device of `like`, of its dtype unless another is named.
+inline Tensor new_tensor(const char* op, const Tensor& like, const Shape& shape, std::optional<ScalarType> dtype = {}) {
+  return allocate_tensor(op, like, shape, dtype, [&] { return torch::stable::new_empty(like, shape, dtype); });
+}
+
+// torch::stable::contiguous always goes through the dispatcher; skip it when the tensor is contiguous already.
+inline Tensor as_contiguous(const char* op, const Tensor& tensor) {
+  if (tensor.is_contiguous()) return tensor;
+  return allocate_tensor(op, tensor, tensor.sizes().vec(), {}, [&] { return torch::stable::contiguous(tensor); });
 }
 
 template <class T>
@@ -70,21 +112,9 @@ inline DType dtype_of(const char* op, const char* name, const Tensor& tensor) {
     case ScalarType::Char:
       return DType::i8;
     default:
-      check(false, op, name, " has a type that this op does not take");
+      check(false, op, name, " has a dtype that this op does not support");
       return DType::f32;
   }
-}
-
-inline JointList joint_list(const char* op, const std::vector<int64_t>& joints, int64_t num_joints) {
-  check(!joints.empty() && static_cast<int64_t>(joints.size()) <= JointList::kCapacity, op, "joints must name 1 to ",
-        JointList::kCapacity, " joints, got ", joints.size());
-  JointList list{};
-  list.count = static_cast<int64_t>(joints.size());
-  for (size_t i = 0; i < joints.size(); i++) {
-    check(joints[i] >= 0 && joints[i] < num_joints, op, "joint ", joints[i], " is outside 0..", num_joints - 1);
-    list.joint[i] = static_cast<int32_t>(joints[i]);
-  }
-  return list;
 }
 
 }  // namespace poseren::ops

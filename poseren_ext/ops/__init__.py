@@ -9,7 +9,6 @@ speak DLPack do as well as tensors, and then such arrays come back. The same fun
 
 from poseren_ext._utils.arrays import takes_arrays
 from poseren_ext.ops import cascade, image, roi
-from poseren_ext.ops._native import release_memory
 from poseren_ext.ops.cascade import PackedHead, pack_head
 
 cascade_refine = takes_arrays(cascade.cascade_refine)
@@ -30,7 +29,6 @@ __all__ = [
     "normalize_pose",
     "pack_head",
     "pose_roi_pool",
-    "release_memory",
     "roi_windows",
     "run_grid",
 ]

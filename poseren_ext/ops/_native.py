@@ -26,20 +26,6 @@ def call(name: str, *args: Any) -> Any:
     return _registrations.straight[ops.name, name](*args)
 
 
-def release_memory() -> int:
-    """Gives the memory of results that are gone back to the system.
-
-    On the CPU the ops keep it, 256 MiB at most, for the next results of the same sizes: from 1 MiB on, to write where
-    the caches still hold the place is several times faster than to write where they do not, or where the system has to
-    clear pages first. The environment variable POSEREN_KEPT_MIB, read at the first such result, sets another limit; 0
-    keeps nothing. Results that are alive stay as they are.
-
-    Returns:
-        How many bytes were kept.
-    """
-    return _C.release_memory()
-
-
 def extension_file() -> Path:
     """The compiled extension module; the library of the ops lies beside it."""
     return Path(_C.__file__)

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT
-// Rows of the crop, a block of columns at a time: where its pixels look, then, for a group of pixels at once, their
-// taps and the interpolation, in plain loops that the compiler turns into vector instructions. The operations on one
-// pixel are those of core/depth_crop.h in the same order.
-#include "cpu/isa/depth_crop.h"
+// Rows of the crop, a block of columns at a time: first the positions of its pixels, then, for groups of pixels, taps
+// and interpolation in plain loops that compilers vectorise. A pixel takes the operations of core/depth_crop.h in the
+// same order.
+#include "cpu/isa/kernels.h"
 
 #include <algorithm>
 #include <type_traits>
 
-#include "cpu/fetch.h"
 #include "cpu/isa/gather.h"
+#include "cpu/prefetch.h"
 
 namespace poseren::cpu {
 namespace {
 
-constexpr int64_t kBlock = 128;  // columns; all of a block's arrays stay in the first-level cache
-constexpr int64_t kRows = 32;    // prepared at once; for as many again what they look at is fetched
+constexpr int64_t kBlock = 128;  // columns; the arrays of a block fit in L1
+constexpr int64_t kRows = 32;    // prepared at once; as many again are prefetched
 static_assert(2 * kRows <= kBlock);
 
-// The cells that a block of output pixels looks at along one axis.
+// The positions of a block of output pixels along one axis of the frame.
 struct Cells {
   int32_t index[kBlock];
-  float fraction[kBlock + kGroup] = {};  // groups may reach beyond the block
+  float fraction[kBlock + kGroup] = {};  // a group may reach past the block
 
   void set(int64_t i, Cell cell) {
     index[i] = cell.index;
@@ -29,17 +29,11 @@ struct Cells {
   Cell operator[](int64_t i) const { return {index[i], fraction[i]}; }
 };
 
-// Items first..last, half open.
-struct Span {
-  int64_t first, last;
-  int64_t size() const { return last - first; }
-};
-
 // Two neighbouring stored values for each pixel of a group.
 template <class T>
 struct StoredPairs {
-  alignas(64) uint32_t left[kGroup] = {};   // of 16-bit values: both
-  alignas(64) uint32_t right[kGroup] = {};  // of 32-bit values
+  alignas(64) uint32_t left[kGroup] = {};   // both, for 16-bit values
+  alignas(64) uint32_t right[kGroup] = {};  // for 32-bit values
 
   // Those at base[at[i]] and base[at[i] + 1].
   POSEREN_HD void gather(const T* base, const int32_t* at, int64_t count) {
@@ -61,17 +55,12 @@ struct StoredPairs {
 
  private:
   static float half_word(uint32_t bits) {
-    // Whole numbers stay 32 bits wide: on their way through T compilers pack them and take them apart again.
+    // Keep integers 32 bits wide: converted through T, compilers pack and unpack them.
     if constexpr (std::is_same_v<T, uint16_t>)
       return static_cast<float>(static_cast<int32_t>(bits));
     else
       return to_float(bit_cast<T>(static_cast<uint16_t>(bits)));
   }
-};
-
-// A unit of 1 mm, known to the compiler: it leaves the products out.
-struct Millimetre {
-  operator float() const { return 1; }
 };
 
 // The same for every pixel of a group.
@@ -81,10 +70,10 @@ struct Same {
 };
 
 // out[i] = the crop's value between the pairs i of two neighbouring rows.
-// The view comes by value: the compiler must see that writing `out` does not change it, or it will not vectorise.
+// The view is passed by value: a reference could alias `out`, which prevents vectorisation.
 template <bool kReplace, class T>
 POSEREN_HD inline void mix_pairs(const StoredPairs<T>& upper, const StoredPairs<T>& lower, const float* x_fraction,
-                                 const auto& y_fraction, CropView view, auto unit, float* out) {
+                                 const auto& y_fraction, CropView view, float unit, float* out) {
   alignas(64) float value[kGroup];
   for (int64_t i = 0; i < kGroup; i++) {
     const auto across = [&](const StoredPairs<T>& pairs) __attribute__((always_inline)) {
@@ -96,34 +85,25 @@ POSEREN_HD inline void mix_pairs(const StoredPairs<T>& upper, const StoredPairs<
   memcpy(out, value, sizeof(value));
 }
 
-// mix(group, where its values go) for the groups of `pixels`, whose values belong at out[i]. It always gives kGroup.
+// mix(group, destination) for the groups of `pixels`, with values for out[i]. It always writes kGroup values.
 template <class Mix>
-POSEREN_HD inline void for_groups(Span pixels, float* out, const Mix& mix) {
+POSEREN_HD inline void for_groups(Range pixels, float* out, const Mix& mix) {
   int64_t i = pixels.first;
-  for (; i + kGroup <= pixels.last; i += kGroup) mix(Span{i, i + kGroup}, out + i);
+  for (; i + kGroup <= pixels.last; i += kGroup) mix(Range{i, i + kGroup}, out + i);
   if (i == pixels.last) return;
   float last[kGroup];
-  mix(Span{i, pixels.last}, last);
+  mix(Range{i, pixels.last}, last);
   std::copy_n(last, pixels.last - i, out + i);
 }
 
-// visit<whether invalid values are replaced>(unit)
-template <class T, class Visit>
-void visit_stored(const CropSource<T>& source, const Visit& visit) {
-  if (source.replace)
-    source.unit == 1 ? visit.template operator()<true>(Millimetre{}) : visit.template operator()<true>(source.unit);
-  else
-    source.unit == 1 ? visit.template operator()<false>(Millimetre{}) : visit.template operator()<false>(source.unit);
-}
-
-// What croppers have in common: a block of output columns, of which they give one row after another.
+// The base of the croppers: a block of output columns, of which they compute one row after another.
 template <class T>
 struct RowCropper {
   RowCropper(const CropSource<T>& source, const CropGeometry& geometry) : source(source), geometry(geometry) {}
 
   CropSource<T> source;
   const CropGeometry& geometry;
-  double offset_x[kBlock];  // normalised coordinates of the block's columns, less the transform's translation
+  double offset_x[kBlock];  // normalised coordinates of the columns minus the transform's translation
   int64_t column, count;    // the block
   Cells x;
 
@@ -133,13 +113,15 @@ struct RowCropper {
     count = columns;
     for (int64_t i = 0; i < count; i++) offset_x[i] = crop_coordinate(column + i, geometry.size) - source.view.shift_x;
   }
-  // Called before every kRows rows, with all that are still to come.
-  void start_rows(Span) {}
+  // Called before every kRows rows with all remaining rows.
+  void start_rows(Range) {}
   double offset_y(int64_t row) const { return crop_coordinate(row, geometry.size) - source.view.shift_y; }
-  float value_at(const Look& look) const { return normalized_depth(depth_at(source, look, false), source.view); }
+  float value_at(const FramePoint& point) const {
+    return normalized_depth(depth_at(source, point, false), source.view);
+  }
 };
 
-// Without a transform all rows look at the same columns of the frame.
+// Without a transform all rows read the same columns of the frame.
 template <class T>
 class UprightCropper : RowCropper<T> {
  public:
@@ -147,49 +129,49 @@ class UprightCropper : RowCropper<T> {
 
   void start_block(int64_t first_column, int64_t columns) {
     RowCropper<T>::start_block(first_column, columns);
-    ahead_ = 0;
+    prefetched_ = 0;
     for (int64_t i = 0; i < count; i++)
-      x.set(i, cell_at(place_u(source.view, offset_x[i], 0), static_cast<double>(source.width)));
+      x.set(i, cell_at(frame_u(source.view, offset_x[i], 0), static_cast<double>(source.width)));
     touching_ = narrow({0, count}, -1, source.width - 1);
     inside_ = narrow(touching_, 0, source.width - 2);
-    if constexpr (sizeof(T) == 2) are_near_ = picker_.plan(x.index + inside_.first, inside_.size(), source.width);
+    if constexpr (sizeof(T) == 2) picks_ = picker_.plan(x.index + inside_.first, inside_.size(), source.width);
   }
 
-  void start_rows(Span rows) {
+  void start_rows(Range rows) {
     first_row_ = rows.first;
     const int64_t ahead = std::min(rows.first + 2 * kRows, rows.last);
     for (int64_t row = rows.first; row < ahead; row++)
       y_.set(row - first_row_,
-             cell_at(place_v(source.view, 0, this->offset_y(row)), static_cast<double>(source.height)));
-    // Pieces of rows are too short for the hardware to foresee the next.
+             cell_at(frame_v(source.view, 0, this->offset_y(row)), static_cast<double>(source.height)));
+    // Parts of rows are too short for the hardware prefetcher.
     int64_t y = 0;
-    for (int64_t row = std::max(rows.first, ahead_); row < ahead; row++) {
+    for (int64_t row = std::max(rows.first, prefetched_); row < ahead; row++) {
       const int64_t upper = y_.index[row - first_row_];
-      fetch_rows<2>(std::max(y, upper), upper + 2);
+      prefetch_rows<2>(std::max(y, upper), upper + 2);
       y = upper + 2;
     }
-    ahead_ = ahead;
+    prefetched_ = ahead;
   }
 
   void row(int64_t row, float* out) {
     const Cell y = y_[row - first_row_];
-    if (const int64_t next = row + 1; next < ahead_)
-      fetch_rows<1>(y_.index[next - first_row_], y_.index[next - first_row_] + 2);
+    if (const int64_t next = row + 1; next < prefetched_)
+      prefetch_rows<1>(y_.index[next - first_row_], y_.index[next - first_row_] + 2);
     const bool touches = y.index >= -1 && y.index < source.height;
     const bool is_inside = y.index >= 0 && y.index + 1 < source.height;
-    const Span touching = touches ? touching_ : Span{count, count};
-    const Span inside = is_inside ? inside_ : Span{touching.last, touching.last};
+    const Range touching = touches ? touching_ : Range{count, count};
+    const Range inside = is_inside ? inside_ : Range{touching.last, touching.last};
     fill({0, touching.first}, y.fraction, out);
     for (int64_t i = touching.first; i < inside.first; i++) out[i] = this->value_at({x[i], y});
     for (int64_t i = inside.last; i < touching.last; i++) out[i] = this->value_at({x[i], y});
     fill({touching.last, count}, y.fraction, out);
     if (inside.size() == 0) return;
     if constexpr (sizeof(T) == 2)
-      if (are_near_)
-        return mix_row(y, out, [this](const T* row, Span group, StoredPairs<T>& pairs) {
+      if (picks_)
+        return mix_row(y, out, [this](const T* row, Range group, StoredPairs<T>& pairs) {
           picker_.pick(row, (group.first - inside_.first) / kGroup, pairs.left);
         });
-    mix_row(y, out, [this](const T* row, Span group, StoredPairs<T>& pairs) {
+    mix_row(y, out, [this](const T* row, Range group, StoredPairs<T>& pairs) {
       pairs.gather(row, x.index + group.first, group.size());
     });
   }
@@ -197,15 +179,15 @@ class UprightCropper : RowCropper<T> {
  private:
   using RowCropper<T>::source, RowCropper<T>::x, RowCropper<T>::offset_x, RowCropper<T>::count;
 
-  // Those of the pixels whose cells lie in the columns first..last (inclusive).
-  Span narrow(Span pixels, int64_t first, int64_t last) const {
+  // The pixels whose cells lie in columns first..last (inclusive).
+  Range narrow(Range pixels, int64_t first, int64_t last) const {
     while (pixels.first < pixels.last && x.index[pixels.first] < first) pixels.first++;
     while (pixels.first < pixels.last && x.index[pixels.last - 1] > last) pixels.last--;
     return pixels;
   }
 
-  // Pixels whose taps all lie beside the frame.
-  void fill(Span pixels, float y_fraction, float* out) const {
+  // Pixels whose taps all lie outside the frame.
+  void fill(Range pixels, float y_fraction, float* out) const {
     const CropView view = source.view;
     for (int64_t i = pixels.first; i < pixels.last; i++) {
       const float across = mix(view.background, view.background, x.fraction[i]);
@@ -216,35 +198,35 @@ class UprightCropper : RowCropper<T> {
   // load(row of the frame, group, its pairs)
   template <class Load>
   void mix_row(Cell y, float* out, const Load& load) const {
-    visit_stored(source, [&]<bool kReplace>(auto unit) { mix_row_of<kReplace>(y, unit, out, load); });
+    source.replace ? mix_row_of<true>(y, out, load) : mix_row_of<false>(y, out, load);
   }
 
-  template <bool kReplace, class Unit, class Load>
-  void mix_row_of(Cell y, Unit unit, float* out, const Load& load) const {
+  template <bool kReplace, class Load>
+  void mix_row_of(Cell y, float* out, const Load& load) const {
     const T* upper_row = source.frame + y.index * source.row_stride;
     const CropView view = source.view;
-    for_groups(inside_, out, [&](Span group, float* mixed) __attribute__((always_inline)) {
+    for_groups(inside_, out, [&](Range group, float* mixed) __attribute__((always_inline)) {
       StoredPairs<T> upper, lower;
       load(upper_row, group, upper);
       load(upper_row + source.row_stride, group, lower);
-      mix_pairs<kReplace>(upper, lower, x.fraction + group.first, Same{y.fraction}, view, unit, mixed);
+      mix_pairs<kReplace>(upper, lower, x.fraction + group.first, Same{y.fraction}, view, source.unit, mixed);
     });
   }
 
-  // Starts to bring what is read of the frame's rows to the cache of that level.
+  // Prefetches the parts of frame rows that are read.
   template <int kLevel>
-  void fetch_rows(int64_t first, int64_t last) const {
+  void prefetch_rows(int64_t first, int64_t last) const {
     if (inside_.size() == 0) return;
     const int64_t left = x.index[inside_.first], right = x.index[inside_.last - 1] + 2;
     for (int64_t y = std::max<int64_t>(first, 0); y < std::min(last, source.height); y++)
-      fetch<kLevel>(source.frame + y * source.row_stride + left, (right - left) * sizeof(T));
+      prefetch<kLevel>(source.frame + y * source.row_stride + left, (right - left) * sizeof(T));
   }
 
-  Cells y_;                    // of the rows from first_row_ on
-  int64_t first_row_, ahead_;  // those before ahead_ are fetched
-  Span touching_, inside_;     // one column of the cell, or both, lie in the frame
+  Cells y_;                         // of the rows from first_row_ on
+  int64_t first_row_, prefetched_;  // rows before prefetched_ are prefetched
+  Range touching_, inside_;         // one column of the cell lies in the frame, both do
   PairPicker<kBlock> picker_;
-  bool are_near_;  // the picker can be used
+  bool picks_;  // whether the picker can be used
 };
 
 template <class T>
@@ -259,21 +241,21 @@ class TransformedCropper : RowCropper<T> {
     const double dy = this->offset_y(row);
     const double width = static_cast<double>(source.width), height = static_cast<double>(source.height);
     for (int64_t i = 0; i < count; i++) {
-      x.set(i, cell_at(place_u(view, offset_x[i], dy), width));
-      y_.set(i, cell_at(place_v(view, offset_x[i], dy), height));
+      x.set(i, cell_at(frame_u(view, offset_x[i], dy), width));
+      y_.set(i, cell_at(frame_v(view, offset_x[i], dy), height));
     }
-    const Span inside = find_inside();
+    const Range inside = find_inside();
     for (int64_t i = 0; i < inside.first; i++) out[i] = this->value_at({x[i], y_[i]});
     for (int64_t i = inside.last; i < count; i++) out[i] = this->value_at({x[i], y_[i]});
     if (inside.first == inside.last) return;
 
-    // The taps' places count from the uppermost row in sight, so that they fit 32 bits in frames of any size.
+    // Offsets count from the topmost row that is read, so that they fit in 32 bits in frames of any size.
     const auto [top, bottom] = std::minmax(y_.index[inside.first], y_.index[inside.last - 1]);
     if ((static_cast<int64_t>(bottom) - top + 2) * source.row_stride > INT32_MAX) {
       for (int64_t i = inside.first; i < inside.last; i++) out[i] = this->value_at({x[i], y_[i]});
       return;
     }
-    visit_stored(source, [&]<bool kReplace>(auto unit) { mix_inside<kReplace>(inside, top, unit, out); });
+    source.replace ? mix_inside<true>(inside, top, out) : mix_inside<false>(inside, top, out);
   }
 
  private:
@@ -282,28 +264,28 @@ class TransformedCropper : RowCropper<T> {
   bool is_inside(int64_t i) const {
     return x.index[i] >= 0 && x.index[i] + 1 < source.width && y_.index[i] >= 0 && y_.index[i] + 1 < source.height;
   }
-  // A row looks along a straight line, whose part inside the frame has no gaps.
-  Span find_inside() const {
-    Span span{0, count};
+  // A row follows a straight line, whose part inside the frame has no gaps.
+  Range find_inside() const {
+    Range span{0, count};
     while (span.first < span.last && !is_inside(span.first)) span.first++;
     while (span.last > span.first && !is_inside(span.last - 1)) span.last--;
     return span;
   }
 
-  // The pixels `inside`, whose taps lie in the frame's row `top` or below.
-  template <bool kReplace, class Unit>
-  void mix_inside(Span inside, int64_t top, Unit unit, float* out) const {
+  // The pixels `inside`, whose taps lie in frame row `top` or below.
+  template <bool kReplace>
+  void mix_inside(Range inside, int64_t top, float* out) const {
     const T* base = source.frame + top * source.row_stride;
     const int32_t stride = static_cast<int32_t>(source.row_stride), first_row = static_cast<int32_t>(top);
     const CropView view = source.view;
     alignas(64) int32_t at[kBlock];
     for (int64_t i = inside.first; i < inside.last; i++) at[i] = (y_.index[i] - first_row) * stride + x.index[i];
-    for_groups(inside, out, [&](Span group, float* mixed) __attribute__((always_inline)) {
+    for_groups(inside, out, [&](Range group, float* mixed) __attribute__((always_inline)) {
       const int64_t i = group.first;
       StoredPairs<T> upper, lower;
       upper.gather(base, at + i, group.size());
       lower.gather(base + source.row_stride, at + i, group.size());
-      mix_pairs<kReplace>(upper, lower, x.fraction + i, y_.fraction + i, view, unit, mixed);
+      mix_pairs<kReplace>(upper, lower, x.fraction + i, y_.fraction + i, view, source.unit, mixed);
     });
   }
 
@@ -319,22 +301,22 @@ class NearestCropper : RowCropper<T> {
 
   void row(int64_t row, float* out) {
     for (int64_t i = 0; i < this->count; i++)
-      out[i] = depth_at(this->source, look_of_pixel(this->source, this->geometry, row, this->column + i), true);
+      out[i] = depth_at(this->source, frame_point(this->source, this->geometry, row, this->column + i), true);
     const CropView view = this->source.view;
     for (int64_t i = 0; i < this->count; i++) out[i] = normalized_depth(out[i], view);
   }
 };
 
-// values [count] as the crop holds them, from its element `at` on.
+// Converts values [count] to the dtype of the crop and stores them from element `at` on.
 template <class C>
 void store_row(const float* values, int64_t count, void* crop, int64_t at) {
   C* __restrict out = static_cast<C*>(crop) + at;
   for (int64_t i = 0; i < count; i++) out[i] = from_float<C>(values[i]);
 }
 
-// Rows first..last of one sample.
+// Rows of one sample.
 template <class Cropper, class T>
-void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, Span rows) {
+void crop_rows(const DepthCrop& p, const CropSource<T>& source, int64_t sample, Range rows) {
   const int64_t size = p.geometry.size;
   Cropper cropper(source, p.geometry);
   visit_crop(p.crop_dtype, [&]<class C>(Type<C>) {

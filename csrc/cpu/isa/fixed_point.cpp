@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
-// vpdpbusd multiplies unsigned bytes with signed ones and adds four products. So weights go in as w + 128, an input x
-// as bytes high and low with x = 256 high + low: sum of w x = 256 sum of (w + 128) high + sum of (w + 128) low
-// - 128 sum of x.
+// vpdpbusd multiplies unsigned by signed bytes and adds four products. So a weight w enters as w + 128, an input x as
+// bytes high and low with x = 256 high + low:
+//   sum(w x) = 256 sum((w + 128) high) + sum((w + 128) low) - 128 sum(x)
 #include "cpu/isa/fixed_point.h"
 
-#if defined(__AVX512VNNI__)
-
 #if defined(__GNUC__) && !defined(__clang__)
-// Of GCC's own <immintrin.h>, where a register's old content does not matter.
+// False positives inside GCC's <immintrin.h>.
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
@@ -19,13 +17,13 @@
 namespace poseren::cpu {
 namespace {
 
-constexpr int kRows = 4;     // weight rows at a time: four streams from memory
-constexpr int kSamples = 2;  // at a time: of more, GCC keeps some of the 4 x 2 sums of each in memory
-constexpr int64_t kNearBytes = 512;
-constexpr float kLargest = 32639;    // 127 * 256 + 127
-constexpr float kSmallest = 1e-30f;  // inputs below are 0: their steps would have no inverse
+constexpr int kRows = 4;                 // weight rows at a time: four memory streams
+constexpr int kSamples = 2;              // at a time: with more, GCC spills some of the 4 x 2 sums per sample
+constexpr int64_t kPrefetchBytes = 512;  // ahead in each row
+constexpr float kLargest = 32639;        // 127 * 256 + 127
+constexpr float kSmallest = 1e-30f;      // inputs below count as 0: the inverse of their step would overflow
 
-// Four registers' sums.
+// The sum of each of four registers.
 inline __m128i sum_each(__m512i a, __m512i b, __m512i c, __m512i d) {
   const auto fold = [](__m512i v) __attribute__((always_inline)) {
     const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
@@ -40,7 +38,7 @@ inline FixedPoint fixed_point(const float* input, int64_t depth) {
   return point;
 }
 
-// What four rows' sums come to, with one rounding before the product with the input's step.
+// The products of four rows in float, rounded once before the multiplication by the input's step.
 inline __m128 value(__m128i high, __m128i low, FixedPoint input) {
   const __m256i bytes = _mm256_add_epi64(_mm256_slli_epi64(_mm256_cvtepi32_epi64(high), 8), _mm256_cvtepi32_epi64(low));
   const __m256i sum = _mm256_sub_epi64(bytes, _mm256_set1_epi64x(int64_t{128} * input.sum));
@@ -56,7 +54,7 @@ void multiply_tile(const int8_t* const (&weight)[kRows], const int8_t* const (&n
   const __mmask64 rest = ~__mmask64{0} >> ((kBlockValues - depth % kBlockValues) % kBlockValues);
   for (int64_t k = 0; k < depth; k += kBlockValues) {
     for (int r = 0; r < next_rows; r++) __builtin_prefetch(next[r] + k, 0, 2);
-    for (int r = 0; r < kRows; r++) __builtin_prefetch(weight[r] + k + kNearBytes, 0, 3);
+    for (int r = 0; r < kRows; r++) __builtin_prefetch(weight[r] + k + kPrefetchBytes, 0, 3);
     const __mmask64 mask = k + kBlockValues <= depth ? ~__mmask64{0} : rest;
     __m512i h[kCount], l[kCount];
 #pragma GCC unroll 4
@@ -93,19 +91,18 @@ void multiply_some(int64_t samples, const int8_t* const (&weight)[kRows], const 
 
 }  // namespace
 
-template <>
-void to_fixed_point<POSEREN_ISA>(float* values, int64_t depth) {
+void to_fixed_point(float* values, int64_t depth) {
   const auto some = [depth](int64_t k) __attribute__((always_inline)) {
     return depth - k < 16 ? static_cast<__mmask16>((1u << (depth - k)) - 1) : static_cast<__mmask16>(0xffff);
   };
   __m512 most = _mm512_setzero_ps();
-  __mmask16 strange = 0;
+  __mmask16 nonfinite = 0;
   for (int64_t k = 0; k < depth; k += 16) {
     const __m512 x = _mm512_abs_ps(_mm512_maskz_loadu_ps(some(k), values + k));
-    strange |= _mm512_cmp_ps_mask(x, _mm512_set1_ps(std::numeric_limits<float>::max()), _CMP_NLE_UQ);
+    nonfinite |= _mm512_cmp_ps_mask(x, _mm512_set1_ps(std::numeric_limits<float>::max()), _CMP_NLE_UQ);
     most = _mm512_max_ps(most, x);
   }
-  const float largest = strange ? 0 : _mm512_reduce_max_ps(most);
+  const float largest = nonfinite ? 0 : _mm512_reduce_max_ps(most);
   const __m512 per_step = _mm512_set1_ps(largest > kSmallest ? kLargest / largest : 0);
   __m512i sum = _mm512_setzero_si512();
   char* bytes = reinterpret_cast<char*>(values);
@@ -115,7 +112,7 @@ void to_fixed_point<POSEREN_ISA>(float* values, int64_t depth) {
       const int64_t at = k + 16 * i;
       const __mmask16 mask = at < depth ? some(at) : static_cast<__mmask16>(0);
       // Nothing but finite numbers counts: a NaN times 0 would not be 0.
-      const __m512 x = strange ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, values + at);
+      const __m512 x = nonfinite ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, values + at);
       const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(x, per_step));
       sum = _mm512_add_epi32(sum, steps);
       high[i] = _mm512_cvtepi32_epi8(_mm512_srai_epi32(_mm512_add_epi32(steps, _mm512_set1_epi32(128)), 8));
@@ -124,22 +121,21 @@ void to_fixed_point<POSEREN_ISA>(float* values, int64_t depth) {
     memcpy(bytes + 2 * k, high, sizeof(high));
     memcpy(bytes + 2 * k + kBlockValues, low, sizeof(low));
   }
-  const FixedPoint point{strange ? std::numeric_limits<float>::quiet_NaN() : largest / kLargest,
+  const FixedPoint point{nonfinite ? std::numeric_limits<float>::quiet_NaN() : largest / kLargest,
                          _mm512_reduce_add_epi32(sum)};
   memcpy(values + fixed_point_floats(depth) - 2, &point, sizeof(point));
 }
 
-template <>
-void fixed_point_rows<POSEREN_ISA>(const Dense& layer, int64_t first, int64_t last) {
+void fixed_point_rows(const Dense& layer, int64_t first, int64_t last) {
   const int64_t tiles = (layer.samples + kSamples - 1) / kSamples;
   for (int64_t row = first; row < last; row += kRows) {
-    const int8_t *weight[kRows], *next[kRows];  // beyond the last row: that again, its sums unused
+    const int8_t *weight[kRows], *next[kRows];  // past the end: the last row again, its sums unused
     for (int64_t r = 0; r < kRows; r++)
       weight[r] = static_cast<const int8_t*>(layer.weight) + (row + r < last ? row + r : last - 1) * layer.row_stride;
     for (int64_t tile = 0; tile < tiles; tile++) {
       const int64_t begin = tile * kSamples;
       const int64_t samples = layer.samples - begin < kSamples ? layer.samples - begin : kSamples;
-      // The tiles share the next rows among them.
+      // Each tile prefetches a part of the next rows.
       int next_rows = 0;
       for (int64_t r = kRows * tile / tiles; r < kRows * (tile + 1) / tiles; r++)
         next[next_rows++] = weight[r] + kRows * layer.row_stride;
@@ -152,5 +148,3 @@ void fixed_point_rows<POSEREN_ISA>(const Dense& layer, int64_t first, int64_t la
 }
 
 }  // namespace poseren::cpu
-
-#endif

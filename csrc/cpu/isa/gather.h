@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Loads of 32 bits from scattered places, with each instruction set's best means. Only for csrc/cpu/isa/*.cpp.
+// Gathers of 32-bit values, with the best instructions of each set. Only for csrc/cpu/isa/*.cpp.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "core/host_device.h"
+#include "core/number.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -20,16 +20,16 @@ constexpr int64_t kGroup = 16;  // pixels
 template <int kScale>
 POSEREN_HD inline void gather32(const void* base, const int32_t* index, int64_t count, uint32_t* out) {
 #if defined(__AVX512F__)
-  const __mmask16 some = static_cast<__mmask16>((1u << count) - 1);
-  const __m512i at = _mm512_maskz_loadu_epi32(some, index);
-  _mm512_mask_storeu_epi32(out, some, _mm512_mask_i32gather_epi32(at, some, at, base, kScale));
+  const __mmask16 mask = static_cast<__mmask16>((1u << count) - 1);
+  const __m512i at = _mm512_maskz_loadu_epi32(mask, index);
+  _mm512_mask_storeu_epi32(out, mask, _mm512_mask_i32gather_epi32(at, mask, at, base, kScale));
 #else
   int64_t i = 0;
 #if defined(__AVX2__)
   for (; i + 8 <= count; i += 8) {
     const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index + i));
-    const __m256i got = _mm256_i32gather_epi32(static_cast<const int*>(base), at, kScale);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), got);
+    const __m256i values = _mm256_i32gather_epi32(static_cast<const int*>(base), at, kScale);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), values);
   }
 #endif
   for (; i < count && i < kGroup; i++)
@@ -37,16 +37,16 @@ POSEREN_HD inline void gather32(const void* base, const int32_t* index, int64_t 
 #endif
 }
 
-// Pairs of 16-bit neighbours at the same places of one row after another, a group at a time, faster than gathered.
+// Picks pairs of 16-bit neighbours at the same columns of one row after another. Faster than gathers.
 template <int64_t kMost>
 class PairPicker {
  public:
-  // The pairs that begin at the columns index[i], ascending and below width - 1, for i in [0, count).
-  // False: this instruction set, or pairs so far apart, must be gathered.
+  // Prepares pairs that begin at the columns index[i], ascending and below width - 1, for i in [0, count).
+  // False if they must be gathered: they are too far apart, or the instruction set lacks the permutation.
   bool plan([[maybe_unused]] const int32_t* index, [[maybe_unused]] int64_t count, [[maybe_unused]] int64_t width) {
 #if defined(__AVX512BW__)
     if (count == 0) return false;
-    // No register reaches beyond the last pair, if there is room before it: a cache line lies there that nobody needs.
+    // Align loads to end at the last pair, so no extra cache line is touched.
     const int64_t end = index[count - 1] + 2 > kReach ? index[count - 1] + 2 : width;
     bool are_near = true;
     for (int64_t i = 0; i < count; i += kGroup)
@@ -57,8 +57,8 @@ class PairPicker {
 #endif
   }
 
-  // out[i] = the pair i of that group in the row, the first value in the low half, for i in [0, kGroup);
-  // arbitrary ones of the row beyond the last.
+  // out[i] = pair i of the group in the row, the first value in the low half, for i in [0, kGroup). Pairs past the last
+  // are arbitrary values of the row.
   POSEREN_HD void pick([[maybe_unused]] const void* row, [[maybe_unused]] int64_t group,
                        [[maybe_unused]] uint32_t* out) const {
 #if defined(__AVX512BW__)
@@ -81,7 +81,7 @@ class PairPicker {
 
   static bool plan_group(Group& group, const int32_t* index, int64_t count, int64_t end) {
     group = {};
-    // From a multiple of kGroup on, if the pairs still fit: fewer loads lie across two cache lines.
+    // Start at a multiple of kGroup if the pairs still fit: fewer loads cross a cache line.
     const int64_t even = index[0] / kGroup * kGroup;
     const int64_t first = index[count - 1] + 1 - even < kReach ? even : index[0];
     group.start = first < end - kReach ? first : end - kReach;

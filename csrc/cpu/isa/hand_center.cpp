@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
-// One pass over a region for each centre: integer depths in the compiler's vector types, whose operations every
-// instruction set has, floating-point depths in plain loops.
-#include "cpu/isa/hand_center.h"
+// One pass over a region per centre: integer depths in the compiler's portable vector types, floating-point depths in
+// plain loops.
+#include "cpu/isa/kernels.h"
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
 
-#include "cpu/fetch.h"
 #include "cpu/isa/lanes.h"
+#include "cpu/prefetch.h"
 
 namespace poseren::cpu {
 namespace {
 
-// Rows of a region's pixels.
+// The pixels of a region.
 template <class T>
 struct Pixels {
   const T* stored;      // [height, width]
@@ -21,7 +21,7 @@ struct Pixels {
   int64_t stride, mask_stride;
   int64_t width, height;
 
-  Pixels part(int64_t x, int64_t y, int64_t columns, int64_t rows) const {
+  Pixels crop(int64_t x, int64_t y, int64_t columns, int64_t rows) const {
     return {stored + y * stride + x,
             mask ? mask + y * mask_stride + x : nullptr,
             stride,
@@ -33,25 +33,25 @@ struct Pixels {
 
 // --- integer depths -------------------------------------------------------------------------------------------------
 
-// A register of depths at a time, with their counts in lanes as narrow as the depths.
+// A register of depths; counters have the width of a depth.
 template <class T>
 struct Block {
   static constexpr int64_t kRegister = sizeof(cpu::Lanes), kSize = kRegister / sizeof(T);
   using Lane = std::make_unsigned_t<T>;
-  using Wide = std::conditional_t<sizeof(T) == 2, uint32_t, int64_t>;  // as signed as T
+  using Wide = std::conditional_t<sizeof(T) == 2, uint32_t, int64_t>;  // of T's signedness
   typedef Lane Lanes __attribute__((vector_size(kRegister)));
   typedef Wide WideLanes __attribute__((vector_size(kRegister)));
   static constexpr int kLaneBits = 8 * sizeof(T);
 };
 
-// A tile of a region, so small that no lane overflows.
+// A tile of a region is so small that no lane overflows.
 constexpr int64_t kTileBlocks = 64, kTileRows = 32;
 static_assert(kTileRows * kTileBlocks * (kTileBlocks - 1) / 2 <= std::numeric_limits<uint16_t>::max());
 static_assert(kTileBlocks * kTileRows * (kTileRows + 1) / 2 <= std::numeric_limits<uint16_t>::max());
 
-constexpr int64_t kRowsAhead = 4;  // that are fetched while a row is summed
+constexpr int64_t kRowsAhead = 4;  // distance of the prefetch
 
-// The stored integers whose depth lies in a region's range: first, and how many follow; none if `empty`.
+// The stored integers whose depth lies in the region's range: first to first + span, or none.
 template <class T>
 struct StoredRange {
   using Lane = typename Block<T>::Lane;
@@ -67,7 +67,7 @@ struct StoredRange {
   }
 
  private:
-  // Depth grows with the stored integer, also where it is rounded: the first one that passes is found by bisection.
+  // Depth grows with the stored integer even after rounding, so bisection finds the first one that passes.
   template <class Passes>
   static int64_t first_stored(const Passes& passes, float unit) {
     int64_t low = std::numeric_limits<T>::min(), high = int64_t{std::numeric_limits<T>::max()} + 1;
@@ -82,23 +82,23 @@ struct StoredRange {
   }
 };
 
-// Sums of at most kTileRows by kTileBlocks, columns and rows counted from the tile's own first.
+// The sums of a tile of at most kTileRows by kTileBlocks. Columns and rows count from the tile's first.
 template <class T, bool kMasked>
 CenterSums<T> sum_tile(const Pixels<T>& tile, const StoredRange<T>& range) {
   using B = Block<T>;
   using Lane = typename B::Lane;
   using Lanes = typename B::Lanes;
   using WideLanes = typename B::WideLanes;
-  Lanes count{}, blocks{};    // per lane: how many, and the sum of their blocks' numbers
+  Lanes count{}, blocks{};    // per lane: the number of valid pixels and the sum of their block indices
   Lanes so_far{};             // per lane: the sum of `count` after each row
   WideLanes evens{}, odds{};  // sums of the depths in even and odd lanes
   const T* stored = tile.stored;
   const uint8_t* mask = tile.mask;
   const auto add = [&](int64_t block, int64_t size) __attribute__((always_inline)) {
     const int64_t x = block * B::kSize;
-    fetch<2>(stored + kRowsAhead * tile.stride + x, kFetchLine);
-    Lanes some{}, allowed{};
-    memcpy(&some, stored + x, size * sizeof(T));
+    prefetch<2>(stored + kRowsAhead * tile.stride + x, kCacheLine);
+    Lanes values{}, allowed{};
+    memcpy(&values, stored + x, size * sizeof(T));
     if (kMasked || size < B::kSize) {
       alignas(64) Lane allow[B::kSize] = {};
       for (int64_t lane = 0; lane < size; lane++) allow[lane] = kMasked && mask[x + lane] == 0 ? 0 : ~Lane{0};
@@ -106,8 +106,8 @@ CenterSums<T> sum_tile(const Pixels<T>& tile, const StoredRange<T>& range) {
     } else {
       allowed = ~allowed;
     }
-    const Lanes valid = reinterpret_cast<Lanes>(some - range.first <= range.span) & allowed;
-    const auto depth = reinterpret_cast<WideLanes>(some & valid);
+    const Lanes valid = reinterpret_cast<Lanes>(values - range.first <= range.span) & allowed;
+    const auto depth = reinterpret_cast<WideLanes>(values & valid);
     count -= valid;
     blocks += valid & static_cast<Lane>(block);
     evens += (depth << B::kLaneBits) >> B::kLaneBits;
@@ -124,14 +124,14 @@ CenterSums<T> sum_tile(const Pixels<T>& tile, const StoredRange<T>& range) {
   for (int lane = 0; lane < B::kSize; lane++) {
     sums.count += count[lane];
     sums.columns += int64_t{blocks[lane]} * B::kSize + int64_t{count[lane]} * lane;
-    // A pixel of row y is in the counts after the rows y..height-1.
+    // A pixel of row y was counted after each of the rows y..height-1.
     sums.rows += tile.height * int64_t{count[lane]} - int64_t{so_far[lane]};
   }
   for (int lane = 0; lane < B::kSize / 2; lane++) sums.depth += int64_t{evens[lane]} + int64_t{odds[lane]};
   return sums;
 }
 
-// Columns and rows counted from the region's own first.
+// The sums of a region. Columns and rows count from the region's first.
 template <class T, bool kMasked>
   requires std::is_integral_v<T>
 CenterSums<T> sum_pixels(const Pixels<T>& pixels, const CenterRegion& region, float unit) {
@@ -141,7 +141,7 @@ CenterSums<T> sum_pixels(const Pixels<T>& pixels, const CenterRegion& region, fl
   constexpr int64_t kTileColumns = kTileBlocks * Block<T>::kSize;
   for (int64_t y = 0; y < pixels.height; y += kTileRows)
     for (int64_t x = 0; x < pixels.width; x += kTileColumns) {
-      const CenterSums<T> tile = sum_tile<T, kMasked>(pixels.part(x, y, kTileColumns, kTileRows), range);
+      const CenterSums<T> tile = sum_tile<T, kMasked>(pixels.crop(x, y, kTileColumns, kTileRows), range);
       sums.count += tile.count;
       sums.columns += tile.columns + x * tile.count;
       sums.rows += tile.rows + y * tile.count;
@@ -152,15 +152,15 @@ CenterSums<T> sum_pixels(const Pixels<T>& pixels, const CenterRegion& region, fl
 
 // --- floating-point depths ------------------------------------------------------------------------------------------
 
-constexpr int64_t kChunk = 1 << 13;  // columns whose numbers sum up in 32 bits
+constexpr int64_t kChunk = 1 << 13;  // columns whose indices add up to less than 2^31
 
-// The valid pixels of a row: how many, the sum of their columns counted from the row's first, the sum of their depths.
+// Of the valid pixels of a row: their number, the sum of their columns from the row's first, the sum of their depths.
 struct RowSums {
   int64_t count, columns;
   double depth;
 };
 
-// The depths go through lanes (core/hand_center.h).
+// Depths are summed in lanes (core/hand_center.h).
 template <class T, bool kMasked>
 RowSums sum_row(const T* stored, const uint8_t* mask, int64_t width, CenterRegion region, float unit) {
   RowSums sums{};
@@ -169,7 +169,7 @@ RowSums sum_row(const T* stored, const uint8_t* mask, int64_t width, CenterRegio
     const int64_t size = std::min(kChunk, width - start);
     alignas(64) int32_t count[kSumLanes] = {}, columns[kSumLanes] = {};
     const auto add = [&](int64_t x, int64_t lanes) __attribute__((always_inline)) {
-      // The mask is widened apart: values of two widths would keep the sums from being vectorised.
+      // Widen the mask in a loop of its own: mixed widths would prevent vectorisation of the sums.
       alignas(64) int32_t allowed[kSumLanes];
       for (int64_t lane = 0; lane < lanes; lane++) allowed[lane] = kMasked ? mask[start + x + lane] : 1;
       for (int64_t lane = 0; lane < lanes; lane++) {
@@ -197,7 +197,7 @@ CenterSums<T> sum_pixels(const Pixels<T>& pixels, const CenterRegion& region, fl
   CenterSums<T> sums{};
   double lanes[kSumLanes] = {};
   for (int64_t y = 0; y < pixels.height; y++) {
-    const Pixels<T> line = pixels.part(0, y, pixels.width, 1);
+    const Pixels<T> line = pixels.crop(0, y, pixels.width, 1);
     const RowSums row = sum_row<T, kMasked>(line.stored, line.mask, line.width, region, unit);
     sums.count += row.count;
     sums.columns += row.columns;
@@ -208,14 +208,14 @@ CenterSums<T> sum_pixels(const Pixels<T>& pixels, const CenterRegion& region, fl
   return sums;
 }
 
-// --- either ---------------------------------------------------------------------------------------------------------
+// --- both ----------------------------------------------------------------------------------------------------------
 
 template <class T, bool kMasked>
 CenterSums<T> sum_region(const HandCenter& p, int64_t sample, const CenterRegion& region) {
   const T* stored = p.depth.frame<T>(sample);
   const uint8_t* mask = kMasked ? p.mask + sample * p.mask_frame_stride : nullptr;
   const Pixels<T> frame{stored, mask, p.depth.row_stride, p.mask_row_stride, region.right, region.bottom};
-  const Pixels<T> pixels = frame.part(region.left, region.top, p.depth.width, p.depth.height);
+  const Pixels<T> pixels = frame.crop(region.left, region.top, p.depth.width, p.depth.height);
   CenterSums<T> sums = sum_pixels<T, kMasked>(pixels, region, static_cast<float>(p.unit));
   sums.columns += region.left * sums.count;
   sums.rows += region.top * sums.count;

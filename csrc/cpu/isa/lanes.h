@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// As many floats as one register holds, in the compiler's vector types. Only for csrc/cpu/isa/*.cpp.
+// A register of floats, in the compiler's vector types. Only for csrc/cpu/isa/*.cpp.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ typedef float FourLanes __attribute__((vector_size(4 * sizeof(float))));
 
 typedef int32_t Integers __attribute__((vector_size(sizeof(Lanes))));
 
-// Narrow integers as 32-bit ones. By name: compilers take the vector types' own conversion apart.
+// Widens to 32-bit integers. Use intrinsics: GCC scalarises __builtin_convertvector here.
 #if defined(__AVX512F__)
 inline Integers widen(const uint16_t* p) {
   return (Integers)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -61,12 +61,12 @@ inline Lanes lanes(const int8_t* p) {
   return __builtin_convertvector(widen(p), Lanes);
 }
 
-// The first `count` of them; 0 in the others. Nothing is read beyond.
+// The first `count` lanes, the others 0. Reads nothing past them.
 template <class T>
 inline Lanes first_lanes(const T* p, int64_t count) {
-  T some[kLanes] = {};
-  memcpy(some, p, count * sizeof(T));
-  return lanes(some);
+  T values[kLanes] = {};
+  memcpy(values, p, count * sizeof(T));
+  return lanes(values);
 }
 
 inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) {
@@ -91,7 +91,7 @@ inline FourLanes fold(Lanes v) {
 #endif
 }
 
-// The sums of each of four, always in the same order.
+// The sum of each of four registers, always in the same order.
 inline FourLanes sum_lanes(Lanes a, Lanes b, Lanes c, Lanes d) {
   const auto halve = [](Lanes v) __attribute__((always_inline)) {
     const FourLanes four = fold(v);

@@ -84,7 +84,7 @@ class CascadePlanner {
     known = window;
     if (moved) atomicOr(&plan_.moved, bit);
     if (!plan_.used[m]) return;
-    if (is_nowhere(window)) atomicOr(&plan_.lost, bit);
+    if (is_invalid(window)) atomicOr(&plan_.lost, bit);
     if (!moved) return;
     atomicOr(&plan_.used_moved, bit);
     atomicOr(&plan_.region_samples[m], bit);

@@ -9,11 +9,11 @@
 
 namespace poseren::cpu {
 
-// Units of work for all threads. Each goes through a range of its own, so that what it fetched ahead is its next unit;
-// whoever is done helps the others.
-class SharedUnits {
+// Runs units of work on all threads. Each thread takes the units of its own range in order, so that what it prefetches
+// is its next unit; a thread that is done takes units from the ranges of the others.
+class WorkStealingRange {
  public:
-  SharedUnits() : threads_(count_threads()), next_(std::make_unique<Next[]>(threads_)) {}
+  WorkStealingRange() : threads_(count_threads()), next_(std::make_unique<Next[]>(threads_)) {}
 
   int64_t threads() const { return threads_; }
 
@@ -29,7 +29,7 @@ class SharedUnits {
   }
 
  private:
-  struct alignas(64) Next {
+  struct alignas(64) Next {  // a cache line each: no false sharing
     std::atomic<int64_t> unit;
   };
 
