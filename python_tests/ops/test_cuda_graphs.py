@@ -130,7 +130,7 @@ def test_the_native_ops_refuse_a_cpu_tensor_among_cuda_ones() -> None:
     four, three = torch.ones(2, 4), torch.ones(2, 3)
     with pytest.raises(RuntimeError, match="poseren::pose_roi_pool: features and pose must be on one device"):
         _native.ops.pose_roi_pool(maps, pose.cpu(), *numbers, False, 2)
-    with pytest.raises(RuntimeError, match="poseren::pose_roi_pool_feature_grad: grad must be on the device of features"):
+    with pytest.raises(RuntimeError, match="pose_roi_pool_feature_grad: grad must be on the device of features"):
         _native.ops.pose_roi_pool_feature_grad(grad, maps, pose, *numbers, False, 2)
     with pytest.raises(RuntimeError, match="poseren::depth_crop: camera must be on the device of depth"):
         _native.ops.depth_crop(depth, place, four, three.cuda(), None, 8, 0, 0.0, False, 1.0, torch.float32)

@@ -63,21 +63,24 @@ def test_a_depth_gradient_whose_size_overflows_is_an_error(device: str) -> None:
     depth = torch.zeros(1, 1, 1, device=device).expand(1, 2**31 - 2, 2**31 - 2)
     grad = torch.zeros(1, 1, 2, 2, device=device)
     numbers = [torch.ones(1, columns, device=device) for columns in (3, 4, 3)]
-    with pytest.raises(RuntimeError, match="depth_crop_backward: the size of a tensor .* does not fit in 64 bits"):
+    with pytest.raises(RuntimeError, match=r"depth_crop_backward: the size of a tensor .* does not fit in 64 bits"):
         _native.ops.depth_crop_backward(grad, depth, *numbers, None, 1, 0.0, False, 1.0)
 
 
 @pytest.mark.parametrize("op", ["pose_roi_pool", "depth_crop"])
 def test_out_of_memory_says_how_much_was_asked_for(device: str, op: str) -> None:
     """With torch's exception type on a CPU, RuntimeError, which torch.OutOfMemoryError is derived from as well."""
-    with pytest.raises(RuntimeError, match=rf"{op}: out of memory: tried to allocate \d{{13,}} bytes \(\d+ MiB\)"):
+
+    def call() -> Tensor:
         if op == "pose_roi_pool":
-            channels = TERABYTES // (2 * 49 * 4)
-            pool(torch.zeros(1, 1, 1, 1, device=device).expand(1, channels, 1, 1), torch.zeros(1, 2, 3, device=device))
-        else:
-            rows = [torch.ones(1, columns, device=device) for columns in (3, 4, 3)]
-            depth, size = torch.zeros(1, 4, 4, device=device), 2**20
-            _native.ops.depth_crop(depth, *rows, None, size, 1, 0.0, False, 1.0, torch.float32)
+            features = torch.zeros(1, 1, 1, 1, device=device).expand(1, TERABYTES // (2 * 49 * 4), 1, 1)
+            return pool(features, torch.zeros(1, 2, 3, device=device))
+        rows = [torch.ones(1, columns, device=device) for columns in (3, 4, 3)]
+        depth = torch.zeros(1, 4, 4, device=device)
+        return _native.ops.depth_crop(depth, *rows, None, 2**20, 1, 0.0, False, 1.0, torch.float32)
+
+    with pytest.raises(RuntimeError, match=rf"{op}: out of memory: tried to allocate \d{{13,}} bytes \(\d+ MiB\)"):
+        call()
 
 
 def test_a_large_result_can_be_resized_and_freed_like_any_tensor() -> None:
