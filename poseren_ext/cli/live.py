@@ -64,6 +64,11 @@ def live_command(
         Path | None,
         typer.Option("--out", "-o", help="Write one line of JSON per frame; - for standard output."),
     ] = None,
+    space: options.SpaceOption = None,
+    unit: options.OutputUnit = options.LengthUnit.MM,
+    frame: options.FrameOption = None,
+    extrinsics: options.Extrinsics = None,
+    order: options.OrderOption = None,
     headless: Annotated[bool, typer.Option("--headless", help="Show nothing while running.")] = False,
     rate: Annotated[
         float | None,
@@ -78,6 +83,7 @@ def live_command(
 
     Tracking starts from the previous frame's pose; the hand is re-detected when it is lost. Invalid frames (repeated,
     resized, empty) are skipped and counted. The exit status is 1 when the camera is lost or no hand was ever detected.
+    Lines of --out have uvd and xyz in mm, or joints as --space, --output-unit, --frame and --order say.
 
     [bold]Examples[/bold]
 
@@ -91,11 +97,15 @@ def live_command(
     from poseren_ext.live import LiveEstimator, Recorder, open_source, result_line
 
     options.check_outputs(out, overwrite=overwrite)
+    chosen = (space, frame, extrinsics, order) != (None,) * 4 or unit != options.LengthUnit.MM
+    layout = options.joint_layout(options.Space.XYZ, space, unit, frame, extrinsics, order) if chosen else None
     with ExitStack() as stack:
         stream = open_source(source.value, paths or (), rate=rate, loop=loop, device=camera_index)
         stack.callback(stream.close)
         settings = {"hand": hand, "stages": stages, "cube": cube, "precision": precision, "device": device}
         estimator = estimator_for(stream, model, camera, depth_unit, **settings)
+        if layout is not None:
+            layout.check(estimator.model.skeleton)
         live = LiveEstimator(estimator, track=track)
         recorder = None
         if record is not None:
@@ -107,7 +117,7 @@ def live_command(
                     if recorder is not None:
                         recorder.write(result)
                     if write_line is not None:
-                        write_line(result_line(result) + "\n")
+                        write_line(result_line(result, layout) + "\n")
                     show(result)
                     if live.statistics.frames == frames:
                         break

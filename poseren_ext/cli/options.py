@@ -214,8 +214,13 @@ FormatOption: TypeAlias = Annotated[
     ),
 ]
 SpaceOption: TypeAlias = Annotated[
-    Space,
-    typer.Option("--space", case_sensitive=False, help="uvd: pixels, pixels, mm; xyz: lengths in --frame."),
+    Space | None,
+    typer.Option(
+        "--space",
+        case_sensitive=False,
+        help="uvd: pixels, pixels, mm; xyz: lengths in --frame. Default: uvd in text files, else xyz.",
+        show_default=False,
+    ),
 ]
 OutputUnit: TypeAlias = Annotated[
     LengthUnit, typer.Option("--output-unit", case_sensitive=False, help="Unit of xyz: millimetres or metres.")
@@ -274,9 +279,14 @@ def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = No
 
 
 def joint_layout(
-    space: Space, unit: LengthUnit, frame: CoordinateFrame | None, extrinsics: Path | None, order: Order | None
+    default: Space,
+    space: Space | None,
+    unit: LengthUnit,
+    frame: CoordinateFrame | None,
+    extrinsics: Path | None,
+    order: Order | None,
 ) -> JointLayout:
-    """The layout of joints from the options.
+    """The layout of joints from the options; `default` are the coordinates where no option asks for others.
 
     Raises:
         ValueError: options that exclude each other, or extrinsics that are not a rotation and a translation.
@@ -290,7 +300,10 @@ def joint_layout(
         frame = CoordinateFrame.CAMERA if extrinsics is None else CoordinateFrame.WORLD
     if frame != CoordinateFrame.WORLD and extrinsics is not None:
         raise ValueError(f"--extrinsics lead to the world, but --frame is {frame.value}; leave one of them out")
-    if space == Space.UVD and (frame != CoordinateFrame.CAMERA or unit != LengthUnit.MM):
+    metric = frame != CoordinateFrame.CAMERA or unit != LengthUnit.MM
+    if space is None:
+        space = Space.XYZ if metric else default
+    if space == Space.UVD and metric:
         given = f"--frame {frame.value}" if frame != CoordinateFrame.CAMERA else f"--output-unit {unit.value}"
         raise ValueError(f"{given} needs --space xyz: uvd are pixels, pixels and mm of the camera")
     matrix = None if extrinsics is None else read_extrinsics(extrinsics)

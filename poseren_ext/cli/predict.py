@@ -40,7 +40,7 @@ def predict_command(
     tta: options.Tta = 1,
     missing: options.MissingOption = options.Missing.NAN,
     file_format: options.FormatOption = None,
-    space: options.SpaceOption = options.Space.UVD,
+    space: options.SpaceOption = None,
     unit: options.OutputUnit = options.LengthUnit.MM,
     frame: options.FrameOption = None,
     extrinsics: options.Extrinsics = None,
@@ -54,9 +54,9 @@ def predict_command(
 ) -> None:
     """Write the joints of every frame to one file. Text files are those that `poseren eval` and others' scripts read.
 
-    By default one line per frame: u v d of each joint (pixels, pixels, mm), space separated. A frame without a hand,
-    or that cannot be read, does not stop the run: it is a line of nan (--missing), is named at the end, and the exit
-    status is 3. Interrupted runs are continued by --resume. FILE.json records settings, frames and missing frames.
+    Text files have one line per frame: u v d of each joint (pixels, pixels, mm), space separated. A frame without a
+    hand, or that cannot be read, does not stop the run: its line is nan (--missing), it is named at the end, and the
+    exit status is 3. --resume continues an interrupted run. FILE.json records settings, frames and missing frames.
 
     [bold]Examples[/bold]
 
@@ -64,7 +64,7 @@ def predict_command(
 
     poseren predict nyu/test --pattern 'depth_1_*' --camera nyu --model mine.safetensors --out mine.txt
 
-    poseren predict recording/ --out joints.csv --space xyz --output-unit m --order mediapipe
+    poseren predict recording/ --out joints.csv --output-unit m --order mediapipe
     """
     from poseren_ext.cli._console import progress, say
     from poseren_ext.cli._estimator import build_estimator
@@ -76,7 +76,8 @@ def predict_command(
     stdout = out == options.STDOUT
     asked: FileFormat | None = file_format.value if file_format else None
     chosen: FileFormat = (asked or "txt") if stdout else format_of(out, asked)
-    layout = options.joint_layout(space, unit, frame, extrinsics, order)
+    default = options.Space.UVD if chosen == "txt" else options.Space.XYZ
+    layout = options.joint_layout(default, space, unit, frame, extrinsics, order)
     options.check_outputs(out, overwrite=overwrite, resume=resume)
     frames = find_frames(inputs, pattern)
     intrinsics, stored = options.resolve_camera(camera, depth_unit, inputs)

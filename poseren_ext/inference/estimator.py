@@ -6,7 +6,7 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -21,6 +21,9 @@ from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turne
 from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.inference.hand_detection import find_hand
 from poseren_ext.inference.input_frames import Frames, check_camera, check_units, read_frames
+from poseren_ext.inference.pose_output import in_layout, pose_dict, save_pose
+from poseren_ext.io.joint_files import Format
+from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.models import PoseREN
 from poseren_ext.models.files import Precision, packed_model
 
@@ -53,6 +56,57 @@ class HandPose:
     stages_run: Array
     hand: tuple[str, ...]
     skeleton: Skeleton
+
+    def in_order(self, order: str, layout: JointLayout | None = None) -> Array:
+        """The joints in the order of another tool or dataset.
+
+        Args:
+            order: "mediapipe", "mano", "openxr26", "msra21", "nyu14", "icvl16" or "hands17".
+            layout: coordinates, unit and coordinate frame; default: xyz in mm of the camera.
+
+        Returns:
+            [B, K, 3] of the same kind of array; NaN for joints that the skeleton does not have.
+
+        Raises:
+            ValueError: the order is unknown, or the skeleton lacks what the layout needs.
+        """
+        return cast("Array", in_layout(self, replace(layout or JointLayout("xyz"), order=order)))
+
+    def to_dict(self, layout: JointLayout | None = None) -> dict[str, Any]:
+        """The pose as JSON can hold it: names of the joints, units, and for each frame hand and joints.
+
+        Args:
+            layout: coordinates, unit, coordinate frame and order; default: xyz in mm of the camera.
+
+        Raises:
+            ValueError: the skeleton lacks what the layout needs.
+        """
+        return pose_dict(self, layout or JointLayout("xyz"))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        layout: JointLayout | None = None,
+        file_format: Format | None = None,
+        frames: Sequence[str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write the pose to a file: .txt, .csv, .json, .npz or .parquet.
+
+        Args:
+            path: the file.
+            layout: coordinates, unit, coordinate frame and order; default: uvd in text files, else xyz in mm.
+            file_format: default: by the ending of the file, else txt.
+            frames: a name for each frame; default: their numbers.
+            overwrite: replace a file that exists.
+
+        Raises:
+            FileExistsError: the file exists.
+            ValueError: the ending stands for another format, or the skeleton lacks what the layout needs.
+            ModuleNotFoundError: Parquet without pyarrow.
+        """
+        save_pose(self, path, layout, file_format, frames, overwrite)
 
 
 class Estimator:

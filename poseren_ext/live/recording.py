@@ -15,25 +15,42 @@ import torch
 
 from poseren_ext._utils.atomic_files import append_whole, atomic_file, write_atomic
 from poseren_ext.geometry.camera import Camera
+from poseren_ext.inference.estimator import HandPose
+from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.live.estimator import LiveResult
 from poseren_ext.live.sources import SETTINGS
 
 POSES = "poses.jsonl"
 
 
-def result_line(result: LiveResult, **more: Any) -> str:
-    """A result as one line of JSON: number, outcome, reason, and the pose where there is one (uvd, xyz in mm, hand)."""
+def result_line(result: LiveResult, layout: JointLayout | None = None, **more: Any) -> str:
+    """A result as one line of JSON: number, outcome, reason, and the pose where there is one.
+
+    Args:
+        result: what became of a frame.
+        layout: the pose's joints are given in this layout, with its description; default: uvd, and xyz in mm.
+        more: further entries.
+    """
     line: dict[str, Any] = {"frame": result.frame.number, "outcome": result.outcome, **more}
     if result.reason:
         line["reason"] = result.reason
     if result.pose is not None:
         line |= {
             "hand": result.pose.hand[0],
-            "uvd": _rounded(result.pose.uvd),
-            "xyz": _rounded(result.pose.joints),
+            **_joints(result.pose, layout),
             "latency_ms": round(1e3 * result.latency, 2),
         }
     return json.dumps(line, separators=(",", ":"))
+
+
+def _joints(pose: HandPose, layout: JointLayout | None) -> dict[str, Any]:
+    if layout is None:
+        return {"uvd": _rounded(pose.uvd), "xyz": _rounded(pose.joints)}
+    described = pose.to_dict(layout)
+    (frame,) = described.pop("frames")
+    return {key: described[key] for key in ("order", "space", "units", "coordinate_frame")} | {
+        "joints": frame["joints"]
+    }
 
 
 def _rounded(joints: Any) -> list[list[float]]:
@@ -73,7 +90,7 @@ class Recorder:
         Raises:
             OSError: the disk is full, or the folder is gone.
         """
-        more = {}
+        more: dict[str, Any] = {}
         if result.outcome != "skipped":
             more = {"file": self._write_frame(np.asarray(result.frame.depth))}
         append_whole(self._lines, (result_line(result, **more) + "\n").encode())

@@ -509,8 +509,8 @@ def test_endings_of_formats_that_are_not_written_are_refused(run, disc_recording
     ("options", "message"),
     [
         (("--format", "json"), "the ending stands for txt, but the format is json"),
-        (("--output-unit", "m"), "--output-unit m needs --space xyz"),
-        (("--frame", "palm"), "--frame palm needs --space xyz"),
+        (("--output-unit", "m", "--space", "uvd"), "--output-unit m needs --space xyz"),
+        (("--frame", "palm", "--space", "uvd"), "--frame palm needs --space xyz"),
         (("--frame", "world", "--space", "xyz"), "--frame world needs --extrinsics"),
         (("--extrinsics", "world.txt", "--frame", "palm", "--space", "xyz"), "leave one of them out"),
         (("--extrinsics", "nowhere.txt", "--space", "xyz"), "nowhere.txt: no such file"),
