@@ -66,10 +66,14 @@ def predict_command(
 
     poseren predict recording/ --out joints.csv --output-unit m --order mediapipe
     """
+    from poseren_ext.io.depth_files import find_frames
+
+    options.check_outputs(out, overwrite=overwrite, resume=resume)
+    frames = find_frames(inputs, pattern)  # before torch is imported, which takes seconds
+
     from poseren_ext.cli._console import progress, say
     from poseren_ext.cli._estimator import build_estimator
     from poseren_ext.inference.batch import FramePredictor, describe_run, predict_frames
-    from poseren_ext.io.depth_files import find_frames
     from poseren_ext.io.joint_files import format_of
     from poseren_ext.io.pose_files import read_poses
 
@@ -78,8 +82,6 @@ def predict_command(
     chosen: FileFormat = (asked or "txt") if stdout else format_of(out, asked)
     default = options.Space.UVD if chosen == "txt" else options.Space.XYZ
     layout = options.joint_layout(default, space, unit, frame, extrinsics, order)
-    options.check_outputs(out, overwrite=overwrite, resume=resume)
-    frames = find_frames(inputs, pattern)
     intrinsics, stored = options.resolve_camera(camera, depth_unit, inputs)
     estimator = build_estimator(
         model,
