@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from poseren_ext.cli.options import CAMERA_HELP, Dataset
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,29 +24,58 @@ if TYPE_CHECKING:
 _SHOWN_THRESHOLDS = (10.0, 20.0, 30.0, 40.0, 50.0)
 
 
+class Format(str, Enum):
+    """What prediction files hold."""
+
+    UVD = "uvd"
+    XYZ = "xyz"
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How prediction files are read."""
+
+    file_format: Format
+    axes: str
+    order: str | None
+    columns: slice | None
+    key: str | None
+    select: slice | None
+
+
 def evaluate_command(
-    gt: Annotated[Path, typer.Option("--gt", help="Label file: a line a frame, 3J numbers u v d.")],
+    gt: Annotated[Path, typer.Option("--gt", help="Label file: one line per frame, 3J numbers u v d.")],
     pred: Annotated[
         list[str],
-        typer.Option("--pred", help="NAME=FILE, FILE or a folder of .txt files; repeat for more systems."),
+        typer.Option(
+            "--pred", help="NAME=FILE, FILE (.txt or .mat), or a folder of such files; repeat for more systems."
+        ),
     ],
     dataset: Annotated[
-        str, typer.Option("--dataset", help="nyu, icvl, msra or hands17: camera, joints and names.")
-    ] = "nyu",
-    camera: Annotated[str | None, typer.Option("--camera", help="Other intrinsics: fx,fy,cx,cy in pixels.")] = None,
-    frames: Annotated[
-        str | None, typer.Option("--frames", help="Only these labelled frames, e.g. 0:2440; files may hold just them.")
+        Dataset, typer.Option("--dataset", case_sensitive=False, help="Whose camera and joints the files have.")
+    ] = Dataset.NYU,
+    camera: Annotated[
+        str | None, typer.Option("--camera", help=f"{CAMERA_HELP} Default: the dataset's.", show_default=False)
     ] = None,
-    file_format: Annotated[str, typer.Option("--format", help="What predictions hold: uvd, or xyz in mm.")] = "uvd",
+    frames: Annotated[
+        str | None,
+        typer.Option("--frames", help="Labelled frames to compare, A:B counted from 0; files may hold just them."),
+    ] = None,
+    file_format: Annotated[
+        Format, typer.Option("--format", case_sensitive=False, help="uvd in pixels and mm, or xyz in mm.")
+    ] = Format.UVD,
     axes: Annotated[
         str,
-        typer.Option(
-            "--axes", help="With --format xyz: the file's axes that are x right, y down, z away; e.g. x,-y,z."
-        ),
+        typer.Option("--axes", help="With --format xyz: mapping to camera axes (+x right, +y down, +z forward)."),
     ] = "x,y,z",
     order: Annotated[
-        str | None, typer.Option("--order", help="Joints of predictions in our order: i,j,... (indices in the file).")
+        str | None, typer.Option("--order", help="For each of the dataset's joints, its index in the files: i,j,...")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", help="Columns of text files to read, A:B counted from 0; 1: skips the first."),
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Name of the array in .mat files.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers; - for stdout.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write curves and bars: .png, .pdf or .svg.")] = None,
@@ -61,24 +93,22 @@ def evaluate_command(
     from poseren_ext.cli._console import console, write_text
     from poseren_ext.datasets.registry import dataset_info
 
-    try:
-        info = dataset_info(dataset)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--dataset") from None
-    if file_format not in ("uvd", "xyz"):
-        raise typer.BadParameter(f"{file_format!r}; expected uvd or xyz", param_hint="--format")
     if plot is not None:
         from poseren_ext.plotting import check_path
 
         check_path(plot)
-    dataset, skeleton = info.name, info.skeleton
-    results = _results(gt, pred, info, camera, frames, file_format, axes, order)
-    text = json.dumps({"dataset": dataset, "labels": str(gt), "systems": [asdict(one) for one in results]}, indent=1)
+    info = dataset_info(dataset.value)
+    reading = _Reading(file_format, axes, order, _slice(columns, "--columns"), key, _slice(frames, "--frames"))
+    results = _results(gt, pred, info, camera, reading)
+    skeleton = info.skeleton
+    text = json.dumps({"dataset": info.name, "labels": str(gt), "systems": [asdict(one) for one in results]}, indent=1)
     if json_file == Path("-"):
         print(text)
     else:
         out = console()
-        for part in _tables(_title(dataset, results), *_summary_rows(results), best=len(results) - 1, width=out.width):
+        for part in _tables(
+            _title(info.name, results), *_summary_rows(results), best=len(results) - 1, width=out.width
+        ):
             out.print(part)
         joint_rows = _joint_rows(results, skeleton)
         for part in _tables("Mean error of each joint", *joint_rows, best=len(skeleton.joints), width=out.width):
@@ -86,58 +116,87 @@ def evaluate_command(
         if json_file is not None:
             write_text(json_file, text + "\n")
     if markdown is not None:
-        write_text(markdown, _markdown(dataset, results, skeleton))
+        write_text(markdown, _markdown(info.name, results, skeleton))
     if plot is not None:
-        _plot(plot, dataset, results, skeleton)
+        _plot(plot, info.name, results, skeleton)
 
 
 def _results(
-    gt: Path,
-    pred: Sequence[str],
-    info: DatasetInfo,
-    camera_text: str | None,
-    frames: str | None,
-    file_format: str,
-    axes: str,
-    order: str | None,
+    gt: Path, pred: Sequence[str], info: DatasetInfo, camera_text: str | None, reading: _Reading
 ) -> list[Evaluation]:
     """Every system's errors, the largest first, as in the paper's legends."""
+    from poseren_ext.cli._console import console
+    from poseren_ext.cli.options import parse_camera
     from poseren_ext.evaluation.metrics import evaluate
-    from poseren_ext.geometry.camera import Camera
-    from poseren_ext.io.pose_conventions import AxesConvention, parse_order, reorder, require_plausible, xyz_file_to_uvd
-    from poseren_ext.io.pose_files import read_poses, require_uvd
+    from poseren_ext.io.pose_conventions import (
+        AxesConvention,
+        parse_order,
+        reorder,
+        require_plausible,
+        suggest_options,
+        xyz_file_to_uvd,
+    )
+    from poseren_ext.io.pose_files import JointCountError, read_poses, require_uvd
 
-    skeleton = info.skeleton
+    skeleton, select = info.skeleton, reading.select
     joints = len(skeleton.joints)
-    camera = Camera.parse(camera_text) if camera_text else info.camera
-    select = _slice(frames)
-    convention, permutation = AxesConvention.parse(axes), parse_order(order, joints) if order else None
-    every = read_poses(gt, joints=joints)
-    size = (camera.width, camera.height)
-    if size[0] is not None and size[1] is not None:
-        require_uvd(gt, every, size[0], size[1])
-    labels = every if select is None else read_poses(gt, joints=joints, select=select)
-    results = []
-    for name, file in _systems(pred).items():
-        poses = read_poses(file, joints=joints, frames=len(every), select=select)
-        stored = poses if permutation is None else reorder(poses, permutation)
-        if file_format == "xyz":
-            poses = xyz_file_to_uvd(file, stored, camera, convention)
-        else:
+    camera = parse_camera(camera_text) if camera_text else info.camera
+    convention = AxesConvention.parse(reading.axes)
+    permutation = parse_order(reading.order, joints) if reading.order else None
+    uvd_files = reading.file_format is Format.UVD
+    try:
+        every = read_poses(gt, joints=joints, in_front=True)
+        if camera.width is not None and camera.height is not None:
+            require_uvd(gt, every, camera.width, camera.height)
+        labels = every if select is None else read_poses(gt, joints=joints, select=select)
+        results = []
+        for name, file in _systems(pred).items():
+            stored = read_poses(
+                file,
+                joints=joints if permutation is None else None,
+                frames=len(every),
+                select=select,
+                columns=reading.columns,
+                key=reading.key,
+                in_front=uvd_files,
+            )
+            stored = stored if permutation is None else reorder(file, stored, permutation)
             poses = stored
-            if size[0] is not None and size[1] is not None:
-                require_uvd(file, poses, size[0], size[1])
-        require_plausible(file, stored, poses, labels, camera)
-        results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=name, viewpoint=info.by_viewpoint))
+            if not uvd_files:
+                poses = xyz_file_to_uvd(file, stored, camera, convention)
+            elif camera.width is not None and camera.height is not None:
+                require_uvd(file, poses, camera.width, camera.height)
+            require_plausible(file, stored, poses, labels, camera)
+            better = suggest_options(
+                stored, poses, labels, camera, file_format=reading.file_format.value, axes=reading.axes
+            )
+            if better:
+                console(stderr=True).print(f"WARNING: {file}: {better}", markup=False, soft_wrap=True)
+            results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=name, viewpoint=info.by_viewpoint))
+    except JointCountError as error:
+        raise ValueError(f"{error}. {_joints_hint(error.found, info)}") from None
     return sorted(results, key=lambda one: -one.mean_3d)
 
 
-def _slice(text: str | None) -> slice | None:
+def _joints_hint(found: int, info: DatasetInfo) -> str:
+    """The likely mistake behind files with another number of joints."""
+    from poseren_ext.datasets.registry import DATASETS
+
+    fitting = [name for name, reader in DATASETS.items() if reader.info.skeleton.num_joints == found]
+    text = f"{3 * found} values are {found} joints, but --dataset {info.name} has {info.skeleton.num_joints}"
+    if fitting:
+        return f"{text}. Did you mean --dataset {' or '.join(fitting)}?"
+    if found > info.skeleton.num_joints:
+        return f"{text}; name its joints in the file with --order"
+    return text
+
+
+def _slice(text: str | None, option: str) -> slice | None:
     if text is None:
         return None
     first, colon, last = text.partition(":")
     if not colon or not all(part == "" or part.isdecimal() for part in (first, last)):
-        raise typer.BadParameter(f"{text!r}; expected A:B, e.g. 0:2440", param_hint="--frames")
+        raise typer.BadParameter(f"{text!r}; expected A:B, e.g. 0:2440", param_hint=option)
     return slice(int(first or 0), int(last) if last else None)
 
 
@@ -146,11 +205,14 @@ def _systems(pred: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in pred:
         name, equals, file = text.partition("=")
+        if Path(text).exists() or ("/" in name and not Path(file).exists()):  # a path may hold = itself
+            name, equals, file = "", "", text
         path = Path(file if equals else text)
         if path.is_dir():
-            files = {one.stem: one for one in sorted(path.glob("*.txt"))}
+            found_files = [one for one in sorted(path.iterdir()) if one.suffix.lower() in (".txt", ".mat")]
+            files = {one.stem: one for one in found_files if not one.name.startswith(".")}
             if not files:
-                raise FileNotFoundError(f"{path}: no .txt file in this folder")
+                raise FileNotFoundError(f"{path}: no .txt or .mat file in this folder")
         else:
             files = {name if equals else path.stem: path}
         for own, one in files.items():

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from poseren_ext.datasets.sample import Hand
 from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.io.depth_files import DepthFrame
+from poseren_ext.io.mat_files import read_mat
 
 EVALUATED = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
 """The 14 of the 36 labelled joints that everybody evaluates on, in their public order."""
@@ -97,18 +98,11 @@ def read_joint_data(path: Path, variable: Literal["joint_uvd", "joint_xyz"]) -> 
         DatasetError: a damaged file, or one without such an array [3, N, 36, 3].
         ImportError: scipy is not installed.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise ImportError("NYU's joint_data.mat is read with scipy: pip install poseren_ext[train]") from None
-    try:
-        content: dict[str, Any] = loadmat(path, variable_names=[variable])
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise DatasetError(f"{path}: not a readable MATLAB file ({error}); truncated? Unpack it again") from error
-    array = np.asarray(content.get(variable))
+    _, array = read_mat(path, variable, DatasetError)
     if array.ndim != 4 or array.shape[0] != 3 or array.shape[1] == 0 or array.shape[2:] != (36, 3):
-        found = f"of shape {list(array.shape)}" if variable in content else "that is missing"
-        raise DatasetError(f"{path}: an array {variable} {found}; expected [3 views, frames, 36 joints, 3]")
+        raise DatasetError(
+            f"{path}: {variable} has shape {list(array.shape)}; expected [3 views, frames, 36 joints, 3]"
+        )
     joints = np.asarray(array[0][:, EVALUATED], np.float64)
     if not np.isfinite(joints).all():
         frame = int(np.argwhere(~np.isfinite(joints))[0, 0])

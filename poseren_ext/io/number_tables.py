@@ -82,6 +82,7 @@ def read_number_table(
     named: bool | None = False,
     header: int = 0,
     skip_empty: bool = False,
+    chosen: slice | None = None,
 ) -> NumberTable:
     """Reads a file of one row per line.
 
@@ -93,6 +94,7 @@ def read_number_table(
         named: whether each row begins with a name before its numbers; None: where no row begins with a number.
         header: lines before the first row.
         skip_empty: skip empty lines anywhere, not only at the end.
+        chosen: columns of the file to read, counted from 0; None reads all.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -108,6 +110,7 @@ def read_number_table(
         named=named,
         header=header,
         skip_empty=skip_empty,
+        chosen=chosen,
     )
 
 
@@ -121,12 +124,15 @@ def parse_number_table(
     named: bool | None = False,
     header: int = 0,
     skip_empty: bool = False,
+    chosen: slice | None = None,
 ) -> NumberTable:
     """The same from lines that were read; `path` is named in messages."""
     numbered = [(number, line) for number, line in enumerate(lines[header:], start=header + 1)]
     if skip_empty:
         numbered = [(number, line) for number, line in numbered if line.strip()]
     rows = [line.split() for _, line in numbered]
+    if chosen is not None:
+        rows = [row[chosen] for row in rows]
     if named is None:
         named = bool(rows) and all(row and not _is_number(row[0]) for row in rows)
     names = [row[0] if named and row else "" for row in rows]

@@ -118,21 +118,93 @@ def _mean_error(uvd: Poses, labels: Poses, camera: Camera) -> float:
     return float(distance.mean())
 
 
+def suggest_options(
+    stored: Poses, uvd: Poses, labels: Poses, camera: Camera, *, file_format: str, axes: str
+) -> str | None:
+    """The options under which the mean error would be less than half of what it is, if there are any.
+
+    Two kinds of slips are tried: other signs of the axes, and another order of the joints.
+
+    Args:
+        stored: joints [N, J, 3] as the file has them, in the order that was asked for.
+        uvd: the same as they were understood.
+        labels: uvd [N, J, 3].
+        camera: intrinsics.
+        file_format: "uvd" or "xyz", as the file was read.
+        axes: its axes, as the file was read.
+
+    Returns:
+        A sentence that names the error and the options, or None.
+    """
+    given = _mean_error(uvd, labels, camera)
+    best, options = given / 2, ""
+    asked = "--format uvd" if file_format == "uvd" else f"--format xyz --axes {axes}"
+    for reading, candidate in _readings(stored, camera):
+        error = _mean_error(candidate, labels, camera)
+        if error < best and reading != asked:
+            best, options = error, reading
+    every = slice(None, None, max(1, len(uvd) // 500))
+    ours, theirs = (uvd_to_xyz(poses[every], camera) for poses in (labels, uvd))
+    cost = np.linalg.norm(ours[:, :, None] - theirs[:, None], axis=-1).mean(0)
+    order = _assignment(cost)
+    error = float(cost[np.arange(len(order)), order].mean())
+    if error < best and order != list(range(len(order))):
+        best, options = error, f"--order {','.join(map(str, order))}"
+    return f"the mean error is {given:.1f} mm; it would be {best:.1f} mm with {options}" if options else None
+
+
+def _assignment(cost: Poses) -> list[int]:
+    """For each row the column of the cheapest one-to-one assignment (Hungarian method with potentials)."""
+    n = len(cost)
+    row_price, column_price = np.zeros(n + 1), np.zeros(n + 1)
+    row_of = np.zeros(n + 1, np.int64)  # the row that each column is given to; 0 is none, and column 0 a start
+    for row in range(1, n + 1):
+        row_of[0], column = row, 0
+        least, before = np.full(n + 1, np.inf), np.zeros(n + 1, np.int64)
+        used = np.zeros(n + 1, bool)
+        while row_of[column]:
+            used[column] = True
+            reduced = cost[row_of[column] - 1] - row_price[row_of[column]] - column_price[1:]
+            better = ~used[1:] & (reduced < least[1:])
+            least[1:][better], before[1:][better] = reduced[better], column
+            following = int(np.where(used[1:], np.inf, least[1:]).argmin()) + 1
+            step = least[following]
+            row_price[row_of[used]] += step
+            column_price[used] -= step
+            least[~used] -= step
+            column = following
+        while column:
+            row_of[column] = row_of[before[column]]
+            column = int(before[column])
+    order = [0] * n
+    for column in range(1, n + 1):
+        order[row_of[column] - 1] = column - 1
+    return order
+
+
 def parse_order(text: str, joints: int) -> tuple[int, ...]:
-    """Read a permutation such as "3,0,1,2": our joint i is the file's joint order[i].
+    """Read an order such as "3,0,1,2": our joint i is the file's joint order[i]. The file may hold more joints.
 
     Raises:
-        ValueError: not every index from 0 to joints - 1 once.
+        ValueError: The text is not `joints` different numbers from 0.
     """
     try:
         order = tuple(int(part) for part in text.split(","))
     except ValueError:
         order = ()
-    if sorted(order) != list(range(joints)):
-        raise ValueError(f"order {text!r}: expected every number from 0 to {joints - 1} once, separated by commas")
+    if len(order) != joints or len(set(order)) != joints or min(order) < 0:
+        raise ValueError(
+            f"order {text!r}: expected {joints} different indices of the file's joints, from 0, separated by commas"
+        )
     return order
 
 
-def reorder(poses: Poses, order: Sequence[int]) -> Poses:
-    """Joints [N, J, 3] of a file in our order."""
+def reorder(path: PathLike, poses: Poses, order: Sequence[int]) -> Poses:
+    """Joints [N, K, 3] of a file in our order, [N, J, 3].
+
+    Raises:
+        PoseFileError: The order names a joint that the file does not have.
+    """
+    if max(order) >= poses.shape[1]:
+        raise PoseFileError(f"{path}: {poses.shape[1]} joints; --order names joint {max(order)}")
     return poses[:, list(order)]

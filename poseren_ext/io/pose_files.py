@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from poseren_ext._utils.atomic_files import append_whole, atomic_file
-from poseren_ext.io.number_tables import parse_number_table, read_number_table
+from poseren_ext.io.mat_files import joints_of_array, read_mat
+from poseren_ext.io.number_tables import ColumnCountError, parse_number_table, read_number_table
 
 Poses = npt.NDArray[np.float64]
 PathLike = str | os.PathLike[str]
@@ -27,14 +28,31 @@ class PoseFileError(ValueError):
     """A pose file that is not what it should be; the message names the file, the line and what was expected."""
 
 
+class JointCountError(PoseFileError):
+    """A pose file with the joints of another skeleton.
+
+    Attributes:
+        found: joints in the file.
+    """
+
+    def __init__(self, message: str, found: int) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 def read_poses(
     path: PathLike,
     *,
     joints: int | None = None,
     frames: int | None = None,
     select: slice | None = None,
+    columns: slice | None = None,
+    key: str | None = None,
+    in_front: bool = False,
 ) -> Poses:
-    """Read a label or prediction file.
+    """Read a label or prediction file: text, or a MATLAB file (``.mat``).
+
+    A text file has one line per frame, 3 numbers per joint. A first column of names is skipped.
 
     Args:
         path: the file.
@@ -42,22 +60,39 @@ def read_poses(
         frames: how many lines the file must have (those of the labels it will be compared with), where known.
         select: frames to keep, start:stop, both within the file; the others are still checked. With `frames` given, a
             file of exactly the selected number of lines is taken to hold just those.
+        columns: columns of a text file to read, counted from 0.
+        key: name of the array in a MATLAB file; None where it holds only one.
+        in_front: refuse joints whose depth is not positive, with their line.
 
     Returns:
         float64 [N, J, 3] as stored.
 
     Raises:
-        FileNotFoundError: no such file.
-        PoseFileError: not such text, a line with another number of values, a value that is no finite number, an empty
-            line, another number of frames, a selection outside the file.
+        FileNotFoundError: There is no such file.
+        ImportError: A MATLAB file is given and scipy is not installed.
+        PoseFileError: The file is not such a file; a line has another number of values or a value that is not a finite
+            number; a line is empty; the number of frames is another one; the selection lies outside the file.
     """
-    what = _EXPECTED if joints is None else f"{3 * joints} numbers ({joints} joints x u v d)"
-    table = read_number_table(path, what=what, error=PoseFileError, columns=None if joints is None else 3 * joints)
-    if table.values.shape[1] % 3:
-        raise PoseFileError(
-            f"{path}, line 1: {table.values.shape[1]} values; expected 3 numbers u v d per joint, a multiple of 3"
-        )
-    path, poses = Path(path), table.values.reshape(len(table.values), -1, 3)
+    path = Path(path)
+    if path.suffix.lower() == ".mat":
+        name, array = read_mat(path, key, PoseFileError)
+        poses = joints_of_array(path, name, array, PoseFileError)
+        if joints is not None and poses.shape[1] != joints:
+            raise JointCountError(f"{path}: {name} has {poses.shape[1]} joints; expected {joints}", poses.shape[1])
+        places = [f"{path}, frame {frame}" for frame in range(len(poses))] if in_front else []
+    else:
+        poses, lines = _read_text(path, joints, columns)
+        places = [f"{path}, line {line}" for line in lines] if in_front else []
+    if in_front and float(np.median(poses[..., 2])) > 0:
+        behind = (poses[..., 2] <= 0).any(1)
+        if behind.any():
+            first = int(np.flatnonzero(behind)[0])
+            zero = " (all values are 0: a frame without an estimate?)" if not poses[first].any() else ""
+            raise PoseFileError(
+                f"{places[first]}: a joint has depth {poses[first, :, 2].min():g}{zero}; expected positive mm. "
+                f"{int(behind.sum())} of {len(poses)} frames are like that; every frame counts in an evaluation: give "
+                "an estimate for each, or compare a part with --frames A:B"
+            )
     if frames is not None and select is not None and len(poses) == len(range(frames)[select]):
         return poses
     if frames is not None and len(poses) != frames:
@@ -66,6 +101,24 @@ def read_poses(
             "frame, in the same order; to compare a part say which frames it holds (--frames A:B)"
         )
     return _selected(path, poses, select)
+
+
+def _read_text(path: Path, joints: int | None, columns: slice | None) -> tuple[Poses, list[int]]:
+    """Joints [N, J, 3] of a text file, and the line that each frame is from."""
+    what = _EXPECTED if joints is None else f"{3 * joints} numbers ({joints} joints x u v d)"
+    expected = None if joints is None else 3 * joints
+    try:
+        table = read_number_table(path, what=what, error=PoseFileError, columns=expected, named=None, chosen=columns)
+    except ColumnCountError as error:
+        if error.found == 3 * (joints or 0) + 1 and columns is None:
+            raise PoseFileError(f"{error}. If the first column numbers the frames, skip it: --columns 1:") from None
+        if error.found % 3 == 0 and "line 1:" in str(error):
+            raise JointCountError(str(error), error.found // 3) from None
+        raise
+    found = table.values.shape[1]
+    if found == 0 or found % 3:
+        raise PoseFileError(f"{path}, line 1: {found} values; expected 3 numbers u v d per joint, a multiple of 3")
+    return table.values.reshape(len(table.values), -1, 3), table.lines.tolist()
 
 
 def _selected(path: Path, poses: Poses, select: slice | None) -> Poses:

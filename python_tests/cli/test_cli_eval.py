@@ -9,7 +9,7 @@ import pytest
 from helpers.published_data import PUBLISHED, needs_published_data
 
 from poseren_ext.cli import main
-from poseren_ext.geometry.camera import CAMERAS, uvd_to_xyz
+from poseren_ext.geometry.camera import CAMERAS, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.io.pose_files import write_poses
 
 RNG = np.random.default_rng(0)
@@ -118,7 +118,7 @@ def test_foreign_conventions(run, files):
         (lambda text: text.replace(text.split()[7], "nan", 1), "line 1, value 8: nan"),
         (
             lambda text: "\n".join(line.rsplit(" ", 3)[0] for line in text.splitlines()),
-            "line 1: 39 values; expected 42",
+            "39 values are 13 joints, but --dataset nyu has 14",
         ),
         (lambda text: "", "empty"),
     ],
@@ -133,6 +133,171 @@ def test_bad_predictions(run, files, change, message):
     assert not (files / "r.json").exists()
 
 
+def change_text(path, change):
+    """A copy of a prediction file with its text changed; `change` gives text or bytes."""
+    made = change(path.read_text())
+    copy = path.with_name(f"changed-{path.name}")
+    copy.write_bytes(made if isinstance(made, bytes) else made.encode())
+    return copy
+
+
+def named(text, name):
+    return "".join(f"{name(i)} {line}\n" for i, line in enumerate(text.splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        (lambda text: b"\xef\xbb\xbf" + text.encode(), ()),
+        (lambda text: text.encode("utf-16"), ()),
+        (lambda text: b"\xfe\xff" + text.encode("utf-16-be"), ()),
+        (lambda text: text.encode("utf-16-le"), ()),
+        (lambda text: text.encode("utf-32"), ()),
+        (lambda text: text.replace("\n", "\r\n"), ()),
+        (lambda text: text.replace(" ", "\t"), ()),
+        (lambda text: text + "\n \n\n", ()),
+        (lambda text: text.rstrip("\n"), ()),
+        (lambda text: named(text, "frame_{:06d}.png".format), ()),
+        (lambda text: named(text, "test_seq_1/image_{:04d}.png".format), ("--columns", "1:")),
+        (lambda text: named(text, str), ("--columns", "1:")),
+        (lambda text: "".join(f"{line} 0.9 seen\n" for line in text.splitlines()), ("--columns", ":42")),
+        (lambda text: named(text, lambda i: f"{i} a.png"), ("--columns", "2:44")),
+    ],
+)
+def test_foreign_text_files_give_the_same_numbers(run, files, change, options):
+    file = change_text(files / "pred" / "far.txt", change)
+    code, _, err = run("--pred", f"far={file}", *options, "--json", files / "a.json")
+    assert (code, err) == (0, "")
+    run("--pred", files / "pred" / "far.txt", "--json", files / "b.json")
+    assert systems(files / "a.json") == systems(files / "b.json")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        (lambda poses: {"uvd": poses}, ()),
+        (lambda poses: {"uvd": poses[None]}, ()),
+        (lambda poses: {"uvd": poses.reshape(len(poses), -1)}, ()),
+        (lambda poses: {"uvd": poses.transpose(1, 2, 0)}, ()),
+        (lambda poses: {"uvd": poses, "other": np.zeros(3)}, ("--key", "uvd")),
+    ],
+)
+def test_matlab_results(run, files, shape, options, dtype):
+    scipy_io = pytest.importorskip("scipy.io")
+    scipy_io.savemat(files / "r.mat", {k: v.astype(dtype) for k, v in shape(FAR).items()})
+    code, _, err = run("--pred", f"far={files / 'r.mat'}", *options, "--json", files / "a.json")
+    assert (code, err) == (0, "")
+    run("--pred", files / "pred" / "far.txt", "--json", files / "b.json")
+    ours, own = systems(files / "a.json")["far"], systems(files / "b.json")["far"]
+    assert ours["mean_3d"] == pytest.approx(own["mean_3d"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (
+            lambda io, path: io.savemat(path, {"a": FAR, "b": FAR}),
+            (),
+            "several arrays; the file holds a [12, 14, 3], b",
+        ),
+        (lambda io, path: io.savemat(path, {"a": FAR}), ("--key", "z"), "no array of numbers named 'z'"),
+        (lambda io, path: io.savemat(path, {"a": np.zeros((2, 5))}), (), "a has shape [2, 5]; expected"),
+        (lambda io, path: io.savemat(path, {"a": FAR * np.nan}), (), "frame 0 holds NaN"),
+        (
+            lambda io, path: io.savemat(path, {"a": FAR[:, :12]}),
+            (),
+            "36 values are 12 joints, but --dataset nyu has 14",
+        ),
+        (lambda io, path: path.write_bytes(b"MATLAB 7.3 MAT-file" + bytes(600)), (), "MATLAB 7.3 file (HDF5)"),
+        (lambda io, path: path.write_bytes(bytes(512) + b"\x89HDF\r\n\x1a\n"), (), "save(..., '-v7')"),
+        (lambda io, path: path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(30)), (), "not a readable MATLAB file"),
+        (lambda io, path: io.savemat(path, {"a": FAR * (1, 1, 0)}), (), "look like metres"),
+        (lambda io, path: io.savemat(path, {"a": np.where(FAR > 880, 0, FAR)}), (), "a joint has depth 0"),
+    ],
+)
+def test_matlab_faults(run, files, content, options, message):
+    scipy_io = pytest.importorskip("scipy.io")
+    content(scipy_io, files / "r.mat")
+    code, out, err = run("--pred", files / "r.mat", *options)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert "r.mat" in err
+
+
+@pytest.mark.parametrize(("line", "values"), [(1, "0 " * 42), (3, "0 " * 42), (12, "5 5 0 " + "1 2 500 " * 13)])
+def test_predictions_without_depth_are_named_by_line(run, files, line, values):
+    lines = (files / "pred" / "far.txt").read_text().splitlines()
+    lines[line - 1] = values
+    (files / "zero.txt").write_text("\n".join(lines))
+    code, _, err = run("--pred", files / "zero.txt", "--pred", files / "pred" / "close.txt")
+    assert code == 1
+    assert f"zero.txt, line {line}: a joint has depth 0" in err
+    assert "1 of 12 frames" in err
+
+
+@pytest.mark.parametrize(
+    ("dataset", "joints", "meant"), [("nyu", 21, "msra or hands17"), ("nyu", 16, "icvl"), ("MSRA", 14, "nyu")]
+)
+def test_another_dataset_is_suggested(run, files, dataset, joints, meant):
+    poses = RNG.uniform((100, 80, 400), (200, 200, 900), (3, joints, 3))
+    write_poses(files / "gt.txt", poses)
+    code, _, err = run("--dataset", dataset, "--pred", files / "pred" / "far.txt")
+    assert code == 1
+    assert f"Did you mean --dataset {meant}?" in err
+
+
+def test_a_numbered_first_column_is_suspected(run, files):
+    file = change_text(files / "pred" / "far.txt", lambda text: named(text, str))
+    assert "skip it: --columns 1:" in run("--pred", file)[2]
+
+
+@pytest.mark.parametrize("order", ["13,12,11,10,9,8,7,6,5,4,3,2,1,0", "6,7,8,9,10,11,12,13,3,4,5,1,2,0"])
+def test_another_joint_order_is_suggested(run, files, order):
+    permutation = [int(part) for part in order.split(",")]
+    stored = np.empty_like(CLOSE)
+    stored[:, permutation] = CLOSE
+    write_poses(files / "order.txt", stored)
+    code, _, err = run("--pred", files / "order.txt")
+    assert code == 0
+    assert "WARNING" in err
+    assert f"with --order {order}" in err
+    assert run("--pred", files / "order.txt", "--order", order)[2] == ""
+
+
+@pytest.mark.parametrize("shift", [20, 45])
+@pytest.mark.parametrize("wrong", ["x,-y,z", "-x,y,z", "-x,-y,z"])
+def test_the_sign_of_an_axis_is_suggested(run, files, shift, wrong):
+    # A hand near the optical axis: a wrong sign moves it only a little.
+    xyz = RNG.uniform(-shift, shift, (12, 14, 3)) + np.array([0, 0, 500])
+
+    write_poses(files / "gt.txt", xyz_to_uvd(xyz, CAMERAS["nyu"]))
+    write_poses(files / "xyz.txt", xyz + 1)
+    code, _, err = run("--pred", files / "xyz.txt", "--format", "xyz", "--axes", wrong)
+    assert "--format xyz --axes x,y,z" in err or "--format uvd" in err
+    assert code == (0 if "WARNING" in err else 1)
+
+
+def test_joints_are_chosen_from_more(run, files):
+    more = np.repeat(CLOSE, 2, 1)
+    write_poses(files / "more.txt", more)
+    assert "name its joints in the file with --order" in run("--pred", files / "more.txt")[2]
+    code, _, err = run("--pred", files / "more.txt", "--order", ",".join(str(2 * j) for j in range(14)))
+    assert (code, err) == (0, "")
+    code, _, err = run("--pred", files / "more.txt", "--order", ",".join(str(3 * j) for j in range(14)))
+    assert (code, "--order names joint 39" in err) == (1, True)
+
+
+def test_an_equals_sign_in_a_path_is_part_of_it(run, files):
+    folder = files / "lr=0.01"
+    folder.mkdir()
+    (folder / "p.txt").write_text((files / "pred" / "far.txt").read_text())
+    code, out, _ = run("--pred", folder / "p.txt", "--pred", f"ours={folder / 'p.txt'}")
+    assert code == 0
+    assert " p " in out
+    assert " ours " in out
+
+
 def test_wrong_usage(run, files):
     pred = ("--pred", files / "pred" / "far.txt")
     for wrong in (("--dataset", "coco"), ("--format", "abc"), ("--frames", "a:b"), ("--unknown",)):
@@ -143,7 +308,7 @@ def test_wrong_usage(run, files):
     for wrong, message in (
         (("--pred", files / "nothing.txt"), "no such file"),
         ((*pred, *pred), "two predictions are called 'far'"),
-        ((*pred, "--order", "1,2"), "every number from 0 to 13 once"),
+        ((*pred, "--order", "1,2"), "14 different indices"),
         ((*pred, "--axes", "1,2", "--format", "xyz"), "expected x, y and z"),
         ((*pred, "--camera", "0,1,2,3"), "fx"),
         ((*pred, "--json", files / "no" / "r.json"), "there is no folder"),

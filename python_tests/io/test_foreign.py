@@ -61,8 +61,10 @@ def test_another_convention_that_fits_is_named():
 def test_order():
     poses = np.arange(2 * 4 * 3, dtype=float).reshape(2, 4, 3)
     order = parse_order("3, 0,1,2", 4)
-    np.testing.assert_array_equal(reorder(poses, order)[:, 0], poses[:, 3])
-    np.testing.assert_array_equal(reorder(poses, order)[:, 3], poses[:, 2])
-    for bad in ("0,1,2", "0,1,2,2", "1,2,3,4", "a,b,c,d", ""):
-        with pytest.raises(ValueError, match="every number from 0 to 3 once"):
+    np.testing.assert_array_equal(reorder("f", poses, order)[:, 0], poses[:, 3])
+    np.testing.assert_array_equal(reorder("f", poses, order)[:, 3], poses[:, 2])
+    for bad in ("0,1,2", "0,1,2,2", "-1,2,3,4", "a,b,c,d", ""):
+        with pytest.raises(ValueError, match="4 different indices"):
             parse_order(bad, 4)
+    with pytest.raises(PoseFileError, match="f: 4 joints; --order names joint 7"):
+        reorder("f", poses, parse_order("0,1,2,7", 4))
