@@ -104,15 +104,14 @@ def _named(given: Sequence[str], option: str, default: str | None = None) -> dic
 
 
 def _on_published(name: str, data: Path) -> Report:
-    from poseren_ext.experiments import published, shown
+    from poseren_ext.experiments.published import EXPERIMENTS
 
-    experiments = published.EXPERIMENTS | {"fig13": shown.fig13, "fig14": shown.fig14}
-    if name not in experiments:
+    if name not in EXPERIMENTS:
         raise ValueError(
             f"{name} needs a model's stages; published predictions are final poses. Leave --data out to run it on "
             "synthetic hands, or give --dataset, --root and --weights"
         )
-    return experiments[name](data)
+    return EXPERIMENTS[name](data)
 
 
 def _on_dataset(
@@ -148,8 +147,7 @@ def _on_synthetic(name: str, scale: str, seeds: int | None, out: Path, device: s
     from rich.progress import Progress
 
     from poseren_ext.cli._console import console
-    from poseren_ext.experiments.bench import SyntheticBench
-    from poseren_ext.experiments.figures import EXPERIMENTS
+    from poseren_ext.experiments.figures import EXPERIMENTS, SyntheticBench
     from poseren_ext.experiments.synthetic import SCALES
 
     if scale not in SCALES:

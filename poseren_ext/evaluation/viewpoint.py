@@ -13,7 +13,8 @@ from torchmetrics import Metric
 from poseren_ext.geometry.skeleton import Skeleton
 
 BIN_DEGREES = 2
-RANGES_DEGREES = {"yaw": (-40, 40), "pitch": (-10, 90)}
+RANGES_DEGREES = {"yaw": (-41, 41), "pitch": (-11, 91)}
+"""Outer edges of the bins: angles are rounded to the nearest even degree, -40 to 40 and -10 to 90 (authors' script)."""
 
 
 def hand_angles(joints: Tensor, wrist: int, middle: int, pinky: int) -> tuple[Tensor, Tensor]:
@@ -113,7 +114,7 @@ class ViewpointError(Metric):
             getattr(self, f"{axis}_frames").index_add_(0, index, torch.ones_like(index))
 
     def compute(self) -> dict[str, Tensor]:
-        """Mean error, mm, float64, by yaw [40] and by pitch [50]; NaN in empty bins."""
+        """Mean error, mm, float64, by yaw [41] and by pitch [51]; NaN in empty bins."""
         return {axis: getattr(self, f"{axis}_total") / getattr(self, f"{axis}_frames") for axis in RANGES_DEGREES}
 
     def curves(self) -> dict[str, ViewpointCurve]:

@@ -4,23 +4,101 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import mean, stdev
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from poseren_ext.evaluation.labelled_frames import frame_errors, measure, measure_stages
-from poseren_ext.evaluation.methods import FrameBatch, InitPose, MeanPose, Refined
+from poseren_ext.evaluation.labelled_frames import LabelledFrames, frame_errors, measure, measure_stages
+from poseren_ext.evaluation.methods import FrameBatch, InitPose, JointEstimator, MeanPose, Refined
 from poseren_ext.evaluation.metrics import Evaluation
-from poseren_ext.experiments.bench import Bench, Models
-from poseren_ext.experiments.paper import MEAN_POSE_AFTER_TEN_STAGES, TABLE_2
-from poseren_ext.experiments.report import Report, Table
+from poseren_ext.experiments.published import MEAN_POSE_AFTER_TEN_STAGES, TABLE_2
+from poseren_ext.experiments.report import Difference, Report, Table, spread_of
+from poseren_ext.experiments.simulated_methods import SIMULATED
+from poseren_ext.experiments.synthetic import NARROW_RATIO, PAPER_RATIO, Lab, Progress, Scale
+from poseren_ext.models import PoseREN
 from poseren_ext.plotting import plot_cascade, plot_comparison, plot_iterations, plot_qualitative, plot_viewpoints
 
 STAGES = 3
 LONGEST = 10
 """Iterations of figures 10 and 12."""
+
+
+class Models(Protocol):
+    """Networks of one training, and the frames that they are measured on."""
+
+    @property
+    def test(self) -> LabelledFrames:
+        """What everything is measured on."""
+        ...
+
+    def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
+        """The networks of these names that are available; at least one."""
+        ...
+
+    def initial(self, init_error: float) -> dict[str, JointEstimator]:
+        """Other methods' poses to start from, by name; `init_error` is the Init-CNN's own mean error, mm."""
+        ...
+
+
+class Bench(Protocol):
+    """What the experiments share."""
+
+    @property
+    def heading(self) -> str:
+        """The data in a word or two, for the titles of pictures."""
+        ...
+
+    @property
+    def initial_note(self) -> str:
+        """Where the other methods' initial poses come from."""
+        ...
+
+    def labs(self, skeleton: str = "nyu14") -> Sequence[Models]:
+        """Networks for hands with these joints: one training per seed."""
+        ...
+
+    def source(self, skeleton: str = "nyu14") -> str:
+        """What the results are of, in words."""
+        ...
+
+
+@dataclass(frozen=True)
+class SyntheticBench:
+    """Synthetic hands, and networks that are trained on them when they are first asked for.
+
+    Attributes:
+        scale: how much is trained.
+        folder: where models are kept: a later run loads them.
+        progress: told about training.
+        device: where to train and test.
+    """
+
+    scale: Scale
+    folder: Path
+    progress: Progress
+    device: str = "cpu"
+
+    heading = "synthetic hands"
+    initial_note = SIMULATED
+
+    def labs(self, skeleton: str = "nyu14") -> list[Lab]:
+        """One lab per seed."""
+        seeds = range(1, self.scale.seeds + 1)
+        return [Lab(self.scale, skeleton, seed, self.folder, self.progress, self.device) for seed in seeds]
+
+    def source(self, skeleton: str = "nyu14") -> str:
+        """What the results are of, in words."""
+        scale = self.scale
+        return (
+            f"synthetic hands ({skeleton}), scale {scale.name}: {scale.init_steps} + {scale.refine_steps} steps of "
+            f"{scale.batch} frames, backbone {scale.channels}, widths {scale.widths()}, {scale.seeds} seed(s); tested "
+            f"on {scale.test_frames} frames of subjects that no training has seen"
+        )
+
 
 Results = Mapping[str, Sequence[Evaluation]]
 """System -> its evaluation with every seed."""
@@ -41,18 +119,13 @@ def _over_seeds(labs: Sequence[Models], run: Callable[[Models], dict[str, Evalua
     return {name: [one[name] for one in every] for name in every[0]}
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Mean, and standard deviation over seeds where there are several."""
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
-
-
 def _table(results: Results) -> Table:
     rows = [
         [
             name,
-            _spread([one.mean_3d for one in seeds]),
-            _spread([one.mean_2d for one in seeds]),
-            *(_spread([one.success(t) for one in seeds]) for t in (20.0, 40.0)),
+            spread_of([one.mean_3d for one in seeds]),
+            spread_of([one.mean_2d for one in seeds]),
+            *(spread_of([one.success(t) for one in seeds]) for t in (20.0, 40.0)),
         ]
         for name, seeds in results.items()
     ]
@@ -66,24 +139,16 @@ def _heading(bench: Bench, which: str, seeds: int) -> str:
 
 
 def _claim(report: Report, results: Results, better: str, worse: str, claim: str, why_not: str = "") -> None:
-    """Say whether one of the paper's orderings appears, with the difference of each seed, and else what may be why."""
+    """Notes whether one of the paper's orderings appears, with the paired difference and its confidence interval."""
     if better not in results or worse not in results:
         absent = better if better not in results else worse
         report.notes.append(f"{claim}: not tested, there are no weights of {absent}.")
         return
     pairs = zip(results[better], results[worse], strict=True)
-    differences = [other.mean_3d - one.mean_3d for one, other in pairs]
-    each = ", ".join(f"{difference:+.3f}" for difference in differences)
-    several = len(differences) > 1
-    if min(differences) > 0:
-        outcome = "appears with every seed" if several else "appears"
-    elif max(differences) > 0:
-        outcome = "appears with some seeds only"
-    else:
-        outcome = "does NOT appear"
-    by_seed = ", seed by seed" if several else ""
-    reason = f" {why_not}" if why_not and min(differences) <= 0 else ""
-    report.notes.append(f"{claim}: {outcome} ({worse} minus {better}, mm{by_seed}: {each}).{reason}")
+    difference = Difference([other.mean_3d - one.mean_3d for one, other in pairs])
+    reason = f" {why_not}" if why_not and not difference.positive else ""
+    report.notes.append(f"{claim}: {difference.verdict} ({worse} minus {better}: {difference}).{reason}")
+    report.data.setdefault("differences_mm", {})[f"{worse} minus {better}"] = difference.values
 
 
 def _compared(
@@ -120,6 +185,8 @@ def fig9(bench: Bench) -> Report:
         _claim(
             report, results, f"guided-{regions}", f"REN-{regions}", f"Guided {regions} regions are better than a grid"
         )
+    for name in names:
+        _claim(report, results, name, "Init-CNN", f"{name} is better than the Init-CNN that it starts from")
     return report
 
 
@@ -140,7 +207,7 @@ def _iterations(
         spread = {start: [stdev(step) for step in zip(*seeds, strict=True)] for start, seeds in curves.items()}
     report = Report(name, title, bench.source(), data={"error_mm": curves})
     steps = range(max(len(values) for values in average.values()))
-    rows = [[str(step), *(_spread([seed[step] for seed in seeds]) for seeds in curves.values())] for step in steps]
+    rows = [[str(step), *(spread_of([seed[step] for seed in seeds]) for seeds in curves.values())] for step in steps]
     report.tables.append(Table("Mean 3D error (mm) after each iteration", ["iterations", *curves], rows))
     report.figures["iterations"] = plot_iterations(
         average, title=_heading(bench, f"mean of {len(every)} seeds", len(every)), spread=spread
@@ -191,7 +258,7 @@ def fig11(bench: Bench) -> Report:
     for name in names:
         why = (
             "These networks themselves end at "
-            f"{_spread([one.mean_3d for one in results['Init-CNN, refined']])} mm, from any start: a start that is "
+            f"{spread_of([one.mean_3d for one in results['Init-CNN, refined']])} mm, from any start: a start that is "
             "better than that can only be spoilt. The scaled one stands to them as the published one to the paper's."
         )
         _claim(report, results, f"{name}, refined", name, f"The cascade improves {name}", why)
@@ -229,30 +296,54 @@ def fig12(bench: Bench) -> Report:
     report, curves = _iterations("fig12", "Figure 12: the mean pose as initial pose", bench, run)
     for name, seeds in curves.items():
         report.notes.append(
-            f"{name}: {_spread([seed[0] for seed in seeds])} mm to {_spread([s[-1] for s in seeds])} mm."
+            f"{name}: {spread_of([seed[0] for seed in seeds])} mm to {spread_of([s[-1] for s in seeds])} mm."
         )
     report.notes.append(
         f"The paper on NYU: {TABLE_2['nyu'][1]:.2f} mm from Init-CNN; {MEAN_POSE_AFTER_TEN_STAGES:.2f} mm from the "
-        "mean pose with the same model, after ten iterations."
+        "mean pose with the same model, after ten iterations; trained with the mean pose it comes close to the better "
+        "start."
     )
+    report.notes += _mean_pose_verdict(curves)
     return report
 
 
-_WHY_NO_STRUCTURE = (
-    "A possible reason, not tested here: with narrow layers and as many weights, the head without structure hands its "
-    "last layer the outputs of 11 regions, the other those of 5 fingers; the paper's layers of 2048 are no bottleneck."
-)
+def _mean_pose_verdict(curves: Mapping[str, list[list[float]]]) -> list[str]:
+    """What of figure 12 appears, from the errors by iteration of each start and seed."""
+    own, standard = curves["from Init-CNN"], curves["from the mean pose"]
+    last = Difference([b[-1] - a[-1] for a, b in zip(own, standard, strict=True)])
+    notes = [f"The mean pose as a start ends worse than Init-CNN's: {last.verdict} (after ten iterations: {last})."]
+    trained = curves.get("from the mean pose, trained so")
+    if trained is None:
+        return notes
+    for step in (1, 2, LONGEST):
+        gain = Difference([a[step] - b[step] for a, b in zip(standard, trained, strict=True)])
+        notes.append(
+            f"Training with the mean pose improves on the standard model, both started from it, at iteration {step}: "
+            f"{gain.verdict} ({gain})."
+        )
+    rest = Difference([b[-1] - a[-1] for a, b in zip(own, trained, strict=True)])
+    notes.append(f"What is left between it and the start from Init-CNN after ten iterations: {rest}.")
+    return notes
 
 
 def table2(bench: Bench) -> Report:
-    """With and without the hand's structure, with as many weights."""
+    """With and without the hand's structure, with as many weights; finger layers as in the paper, and narrow ones."""
     title = "Table 2: with and without the hand's structure"
-    report, results = _compared("table2", title, bench, "nyu14", ("w/o structure", "Pose-REN"))
+    names = ("w/o structure", "Pose-REN", "w/o structure, narrow", "Pose-REN, narrow")
+    report, results = _compared("table2", title, bench, "nyu14", names)
     paper = ", ".join(
         f"{dataset.upper()} {without - structured:.3f}" for dataset, (without, structured) in TABLE_2.items()
     )
     report.notes.append(f"The paper's differences, mm: {paper}.")
-    _claim(report, results, "Pose-REN", "w/o structure", "Structure helps", _WHY_NO_STRUCTURE)
+    _claim(report, results, "Pose-REN", "w/o structure", "Structure helps")
+    if "Pose-REN, narrow" in results:
+        report.notes.append(
+            f"In the networks called narrow, the finger layers have {NARROW_RATIO:g} weights for each weight of the "
+            f"region layers; the paper and the others have {PAPER_RATIO:.2f}. Narrow finger layers are a bottleneck, "
+            "and only the network with structure has to pass everything through five of them."
+        )
+        narrow = "Structure helps with narrow finger layers"
+        _claim(report, results, "Pose-REN, narrow", "w/o structure, narrow", narrow)
     return report
 
 

@@ -4,15 +4,68 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from poseren_ext._utils.atomic_files import atomic_file
 from poseren_ext.plotting import save
+
+# Two-sided 95 % quantiles of Student's t for 1 to 15 degrees of freedom.
+_STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131),
+)
+
+
+def spread_of(values: Sequence[float]) -> str:
+    """Mean, and standard deviation over seeds where there are several."""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired differences between two systems, mm: one per seed; positive where the first is better."""
+
+    values: list[float]
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95 % confidence interval of the mean, by Student's t; infinite for one seed."""
+        count = len(self.values)
+        if count < 2:
+            return math.inf
+        quantile = _STUDENT[count - 2] if count - 2 < len(_STUDENT) else 1.96 + 2.4 / (count - 1)
+        return quantile * stdev(self.values) / math.sqrt(count)
+
+    @property
+    def positive(self) -> bool:
+        """Whether the mean is above 0 with 95 % confidence; with one seed, whether it is above 0."""
+        if len(self.values) == 1:
+            return self.values[0] > 0
+        return mean(self.values) > self.half_width
+
+    @property
+    def verdict(self) -> str:
+        """Whether it appears, in words."""
+        if self.positive:
+            return "appears" + (" with every seed" if len(self.values) > 1 and min(self.values) > 0 else "")
+        if len(self.values) > 1 and abs(mean(self.values)) <= self.half_width:
+            return "is not decided by these seeds"
+        return "does NOT appear"
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{value:+.3f}" for value in self.values)
+        if len(self.values) == 1:
+            return f"{each} mm"
+        middle, half = mean(self.values), self.half_width
+        interval = f"95 % confidence interval {middle - half:+.3f} to {middle + half:+.3f}"
+        return f"{middle:+.3f} mm, {interval}; seed by seed: {each}"
 
 
 @dataclass(frozen=True)

@@ -144,23 +144,24 @@ def test_viewpoint_of_known_palms():
     assert not torch.isnan(straight_at_the_camera[0]).any()
 
 
-def test_viewpoint_bins():
-    degrees = math.radians(31)
-    target = msra_hand((0, -math.cos(degrees), -math.sin(degrees)), (-30, -60, 3)).repeat(2, 1, 1)
+@pytest.mark.parametrize(
+    ("degrees", "point"),
+    [(30.0, 30.0), (30.9, 30.0), (31.1, 32.0), (-9.5, -10.0), (-10.9, -10.0), (89.2, 90.0), (-11.2, None)],
+)
+def test_angles_are_counted_at_the_nearest_even_degree(degrees, point):
+    angle = math.radians(degrees)
+    target = msra_hand((0, -math.cos(angle), -math.sin(angle)), (-30, -60, 3)).repeat(2, 1, 1)
     nowhere = torch.zeros(1, 21, 3, dtype=torch.float64)
     target = torch.cat([target, nowhere])
-    prediction = target + torch.tensor([3.0, 0.0, 4.0])
     metric = ViewpointError(SKELETONS["msra21"])
-    metric.update(prediction, target)
-    curves = metric.curves()
-    assert len(curves["yaw"].frames) == 40
-    assert len(curves["pitch"].frames) == 50
-    pitch_bin = curves["pitch"].centers.index(31.0)
-    assert curves["pitch"].frames[pitch_bin] == 2
-    assert curves["pitch"].error[pitch_bin] == pytest.approx(5)
-    assert sum(curves["pitch"].frames) == 2
-    assert curves["pitch"].outside == 1
-    assert curves["pitch"].error[0] is None
+    metric.update(target + torch.tensor([3.0, 0.0, 4.0]), target)
+    yaw, pitch = metric.curves()["yaw"], metric.curves()["pitch"]
+    assert yaw.centers == tuple(float(point) for point in range(-40, 41, 2))  # 41 points
+    assert pitch.centers == tuple(float(point) for point in range(-10, 91, 2))  # 51 points
+    expected = [2 * (center == point) for center in pitch.centers]
+    assert list(pitch.frames) == expected
+    assert list(pitch.error) == [pytest.approx(5) if count else None for count in expected]
+    assert pitch.outside == (1 if point is not None else 3)
 
 
 def test_viewpoint_needs_a_palm():

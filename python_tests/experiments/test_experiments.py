@@ -9,17 +9,17 @@ from helpers.published_data import PUBLISHED, needs_published_data
 from poseren_ext.cli import main
 from poseren_ext.evaluation.methods import FrameBatch
 from poseren_ext.experiments import NAMES, figures, published
-from poseren_ext.experiments.bench import SyntheticBench
-from poseren_ext.experiments.report import Report, Table
+from poseren_ext.experiments.figures import SyntheticBench
+from poseren_ext.experiments.report import Difference, Report, Table
 from poseren_ext.experiments.simulated_methods import NYU_INIT_ERROR, NYU_JOINT_ERRORS, NoisyPoses
-from poseren_ext.experiments.synthetic import SCALES, VARIANTS, Scale, same_weights
+from poseren_ext.experiments.synthetic import NARROW_RATIO, PAPER_RATIO, SCALES, VARIANTS, Scale, same_weights
 from poseren_ext.geometry.camera import CAMERAS, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.io.pose_files import write_poses
 from poseren_ext.models import RegionEnsemble
 
 NYU = SKELETONS["nyu14"]
-MICRO = Scale("micro", 2, 2, 8, (4, 4, 8), (8, 8), (8, 8), 16, 2, 8, 2)
+MICRO = Scale("micro", 2, 2, 8, (4, 4, 8), 8, (8, 8), 16, 2, 8, 2)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_variants_are_compared(bench, tmp_path, name):
     report = figures.EXPERIMENTS[name](bench)
     systems = {
         "fig9": ("REN-4x6x6", "guided-4x6x6", "REN-9x6x6", "guided-9x6x6"),
-        "table2": ("w/o structure", "Pose-REN"),
+        "table2": ("w/o structure", "Pose-REN", "w/o structure, narrow", "Pose-REN, narrow"),
     }
     assert set(report.data["systems"]) == {"Init-CNN", *systems[name]}
     for seeds in report.data["systems"].values():
@@ -115,6 +115,33 @@ def test_noise_has_the_published_errors():
     torch.testing.assert_close(apart, torch.tensor(errors), rtol=0.05, atol=0)
     some = FrameBatch(everything.depth[:3], cameras[:3], truth[:3, 0], torch.tensor([7, 2999, 0]))
     torch.testing.assert_close(noisy.estimate(some), uvd[[7, 2999, 0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "half", "verdict"),
+    [
+        ([1.0], math.inf, "appears"),
+        ([-1.0], math.inf, "does NOT appear"),
+        ([1.0, 1.2, 0.8], 0.4968, "appears with every seed"),
+        ([1.0, -0.1, 1.1, 1.2, 0.9, 1.0, 1.1, 1.0], 0.3453, "appears"),
+        ([1.0, -1.0], 12.706, "is not decided by these seeds"),
+        ([-1.0, -1.1, -0.9, -1.0], 0.1299, "does NOT appear"),
+        ([0.0] * 30, 0.0, "is not decided by these seeds"),
+    ],
+)
+def test_a_paired_difference_has_a_confidence_interval(values, half, verdict):
+    difference = Difference(values)
+    assert difference.half_width == pytest.approx(half, abs=1e-3)  # by hand: t * s / sqrt(n)
+    assert difference.verdict == verdict
+
+
+def test_the_ratio_of_finger_to_region_weights():
+    for scale in SCALES.values():
+        for ratio in (PAPER_RATIO, NARROW_RATIO):
+            region, finger = scale.widths(ratio)
+            weights = 5 * 3 * region * finger / (11 * 7 * 7 * scale.channels[2] * region)
+            assert weights == pytest.approx(ratio, rel=0.03)
+    assert SCALES["full"].widths() == (2048, 2048)
 
 
 def test_report_as_markdown():

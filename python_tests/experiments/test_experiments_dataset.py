@@ -97,7 +97,7 @@ def test_every_experiment_runs_on_a_dataset(nyu, weights, tmp_path, run, name):
     folder = tmp_path / "results" / name
     assert {path.suffix for path in folder.iterdir()} == {".json", ".md", ".png"}
     if name == "table2":
-        assert "Structure helps: does NOT appear (w/o structure minus Pose-REN, mm: +0.000)" in out
+        assert "Structure helps: does NOT appear (w/o structure minus Pose-REN: +0.000 mm)" in out
     if name == "fig11":
         assert "are simulated" in out
 
