@@ -51,6 +51,7 @@ def train_command(
     """
     from poseren_ext.cli._console import console
     from poseren_ext.training.__main__ import launch
+    from poseren_ext.training.interruption import Terminated
 
     read = _read(config, fields or [])
     folder = out or _folder(config)
@@ -58,17 +59,18 @@ def train_command(
     try:
         with _progress() as watch, launch(read, folder, resume=resume, device=device, watch=watch) as trainer:
             trainer.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         at = _saved(folder)
-        text = f"go on from {at} with: {shlex.join(command)}" if at else "there is no checkpoint yet"
-        console(stderr=True).print(f"poseren: interrupted; {text}", markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
+        text = f"resume from {at} with: {shlex.join(command)}" if at else "nothing was trained yet; start again"
+        what, status = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        console(stderr=True).print(f"poseren: {what}; {text}", markup=False, soft_wrap=True)
+        raise typer.Exit(status) from None
     if trainer.ranks.main:
         console().print(f"{folder / 'model.safetensors'}", markup=False, soft_wrap=True)
 
 
 def _saved(folder: Path) -> str:
-    """Where the folder's checkpoint goes on, as --resume will; "" without one. The file knows best."""
+    """The phase and step that --resume will continue from, as the checkpoint says; "" without one."""
     from poseren_ext.training.checkpoint import CorruptCheckpointError, read_checkpoint
     from poseren_ext.training.trainer import CHECKPOINT
 
@@ -91,8 +93,14 @@ def _read(config: str, fields: list[str]) -> TrainConfig:
 
 
 def _folder(config: str) -> Path:
+    """The run's folder: for config.toml of a run that run's, for another config.toml one named after its folder."""
+    from poseren_ext.training.checkpoint import existing_checkpoints
+    from poseren_ext.training.trainer import CHECKPOINT
+
     path = Path(config)
-    return path.parent if path.name == _OWN_CONFIG else Path("runs") / path.stem
+    if path.name != _OWN_CONFIG:
+        return Path("runs") / path.stem
+    return path.parent if existing_checkpoints(path.parent / CHECKPOINT) else Path("runs") / path.resolve().parent.name
 
 
 @contextmanager

@@ -54,8 +54,9 @@ class Augmentation:
 
         Args:
             name: "paper" (section 3.5), "released" (the authors' code), or "none".
-            dataset: key in ``CAMERAS``; the released code turns MSRA's frames all around.
-            init: for Init-CNN: the released code shifts for it alone.
+            dataset: key in ``CAMERAS``; the released code rotates MSRA's frames by any angle, and shifts NYU's frames
+                for Init-CNN only.
+            init: whether Init-CNN is trained.
 
         Raises:
             ValueError: an unknown recipe.
@@ -63,7 +64,8 @@ class Augmentation:
         if name == "paper":
             return cls(rotation=180.0, translation=10.0, scale=0.1)
         if name == "released":
-            return cls(rotation=180.0 if dataset == "msra" else 15.0, translation=10.0 if init else 0.0, scale=0.1)
+            shift = 0.0 if dataset == "nyu" and not init else 10.0
+            return cls(rotation=180.0 if dataset == "msra" else 15.0, translation=shift, scale=0.1)
         if name == "none":
             return cls()
         raise ValueError(f"recipe is {name!r}; expected 'paper', 'released' or 'none'")

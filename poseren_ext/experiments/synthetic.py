@@ -177,8 +177,8 @@ class Lab:
             150.0,
             96,
             scale.channels,
-            replace(init, dropout=0.0),
-            replace(head, dropout=0.0),
+            replace(init, dropout=0.0, map_dropout=0.0),
+            replace(head, dropout=0.0, map_dropout=0.0),
         )
 
     def _build(self, variant: Variant) -> PoseREN:

@@ -27,6 +27,9 @@ _NINE = (*_CORNERS, (0, 3), (3, 0), (3, 6), (6, 3), (3, 3))
 _GUIDED_FOUR = (0, 1, 5, 9)
 _GUIDED_NINE = (0, 1, 3, 4, 5, 6, 7, 8, 9)
 
+_ADDED = ("map_dropout",)
+"""Fields with defaults that model files of earlier versions do not have."""
+
 _Config = TypeVar("_Config", "HeadConfig", "ModelConfig")
 
 
@@ -46,6 +49,7 @@ class HeadConfig:
         channels: C, channels of the feature map.
         image_size: side of the depth crop, pixels.
         dropout: probability of dropping a hidden value in training.
+        map_dropout: the same for a value of the feature map, before the regions are taken; REN-9x6x6 has 0.5.
         mode: how guided regions are pooled: "max" as published, "align" to let gradients reach the pose.
 
     Raises:
@@ -64,6 +68,7 @@ class HeadConfig:
     image_size: int = 96
     dropout: float = 0.5
     mode: Literal["max", "align"] = "max"
+    map_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("num_joints", "cells", "roi_size", "channels", "image_size"):
@@ -74,7 +79,9 @@ class HeadConfig:
             rows = getattr(self, name)
             nested = isinstance(rows, tuple) and all(_are_integers(row) for row in rows)
             _require(nested, self, name, "a tuple of tuples of integers", TypeError)
-        _require(type(self.dropout) in (int, float), self, "dropout", "a number", TypeError)
+        for name in ("dropout", "map_dropout"):
+            _require(type(getattr(self, name)) in (int, float), self, name, "a number", TypeError)
+            _require(0 <= getattr(self, name) < 1, self, name, "a probability below 1")
         for name in ("num_joints", "cells", "channels", "image_size"):
             _require(getattr(self, name) > 0, self, name, "a positive number")
         _require(self.image_size % STRIDE == 0, self, "image_size", f"a multiple of {STRIDE}")
@@ -89,7 +96,6 @@ class HeadConfig:
         regions = all(finger and min(finger) >= 0 and max(finger) < self.num_regions for finger in self.tree)
         _require(regions, self, "tree", f"indices of the {self.num_regions} regions")
         _require(len(self.widths) == 2 and min(self.widths) > 0, self, "widths", "two positive numbers")
-        _require(0 <= self.dropout < 1, self, "dropout", "a probability below 1")
         _require(self.mode in ("max", "align"), self, "mode", "'max' or 'align'")
 
     @property
@@ -116,8 +122,8 @@ class HeadConfig:
 
     @classmethod
     def ren_9x6x6(cls, skeleton: Skeleton, *, widths: tuple[int, int] = (2048, 2048), channels: int = 64) -> HeadConfig:
-        """REN-9x6x6: corners, edge middles and middle of the map, two layers each."""
-        return cls(len(skeleton.joints), (), _NINE, 6, 0, _singletons(9), widths, channels)
+        """REN-9x6x6: corners, edge middles and middle of the map, two layers each; dropout on the map too."""
+        return cls(len(skeleton.joints), (), _NINE, 6, 0, _singletons(9), widths, channels, map_dropout=0.5)
 
     @classmethod
     def guided_4x6x6(
@@ -223,12 +229,15 @@ def _singletons(regions: int) -> tuple[tuple[int], ...]:
 
 
 def _fields(kind: type[_Config], given: object) -> dict[str, Any]:
-    """A JSON object as the arguments of a configuration, none missing and none foreign; lists become tuples."""
+    """A JSON object as the arguments of a configuration; lists become tuples.
+
+    Fields that later versions added may be missing: files of earlier versions do not have them.
+    """
     if not isinstance(given, Mapping):
         raise ValueError(f"{kind.__name__} is {type(given).__name__}; expected a JSON object")
     expected = [field.name for field in fields(kind)]
     wrong = [f"unknown field {name!r}" for name in given if name not in expected]
-    wrong += [f"missing field {name!r}" for name in expected if name not in given]
+    wrong += [f"missing field {name!r}" for name in expected if name not in given and name not in _ADDED]
     if wrong:
         raise ValueError(f"{kind.__name__}: {', '.join(wrong)}; expected exactly {', '.join(expected)}")
     return {name: _frozen(value) for name, value in given.items()}

@@ -79,6 +79,8 @@ class RegionEnsemble(nn.Module):
         Raises:
             ValueError: guided regions without a pose.
         """
+        if self.training and self.config.map_dropout:
+            features = F.dropout(features, self.config.map_dropout)
         regions = self.regions(features, pose).flatten(2).transpose(0, 1)  # [M, B, C*P*P]
         hidden = self._layer(regions, self.region_weight, self.region_bias)
         members = torch.stack([torch.cat([hidden[region] for region in finger], -1) for finger in self.config.tree])

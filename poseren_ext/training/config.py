@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What a training run is made of: one frozen, typed configuration, read from TOML and command-line overrides."""
+"""The configuration of a training run: frozen and typed, read from TOML and command-line overrides."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from poseren_ext.datasets.augmentation import Augmentation
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models.config import HeadConfig, ModelConfig, WeightDtype
+from poseren_ext.training.ranges import check_ranges, unknown_field
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,9 +32,10 @@ class TrainConfig:
     """One training run: Init-CNN first, then Pose-REN.
 
     Attributes:
-        recipe: the name that the other fields' defaults came from.
-        seed: draws frames, order, augmentation, weights and dropout.
+        recipe: the recipe that the defaults of the other fields come from.
+        seed: random seed of frames, order, augmentation, weights and dropout.
         data: "synthetic", or the path of a pack (`poseren data pack`).
+        frames: size of the set of synthetic frames that recipes with stored poses train on; they need a finite set.
         validation_data: the same; "" for synthetic frames of unseen subjects with synthetic data, else none.
         skeleton, hand, cube: what the model gives, and from which crop.
         init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors.
@@ -54,13 +55,24 @@ class TrainConfig:
         compile: on a GPU, let torch.compile fuse what lies between the convolutions, and the renderer: worth its 20 to
             40 seconds at the start of a run of minutes.
         accumulate: parts that a step's batch is worked off in, to save memory.
-        init_steps, refine_steps: steps of the two phases.
-        stages: refining stages that a Pose-REN step unrolls, each on the detached pose of the one before.
-        loss_beta: smooth L1 is quadratic below this normalised distance (sigma s of the released code: 1 / s^2).
+        init_steps, refine_steps: steps of the two phases, where their epochs are 0; with stored poses `refine_steps`
+            are the steps of each stage.
+        init_epochs, refine_epochs: passes over the training set (in stage t: over T^t) instead of steps.
+        poses: the poses that refining starts from. "unrolled": a step applies the network `stages` times, each time to
+            its own detached pose. "stored": stages are trained one after the other, each on stored poses of every
+            training frame: stage 1 on those of `initial` (T^0), stage t + 1 also on those that stage t predicted (T^t,
+            paper, section 3.4); each stage begins again with Init-CNN's convolutions and the full schedule.
+            "repeated": the same, but the samples of stage 1 are repeated where refined ones should be added, as the
+            authors' released merge does.
+        stages: stages that a step unrolls, or that are trained one after the other.
+        loss: "mean" over coordinates and samples, or "sum": summed over the 3J coordinates and divided by the batch, as
+            Caffe's smooth L1 layer. The log shows the loss in these units.
+        loss_beta: smooth L1 is quadratic below this normalised distance; 1 / sigma^2 for the sigma of Caffe's layer.
         clip: largest norm of all gradients together; 0 for any.
-        optimizer, learning_rate, momentum, weight_decay: as their names say; momentum is SGD's.
-        output_rate: Muon leaves the first and the last layer and the biases to Adam, at this learning rate.
-        bias_rate: the biases' learning rate, as a multiple.
+        optimizer, learning_rate, momentum, weight_decay: "sgd" is Caffe's: V = momentum V + lr (g + weight_decay W),
+            W -= V, biases included; "muon" and "adamw" do not decay biases. `momentum` is used by "sgd" only.
+        output_rate: Adam's learning rate for the first and the last layer and the biases, with optimizer "muon".
+        bias_rate: learning rate of the biases, as a multiple.
         schedule: "trapezoid": level, then linearly to zero over the phase's last `decay`; "cosine" to zero; or "step":
             a tenth at every quarter of a phase. With the first, a run may be lengthened while it is still level.
         decay: fraction of a phase.
@@ -84,6 +96,7 @@ class TrainConfig:
     recipe: Recipe = "compact"
     seed: int = 1
     data: str = SYNTHETIC
+    frames: int = 16384
     validation_data: str = ""
     skeleton: str = "msra21"
     hand: Literal["left", "right"] = "right"
@@ -105,7 +118,11 @@ class TrainConfig:
     accumulate: int = 1
     init_steps: int = 1500
     refine_steps: int = 3600
+    init_epochs: int = 0
+    refine_epochs: int = 0
+    poses: Literal["unrolled", "stored", "repeated"] = "unrolled"
     stages: int = 3
+    loss: Literal["mean", "sum"] = "mean"
     loss_beta: float = 0.03
     optimizer: Literal["muon", "adamw", "sgd"] = "muon"
     learning_rate: float = 0.02
@@ -141,27 +158,24 @@ class TrainConfig:
             if choices and getattr(self, name) not in choices:
                 expected = ", ".join(map(str, choices))
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {expected}")
-        for name in ("batch", "accumulate", "stages", "chunk", "reuse", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{name} is {value}; expected a finite number")
+        check_ranges(vars(self))
+        if self.accumulate > self.batch:
+            raise ValueError(f"accumulate is {self.accumulate}; expected at most the batch, {self.batch}")
         if self.skeleton not in SKELETONS:
             raise ValueError(f"skeleton is {self.skeleton!r}; expected one of {', '.join(SKELETONS)}")
+        if self.init_every and self.poses != "unrolled":
+            raise ValueError(f"init_every is {self.init_every} and poses {self.poses!r}; stored poses need it to be 0")
         if self.finish and self.initial not in ("init", "mean"):
             raise ValueError(f"finish is true and initial is {self.initial!r}; expected 'init' or 'mean' with it")
         if self.weight_dtype == "int8" and not self.finish:
             raise ValueError("weight_dtype is 'int8' and finish is false; int8 stores rounded weights: set finish=true")
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"decay is {self.decay}; expected a fraction of a phase, above 0")
 
     def model(self) -> ModelConfig:
         """The configuration of the model that this run trains."""
         skeleton = SKELETONS[self.skeleton]
         init = getattr(HeadConfig, self.init_head)(skeleton, widths=self.init_widths, channels=self.channels[2])
         refine = getattr(HeadConfig, self.refine_head)(skeleton, widths=self.refine_widths, channels=self.channels[2])
-        init, refine = (dataclasses.replace(head, dropout=self.dropout) for head in (init, refine))
+        init, refine = (_with_dropout(head, self.dropout) for head in (init, refine))
         return ModelConfig(self.skeleton, self.hand, self.cube, 96, self.channels, init, refine, self.weight_dtype)
 
     def to_json(self) -> str:
@@ -173,8 +187,12 @@ class TrainConfig:
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in dataclasses.asdict(self).items())
 
 
+def _with_dropout(head: HeadConfig, dropout: float) -> HeadConfig:
+    """The head with this dropout, also on the feature map where the head has one there (REN-9x6x6)."""
+    return dataclasses.replace(head, dropout=dropout, map_dropout=dropout if head.map_dropout else 0.0)
+
+
 _MOVED = Augmentation.recipe("paper")
-_MOVED_INIT, _MOVED_REFINE = (Augmentation.recipe("released", init=init) for init in (True, False))
 
 # How the model that comes with the package was trained: minutes on a GPU.
 _BUNDLED = TrainConfig(
@@ -204,8 +222,11 @@ _PAPER = TrainConfig(
     fully_connected="gaussian",
     weight_dtype="float32",
     batch=128,
-    init_steps=56800,
-    refine_steps=113600,
+    init_epochs=100,
+    refine_epochs=100,
+    poses="stored",
+    stages=2,
+    loss="sum",
     loss_beta=1.0,
     optimizer="sgd",
     learning_rate=1e-3,
@@ -227,34 +248,64 @@ RECIPES: dict[Recipe, TrainConfig] = {
     "released": dataclasses.replace(
         _PAPER,
         recipe="released",
-        init_steps=160000,
-        refine_steps=160000,
+        poses="repeated",
+        init_epochs=0,
+        refine_epochs=0,
+        init_steps=160_000,
+        refine_steps=160_000,
         loss_beta=0.01,
         bias_rate=2.0,
-        rotation=_MOVED_REFINE.rotation,
-        translation=_MOVED_INIT.translation,
-        refine_translation=_MOVED_REFINE.translation,
-        scale=_MOVED_REFINE.scale,
+        rotation=15.0,
+        translation=10.0,
+        refine_translation=10.0,
     ),
 }
+
+# Where the authors' code differs between datasets, by the skeleton of the dataset. HANDS 2017: none was released.
+_RELEASED: dict[str, dict[str, Any]] = {
+    "nyu14": {"refine_translation": 0.0},
+    "msra21": {
+        "rotation": 180.0,
+        "init_steps": 80_000,
+        "refine_steps": 80_000,
+        "learning_rate": 0.01,  # Init-CNN
+        "refine_rate": 0.1,
+    },
+}
+
+
+def recipe_defaults(recipe: Recipe, skeleton: str) -> TrainConfig:
+    """The fields of a recipe for a dataset; the recipe "released" has settings of its own for each dataset."""
+    base = dataclasses.replace(RECIPES[recipe], skeleton=skeleton)
+    return dataclasses.replace(base, **_RELEASED.get(skeleton, {})) if recipe == "released" else base
 
 
 def make_config(values: Mapping[str, Any]) -> TrainConfig:
     """A configuration from the recipe that `values` names (default "compact"), its other fields overridden.
 
+    Steps that are given (`init_steps`, `refine_steps`) replace the epochs of the recipe. At the paper's widths the head
+    "without_structure" has the paper's 2304 and 2048 by default.
+
     Raises:
-        ValueError: an unknown recipe or field, or a value that a field cannot take.
+        ValueError: The recipe or a field is unknown, or a field cannot take its value.
     """
     recipe = values.get("recipe", "compact")
     if recipe not in RECIPES:
         raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(RECIPES)}")
-    base = RECIPES[recipe]
+    skeleton = values.get("skeleton", RECIPES[recipe].skeleton)
+    base = recipe_defaults(recipe, skeleton) if skeleton in SKELETONS else RECIPES[recipe]
     known = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
     changed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"unknown field {name!r} in the training configuration; expected {', '.join(known)}")
+            raise ValueError(unknown_field(name, known))
         changed[name] = _as_type_of(known[name], value, name)
+    for phase in ("init", "refine"):  # steps that are given replace the recipe's epochs
+        if f"{phase}_steps" in changed:
+            changed.setdefault(f"{phase}_epochs", 0)
+    full_width = base.refine_widths == HeadConfig.pose_ren(SKELETONS[base.skeleton]).widths
+    if full_width and changed.get("refine_head") == "without_structure" and "refine_widths" not in changed:
+        changed["refine_widths"] = HeadConfig.without_structure(SKELETONS[base.skeleton]).widths
     return dataclasses.replace(base, **changed)
 
 
@@ -262,8 +313,8 @@ def read_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Trai
     """A configuration from a TOML file and overrides `field=value` (TOML values; bare words are strings).
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: text that is no TOML, an unknown field, or a value that a field cannot take.
+        FileNotFoundError: The file does not exist.
+        ValueError: The text is not TOML, a field is unknown, or a field cannot take its value.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -284,6 +335,9 @@ def read_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Trai
     return make_config(values)
 
 
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a word", tuple: "a list"}
+
+
 def _as_type_of(default: object, value: Any, name: str) -> object:
     """`value` as the type of the field's default, where that loses nothing."""
     if isinstance(default, tuple) and isinstance(value, list | tuple) and len(value) == len(default):
@@ -292,4 +346,4 @@ def _as_type_of(default: object, value: Any, name: str) -> object:
         return float(value)
     if type(value) is type(default) and not isinstance(value, tuple):
         return value
-    raise ValueError(f"{name} is {value!r}; expected a value like {default!r}")
+    raise ValueError(f"{name} is {value!r}; expected {_KINDS.get(type(default), 'a value')} like {default!r}")

@@ -9,7 +9,7 @@ import torch
 
 from poseren_ext.models import PoseREN, round_to_bytes
 from poseren_ext.training.config import TrainConfig
-from poseren_ext.training.synthetic_batches import open_stream
+from poseren_ext.training.streams import open_stream
 from poseren_ext.training.validation import stage_poses
 
 FRAMES = 4096
@@ -40,6 +40,7 @@ def finalize(model: PoseREN, config: TrainConfig, device: torch.device | str = "
         chunk=min(config.chunk, _CHUNK),
         reuse=1,
         compile=False,
+        poses="unrolled",
     )
     stream, first = open_stream(still, "refine", device), config.init_steps + config.refine_steps
     errors = []

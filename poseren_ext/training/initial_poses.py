@@ -7,7 +7,7 @@ The poses are Init-CNN's (paper, section 3.4) or others' (section 4.3.4).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,13 +19,16 @@ from poseren_ext.models import ModelConfig, PoseREN, load
 from poseren_ext.models.files import BUNDLED
 from poseren_ext.ops import normalize_pose
 from poseren_ext.training.config import Precision, TrainConfig
-from poseren_ext.training.pack_batches import CropBatch, PackStream
+from poseren_ext.training.pack_batches import SIZE, CropBatch
 from poseren_ext.training.phases import autocast, features_of
-from poseren_ext.training.synthetic_batches import Stream
+from poseren_ext.training.streams import Stream
+from poseren_ext.training.synthetic_batches import SyntheticStream
+from poseren_ext.training.training_sets import PackFrames, TrainingSet
 
 InitialPoses: TypeAlias = Callable[[CropBatch, torch.Tensor], torch.Tensor]
 """Normalised poses [B, J, 3] for a batch and its crops."""
 
+_BATCH = 128
 _CACHED = 16  # crops whose feature maps stay in a CPU core's cache: a quarter faster than 64 at once
 
 
@@ -48,7 +51,7 @@ def load_start(model: PoseREN, start: str) -> None:
 
 def _layers(config: ModelConfig) -> ModelConfig:
     """What weights depend on: neither the type that they are stored in, nor dropout."""
-    init, refine = (dataclasses.replace(head, dropout=0.0) for head in (config.init, config.refine))
+    init, refine = (dataclasses.replace(head, dropout=0.0, map_dropout=0.0) for head in (config.init, config.refine))
     return dataclasses.replace(config, init=init, refine=refine, weight_dtype="float32")
 
 
@@ -64,10 +67,51 @@ def initial_poses(config: TrainConfig, model: PoseREN, stream: Stream, *, compil
         return lambda batch, crop: _predicted(model, features, crop, config.precision)
     if config.initial == "mean":
         return lambda batch, crop: model.mean_pose.expand(len(crop), -1, -1)
-    if not isinstance(stream, PackStream):
-        raise ValueError(f"initial is {config.initial!r}; synthetic frames have no pose file: give 'init' or 'mean'")
-    given = _from_file(Path(config.initial), stream)
-    return lambda batch, crop: move_pose(given[batch.index.cpu()].to(crop.device), batch.transform)
+    frames = None if isinstance(stream, SyntheticStream) else stream.frames
+    return stored_poses([_from_file(config, frames)])
+
+
+def stored_poses(sets: Sequence[torch.Tensor]) -> InitialPoses:
+    """Stored poses, moved as the augmentation moves the sample.
+
+    Args:
+        sets: normalised poses [N, J, 3] of the frames as they are; sample k starts from pose k mod N of set k div N.
+    """
+    given = torch.cat(list(sets))
+    return lambda batch, crop: move_pose(given[batch.index.to(given.device)].to(crop.device), batch.transform)
+
+
+def first_poses(config: TrainConfig, model: PoseREN, frames: TrainingSet) -> torch.Tensor:
+    """P^0 of a training set: what stage 1 starts from, normalised [N, J, 3] (paper, sections 3.4 and 4.3.4).
+
+    Raises:
+        FileNotFoundError: There is no such pose file.
+        ValueError: The frames have no pose file, or it has another number of lines or joints than the pack.
+    """
+    if config.initial == "mean":
+        return model.mean_pose.expand(len(frames), -1, -1).clone()
+    if config.initial != "init":
+        return _from_file(config, frames)
+    return _predict(model, frames, config.cube, lambda crop, part: model.init(crop))
+
+
+def refined_poses(model: PoseREN, frames: TrainingSet, cube: float, poses: torch.Tensor) -> torch.Tensor:
+    """P^t = R^t(P^(t-1)): one stage of the network in evaluation mode, on crops that are not augmented."""
+    return _predict(model, frames, cube, lambda crop, part: model(crop, poses[part], stages=1)[1])
+
+
+@torch.no_grad()
+def _predict(
+    model: PoseREN, frames: TrainingSet, cube: float, predict: Callable[[torch.Tensor, slice], torch.Tensor]
+) -> torch.Tensor:
+    model.eval()
+    poses = []
+    for start in range(0, len(frames), _BATCH):
+        part = slice(start, min(start + _BATCH, len(frames)))
+        crop = frames.crops(torch.arange(part.start, part.stop), cube, SIZE)
+        crop = crop.to(model.mean_pose.device, memory_format=torch.channels_last)
+        poses.append(predict(crop, part).float())
+    return torch.cat(poses)
 
 
 @torch.no_grad()
@@ -80,8 +124,10 @@ def _predicted(
         return torch.cat([model.init.head(features(part)) for part in parts])
 
 
-def _from_file(path: Path, stream: PackStream) -> torch.Tensor:
+def _from_file(config: TrainConfig, frames: TrainingSet | None) -> torch.Tensor:
     """Normalised poses [N, J, 3] of a file in the published format."""
-    uvd, centers = stream.labels
-    read = torch.from_numpy(read_poses(path, joints=uvd.shape[1], frames=len(uvd))).float()
-    return normalize_pose(read, centers, stream.frames.info.camera, cube=stream.cube)
+    if not isinstance(frames, PackFrames):
+        raise ValueError(f"initial is {config.initial!r}; synthetic frames have no pose file: give 'init' or 'mean'")
+    uvd, centers = frames.pack.labels(torch.arange(len(frames)))
+    read = torch.from_numpy(read_poses(Path(config.initial), joints=uvd.shape[1], frames=len(uvd))).float()
+    return normalize_pose(read.to(centers.device), centers, frames.pack.info.camera, cube=config.cube)

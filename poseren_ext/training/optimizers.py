@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The optimizer of a training's phase, and its learning rates by the configuration's schedule."""
+"""The optimizer of a training phase, and its learning rates by the schedule of the configuration."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,16 +14,48 @@ from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.muon import Muon
 
 
+class CaffeSGD(torch.optim.Optimizer):
+    """Stochastic gradient descent as Caffe's solver: V = momentum V + lr (g + weight_decay W), W -= V.
+
+    The learning rate is inside the velocity, so that after a drop earlier steps still count at their own rate; in
+    `torch.optim.SGD` they count at the new one.
+
+    Args:
+        groups: parameter groups, each with "lr": a number, or a tensor [] where a CUDA graph holds the step.
+        momentum: share of the velocity that is kept.
+        weight_decay: for all parameters, biases included.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], momentum: float, weight_decay: float) -> None:
+        super().__init__(groups, {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step on the gradients as they are; closures are not supported. Gradients are overwritten."""
+        if closure is not None:
+            raise ValueError("CaffeSGD takes no closure; compute the gradients before step()")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["velocity"] = torch.zeros_like(parameter)
+                update = parameter.grad.add_(parameter, alpha=group["weight_decay"]).mul_(group["lr"])
+                parameter.sub_(state["velocity"].mul_(group["momentum"]).add_(update))
+
+
 def make_optimizer(
     config: TrainConfig, phase: Phase, modules: Iterable[nn.Module], *, captured: bool
 ) -> torch.optim.Optimizer:
-    """The phase's optimizer; each group's "rate" is its learning rate at full schedule.
+    """The optimizer of a phase; "rate" of each group is its learning rate before the schedule.
 
     Args:
-        config: names the optimizer and its rates.
-        phase: the second one's rates are multiples of the first one's.
-        modules: whose parameters are trained.
-        captured: a CUDA graph holds its step: learning rates are tensors [] beside the weights, filled before a replay.
+        config: the optimizer and its rates.
+        phase: "init" or "refine", whose rates are multiplied by `refine_rate`.
+        modules: the modules to train.
+        captured: whether a CUDA graph holds the step: then learning rates are tensors [] beside the weights, which are
+            filled before each replay.
     """
     hidden, outer, biases = _groups(modules)
     rate = config.learning_rate * (1.0 if phase == "init" else config.refine_rate)
@@ -34,12 +67,11 @@ def make_optimizer(
         optimizer = Muon(groups, config.weight_decay)
     else:
         groups = [{"params": hidden + outer, "rate": rate}]
-        groups += [{"params": biases, "rate": config.bias_rate * rate, "weight_decay": 0.0}]
+        groups += [{"params": biases, "rate": config.bias_rate * rate}]
         if config.optimizer == "sgd":
-            optimizer = torch.optim.SGD(
-                groups, rate, config.momentum, weight_decay=config.weight_decay, fused=captured or None
-            )
+            optimizer = CaffeSGD(groups, config.momentum, config.weight_decay)
         else:
+            groups[1]["weight_decay"] = 0.0
             optimizer = torch.optim.AdamW(
                 groups, rate, weight_decay=config.weight_decay, fused=True, capturable=captured
             )
@@ -64,7 +96,7 @@ def _groups(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.P
 
 
 def set_rates(config: TrainConfig, optimizer: torch.optim.Optimizer, step: int, steps: int) -> float:
-    """Sets the learning rates of a step out of a phase's ``steps``; returns that of the first group."""
+    """Sets the learning rates of step `step` of a phase of ``steps``; returns that of the first group."""
     share = min(1.0, (step + 1) / max(config.warmup, 1))
     if config.schedule == "trapezoid":
         share *= min(1.0, (steps - step) / (config.decay * steps))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training batches of a pack: shuffled, augmented, cropped; those of a step depend on the seed and the step alone."""
+"""Training batches of a finite set: shuffled, augmented, cropped; a batch depends on the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from poseren_ext.datasets.augmentation import Augmentation
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.gpu_store import ResidentPack
 from poseren_ext.geometry.crop_transforms import move_pose
-from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.training.config import Phase, TrainConfig
+from poseren_ext.training.training_sets import PackFrames, TrainingSet, mean_pose
 
 SIZE = 96
 """Side of the crop, pixels."""
@@ -24,12 +24,12 @@ _EPOCH_PRIME = 1_000_003  # keeps the orders of different seeds apart
 
 @dataclass(frozen=True, eq=False)
 class CropBatch:
-    """What a network is trained on.
+    """Training samples.
 
     Attributes:
         crop: float32 [B, 1, S, S] in [-1, 1].
         pose: float32 [B, J, 3], normalised joints where the crop shows them.
-        index: int64 [B], positions in the pack.
+        index: int64 [B], numbers of the samples in the training set.
         transform: float32 [B, 2, 3] that crop and pose were moved by.
     """
 
@@ -41,53 +41,51 @@ class CropBatch:
 
 @dataclass(frozen=True, eq=False)
 class _Epoch:
-    """Once through N frames, all but the crops: made at once, for a step's small launches cost a GPU most."""
+    """One pass over the samples, everything but the crops: made at once, as small launches are slow on a GPU."""
 
-    order: Tensor  # int64 [N], CPU
+    order: Tensor  # int64 [N], CPU: numbers of the samples
     pose: Tensor  # [N, J, 3], where the crops show it
     transform: Tensor  # [N, 2, 3]
 
     def part(self, positions: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions in the pack, poses and transforms of some of them."""
+        """Numbers, poses and transforms of some of the samples."""
         return self.order[positions], self.pose[positions], self.transform[positions]
 
 
-class PackBatches:
-    """Endless training batches: epochs follow each other without a gap, each shows every frame once.
+class EpochBatches:
+    """Endless training batches of a finite set: epochs follow each other without a gap, each shows every sample once.
 
     Any step can be asked for at any time, and any share of its batch: a training that resumes, and processes that train
     together, see what one uninterrupted process sees.
 
     Args:
-        pack: the frames; they are held whole in the device's memory.
-        batch: samples a step, of all processes together.
-        seed: draws orders and augmentation.
-        augmentation: how samples are moved; the pack must have been made for it.
-        cube: half edge of the crop's cube, mm; by default the pack's.
+        frames: the set.
+        batch: samples per step, of all processes together.
+        seed: random seed of orders and augmentation.
+        augmentation: how samples are moved.
+        cube: half edge of the crop's cube, mm.
         size: S, side of the crop, pixels.
-        device: where the batches are wanted.
+        copies: samples that each frame gives, each with its own augmentation; sample k shows frame k mod N.
 
     Raises:
-        ValueError: a batch below 1, or crops that the pack does not hold.
-        DatasetError: a frame does not match its checksum.
+        ValueError: The batch or the number of copies is below 1.
     """
 
     def __init__(
         self,
-        pack: PackedDataset,
+        frames: TrainingSet,
         *,
         batch: int,
         seed: int,
         augmentation: Augmentation,
-        cube: float | None = None,
-        size: int = 96,
-        device: torch.device | str = "cpu",
+        cube: float,
+        size: int = SIZE,
+        copies: int = 1,
     ) -> None:
-        if batch < 1:
-            raise ValueError(f"batch is {batch}; expected at least 1 sample")
-        self.cube = pack.info.cube if cube is None else cube
-        pack.require(augmentation, self.cube)
-        self.frames = ResidentPack(pack, device)
+        for name, value in (("batch", batch), ("copies", copies)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; expected at least 1")
+        self.frames, self.cube, self.samples = frames, cube, len(frames) * copies
         self.size_of_batch, self.seed, self.augmentation, self.size = batch, seed, augmentation, size
         self._epochs: dict[int, _Epoch] = {}
 
@@ -96,24 +94,18 @@ class PackBatches:
         shown = range(step * self.size_of_batch, (step + 1) * self.size_of_batch)[share]
         parts = [self._epoch(epoch).part(positions) for epoch, positions in self._spans(shown.start, shown.stop)]
         index, pose, transform = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        regions = self.frames.regions(index)
-        crop = depth_crop(
-            regions.depth,
-            regions.center,
-            self.frames.camera,
-            cube=self.cube,
-            size=self.size,
-            transform=transform,
-            depth_unit=self.frames.info.unit,
-        )
+        crop = self.frames.crops(index % len(self.frames), self.cube, self.size, transform)
         return CropBatch(crop, pose, index, transform)
+
+    def mean_pose(self) -> Tensor:
+        """Normalised mean pose [J, 3] of all frames."""
+        return mean_pose(self.frames, self.cube)
 
     def _spans(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
         """Samples first .. end-1 of the endless row of epochs as epochs and positions in their orders."""
-        size = len(self.frames)
         while first < end:
-            epoch, start = divmod(first, size)
-            stop = min(size, start + end - first)
+            epoch, start = divmod(first, self.samples)
+            stop = min(self.samples, start + end - first)
             yield epoch, slice(start, stop)
             first += stop - start
 
@@ -126,33 +118,44 @@ class PackBatches:
 
     def _make_epoch(self, epoch: int) -> _Epoch:
         generator = torch.Generator().manual_seed(self.seed * _EPOCH_PRIME + epoch)
-        order = torch.randperm(len(self.frames), generator=generator)
-        uvd, center = self.frames.labels(order)
-        transform = self.augmentation.transform(order.to(center.device), seed=self.seed, epoch=epoch, size=self.size)
-        pose = normalize_pose(uvd, center, self.frames.camera, cube=self.cube)
+        order = torch.randperm(self.samples, generator=generator)
+        pose = self.frames.poses(order % len(self.frames), self.cube)
+        transform = self.augmentation.transform(order.to(pose.device), seed=self.seed, epoch=epoch, size=self.size)
         return _Epoch(order, move_pose(pose, transform), transform)
 
 
-class PackStream(PackBatches):
-    """Endless batches of a packed dataset, with the settings of a training run."""
+class PackBatches(EpochBatches):
+    """`EpochBatches` of a pack.
 
-    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
-        pack = open_pack(Path(config.data), config)
-        super().__init__(
-            pack,
-            batch=config.batch,
-            seed=config.seed,
-            augmentation=augmentation_of(config, phase),
-            cube=config.cube,
-            size=SIZE,
-            device=device,
-        )
-        self.labels = torch.from_numpy(pack.uvd.copy()), torch.from_numpy(pack.centers.copy())  # uvd, centres
+    Args:
+        pack: the frames, which are held whole in the device's memory.
+        batch: samples per step, of all processes together.
+        seed: random seed of orders and augmentation.
+        augmentation: how samples are moved; the pack must have been made for it.
+        cube: half edge of the crop's cube, mm; by default the pack's.
+        size: S, side of the crop, pixels.
+        device: where the batches are wanted.
 
-    def mean_pose(self) -> torch.Tensor:
-        """Normalised mean pose [J, 3] of all frames."""
-        uvd, centers = self.labels
-        return normalize_pose(uvd, centers, self.frames.info.camera, cube=self.cube).mean(0)
+    Raises:
+        ValueError: The batch is below 1, or the crops need more than the pack holds.
+        DatasetError: A frame does not match its checksum.
+    """
+
+    def __init__(
+        self,
+        pack: PackedDataset,
+        *,
+        batch: int,
+        seed: int,
+        augmentation: Augmentation,
+        cube: float | None = None,
+        size: int = SIZE,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        cube = pack.info.cube if cube is None else cube
+        pack.require(augmentation, cube)
+        frames = PackFrames(ResidentPack(pack, device))
+        super().__init__(frames, batch=batch, seed=seed, augmentation=augmentation, cube=cube, size=size)
 
 
 def open_pack(path: Path, config: TrainConfig) -> PackedDataset:

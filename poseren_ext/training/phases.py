@@ -1,17 +1,39 @@
 # SPDX-License-Identifier: MIT
-"""What each phase trains, as modules from crops to poses."""
+"""What each phase trains, as modules from crops to poses, and the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from poseren_ext.models import Backbone, InitCNN, RegionEnsemble
+from poseren_ext.models import Backbone, InitCNN, RegionEnsemble, initialize
 from poseren_ext.training.config import Precision
+
+
+def smooth_l1(pose: Tensor, target: Tensor, loss: Literal["mean", "sum"], beta: float) -> Tensor:
+    """Smooth L1 loss [] of normalised poses [B, J, 3].
+
+    Args:
+        pose: predicted.
+        target: the labels.
+        loss: "mean" over all numbers, or "sum" over the 3J coordinates, divided by B, as Caffe's SmoothL1Loss layer.
+        beta: where the loss turns from quadratic to linear: 1 / sigma^2 of Caffe's layer.
+    """
+    total = F.smooth_l1_loss(pose, target, beta=beta, reduction=loss)
+    return total / len(pose) if loss == "sum" else total
+
+
+def redraw(head: RegionEnsemble, fully_connected: Literal["gaussian", "he"], generator: torch.Generator) -> None:
+    """Draws a head's weights again, on the CPU, so that they are the same on every device."""
+    fresh = RegionEnsemble(head.config)
+    initialize(fresh, fully_connected=fully_connected, generator=generator)
+    head.load_state_dict(fresh.state_dict())
 
 
 def features_of(backbone: Backbone, *, compiled: bool) -> Callable[[Tensor], Tensor]:
@@ -20,7 +42,7 @@ def features_of(backbone: Backbone, *, compiled: bool) -> Callable[[Tensor], Ten
 
 
 class InitPose(nn.Module):
-    """The first phase's: Init-CNN."""
+    """Init-CNN, which the first phase trains."""
 
     def __init__(self, init: InitCNN, *, compiled: bool = False) -> None:
         super().__init__()
@@ -33,7 +55,7 @@ class InitPose(nn.Module):
 
 
 class StagePoses(nn.Module):
-    """The second phase's: the stages, each on the detached pose of the one before (paper, section 3.4)."""
+    """Stages of the refining network, each on the detached pose of the one before."""
 
     def __init__(self, backbone: Backbone, head: RegionEnsemble, stages: int, *, compiled: bool = False) -> None:
         super().__init__()
@@ -43,8 +65,7 @@ class StagePoses(nn.Module):
     def forward(self, crop: Tensor, initial: Tensor) -> list[Tensor]:
         """A pose [B, J, 3] for each stage, of crops [B, 1, S, S] and a pose to start from."""
         features = self._features(crop)
-        # One copy of the weights in the products' type for all stages, whose gradients meet in it: autocast would make
-        # one a stage, and the head's weights are most of the network.
+        # One cast of the head's weights, most of the network, for all stages; autocast would cast them in every stage.
         weights = {name: weight.to(features.dtype) for name, weight in self.head.named_parameters()}
         poses = [initial]
         for _ in range(self.stages):
@@ -54,9 +75,9 @@ class StagePoses(nn.Module):
 
 @contextmanager
 def tensor_cores(precision: Precision) -> Iterator[None]:
-    """Lets float32 products on a GPU round their factors to tf32, or not ("float32"); as before afterwards.
+    """Allows tf32 in float32 products on a GPU unless the precision is "float32"; restores the settings afterwards.
 
-    PyTorch's own default rounds those of convolutions and not those of matrices.
+    PyTorch's default allows it in convolutions and not in matrix products.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

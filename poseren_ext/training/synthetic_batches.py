@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import ClassVar
 
 import torch
 
@@ -14,8 +14,8 @@ from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.synthetic import Frames, SyntheticHands, TrainingHands
 from poseren_ext.synthetic.render import compiled_rendering
-from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
-from poseren_ext.training.pack_batches import SIZE, CropBatch, PackStream, augmentation_of
+from poseren_ext.training.config import Phase, TrainConfig
+from poseren_ext.training.pack_batches import SIZE, CropBatch, augmentation_of
 
 _RENDER_BATCH = {"cpu": 128, "cuda": 8192}
 """Frames that are rendered at once: what fits a CPU's caches, what fills a GPU."""
@@ -43,14 +43,14 @@ class Store:
 
     def crop(self, cube: float) -> torch.Tensor:
         """Crops [N, 1, 96, 96]."""
-        return _crop(self.depth, self.center, self.camera, cube)
+        return crop_stored(self.depth, self.center, self.camera, cube)
 
     def pose(self, cube: float) -> torch.Tensor:
         """Normalised joints [N, J, 3]."""
         return normalize_pose(self.uvd, self.center, self.camera, cube=cube)
 
 
-def _crop(
+def crop_stored(
     depth: torch.Tensor,
     center: torch.Tensor,
     camera: torch.Tensor,
@@ -115,14 +115,15 @@ class SyntheticStream:
         device: where frames are rendered and batches wanted.
     """
 
+    TILE_SIZE: ClassVar[int] = 8 * round(1.42 * SIZE / 8)
+    """Side of a stored frame, pixels: the corners of a crop that is rotated by 45 degrees reach sqrt(2) as far."""
+
     def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
         self.config = config
         self.device = torch.device(device)
         self.hands = synthetic_hands(config)
         self._augmentation = augmentation_of(config, phase)
-        # Turned by 45 degrees, the crop's corners look sqrt(2) as far.
-        self._tile_size = 8 * round(1.42 * SIZE / 8)
-        self._margin = (self._tile_size - 1) / (SIZE - 1)
+        self._margin = (self.TILE_SIZE - 1) / (SIZE - 1)
         self._chunk: tuple[int, Store] | None = None
         self._last: _Turn | None = None
 
@@ -147,7 +148,7 @@ class SyntheticStream:
         made = self._turn(*divmod(turn, self.config.reuse))
         # The only work of each step: to a GPU small launches cost more than what they compute.
         depth = self._load(made.chunk).depth.index_select(0, made.frame[shown])
-        crop = _crop(depth, made.center[shown], made.camera[shown], self.config.cube, made.transform[shown])
+        crop = crop_stored(depth, made.center[shown], made.camera[shown], self.config.cube, made.transform[shown])
         return CropBatch(crop, made.pose[shown], made.number[shown], made.transform[shown])
 
     def mean_pose(self) -> torch.Tensor:
@@ -161,7 +162,7 @@ class SyntheticStream:
             compiled = self.config.compile and self.device.type == "cuda"
             with compiled_rendering(compiled):
                 store = render_store(
-                    self.hands, first, size, size=self._tile_size, margin=self._margin, device=self.device
+                    self.hands, first, size, size=self.TILE_SIZE, margin=self._margin, device=self.device
                 )
             self._chunk = (chunk, store)
         return self._chunk[1]
@@ -184,17 +185,3 @@ class SyntheticStream:
         center = torch.cat([center[:, :2], center[:, 2:] + lift], 1)
         pose = move_pose(normalize_pose(uvd, center, camera, cube=config.cube), transform)
         return _Turn(chunk, turn, frame, number, center, camera, pose, transform)
-
-
-Stream: TypeAlias = SyntheticStream | PackStream
-
-
-def open_stream(config: TrainConfig, phase: Phase, device: torch.device | str = "cpu") -> Stream:
-    """The training batches that the configuration names.
-
-    Raises:
-        FileNotFoundError: no such pack.
-        ValueError: a pack of other joints or another hand, or made for less augmentation.
-    """
-    kind = SyntheticStream if config.data == SYNTHETIC else PackStream
-    return kind(config, phase, device)

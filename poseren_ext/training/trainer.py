@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Staged training (paper, section 3.4): Init-CNN first, then Pose-REN on the poses that it and its stages predict."""
+"""Training: Init-CNN first, then Pose-REN on the poses that it and its stages predict (paper, section 3.4)."""
 
 from __future__ import annotations
 
@@ -10,53 +10,62 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from poseren_ext._utils.atomic_files import forget_drafts, write_atomic
+from poseren_ext._utils.atomic_files import atomic_path, forget_drafts, write_atomic
 from poseren_ext._utils.cuda_graph import GraphedStep
 from poseren_ext.models import PoseREN, initialize, save
 from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints, read_checkpoint, write_checkpoint
-from poseren_ext.training.config import Phase, TrainConfig
+from poseren_ext.training.config import Phase, TrainConfig, read_config
 from poseren_ext.training.distributed import ALONE, Ranks
 from poseren_ext.training.finalize import finalize
-from poseren_ext.training.initial_poses import initial_poses, load_start
+from poseren_ext.training.initial_poses import first_poses, initial_poses, load_start, refined_poses, stored_poses
+from poseren_ext.training.interruption import Interruption
 from poseren_ext.training.log import Journal
 from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.pack_batches import CropBatch
-from poseren_ext.training.phases import InitPose, StagePoses, autocast, tensor_cores
-from poseren_ext.training.synthetic_batches import open_stream
-from poseren_ext.training.validation import Validation
+from poseren_ext.training.phases import InitPose, StagePoses, autocast, redraw, smooth_l1, tensor_cores
+from poseren_ext.training.plan import PhasePlan, describe_phases, plan_phases
+from poseren_ext.training.streams import open_set, open_stream
+from poseren_ext.training.validation import Validation, check_validation
 
-PHASES = ("init", "refine")
 CHECKPOINT = "checkpoint.safetensors"
-_FILES = ("config.toml", "log.csv", CHECKPOINT, "model.safetensors")
+CONFIG = "config.toml"
+_FILES = (CONFIG, "phases.json", "log.csv", CHECKPOINT, "model.safetensors")
 _MAY_CHANGE = (
-    *("init_steps", "refine_steps", "log_every", "validate_every", "checkpoint_every", "tensorboard"),
-    *("graph", "compile", "finish", "decay"),
+    *("init_steps", "refine_steps", "init_epochs", "refine_epochs", "log_every", "validate_every", "checkpoint_every"),
+    *("tensorboard", "graph", "compile", "finish", "decay", "weight_dtype"),
 )
 
-Watch: TypeAlias = Callable[[Phase, int, int, Mapping[str, Any]], None]
-"""Told after every step: the phase, the step, how many there are, and the numbers of the log known by then."""
+Watch: TypeAlias = Callable[[str, int, int, Mapping[str, Any]], None]
+"""Called after every step: the phase, the step, the number of steps, and the latest numbers of the log."""
+
+
+class DivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
 
 
 class Trainer:
-    """One training run in one folder: config.toml, log.csv, checkpoint.safetensors, model.safetensors.
+    """One training run in one folder.
+
+    The folder holds config.toml, phases.json (which samples each phase trains on), log.csv, checkpoint.safetensors (and
+    the one before) and, at the end, model.safetensors.
 
     Args:
         config: the run.
-        folder: where it is kept; made if need be.
-        resume: go on from the folder's checkpoint; on the CPU, with the same number of threads, to the same bits.
+        folder: the run's folder; created if it does not exist.
+        resume: continue from the folder's checkpoint; on the CPU with the same number of threads the result is
+            bit-identical to that of an uninterrupted run.
         ranks: this process among those that train together; each takes its share of every batch, the first one writes.
-        device: where the model, and the data if need be, are held.
-        watch: told how it goes.
+        device: where the model and the training set are held.
+        watch: called after every step.
 
     Raises:
-        FileExistsError: the folder holds a run, and it is not to be resumed.
-        FileNotFoundError: nothing to resume, or no model to start from.
+        FileExistsError: The folder holds a run that is not to be resumed, or files that are not of a run.
+        FileNotFoundError: There is nothing to resume, or no model to start from.
         ImportError: TensorBoard is wanted and not installed.
-        ValueError: the folder's checkpoint is of another configuration, or is corrupt; or the model to start from has
-            other layers.
+        ValueError: The checkpoint is of another configuration or is corrupt, or the model to start from has other
+            layers.
     """
 
     def __init__(
@@ -73,20 +82,27 @@ class Trainer:
         self._share, self._watch = ranks.share(config.batch), watch
         self._compiled = config.compile and self.device.type == "cuda"
         self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1 and not config.init_every
-        if not resume and existing_checkpoints(self._checkpoint_path):
-            raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
+        self._interruption = Interruption()
+        if not resume:
+            _require_no_files(folder)
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
         folder.mkdir(parents=True, exist_ok=True)
         if ranks.main:  # a killed run may have left some, each as large as a checkpoint
             for name in _FILES:
                 forget_drafts(folder / name)
+        if config.validate_every:
+            check_validation(config)
         torch.manual_seed(config.seed)
         self.model = PoseREN.build(config.model())
         initialize(self.model, fully_connected=config.fully_connected)
         # Channels last: the convolutions run twice as fast on a CPU.
         self.model = self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.saved: tuple[Phase, int] | None = None  # phase and step of the last checkpoint
-        self._enter_phase("init", 0)
+        self.saved: tuple[str, int] | None = None  # phase and step of the last checkpoint
+        self.frames = open_set(config, self.device)
+        self.phases = plan_phases(config, 0 if self.frames is None else len(self.frames))
+        self.poses: list[torch.Tensor] = []
+        """Stored poses P^0, P^1, ...: normalised [N, J, 3], of the training set's frames as they are, not augmented."""
+        self._enter(self.phases[0], 0)
         if checkpoint:
             self._restore(checkpoint)
         elif config.start:
@@ -94,24 +110,34 @@ class Trainer:
         else:
             self.model.mean_pose.copy_(self.stream.mean_pose())
         self._journal = self._open_journal() if ranks.main else None
-        self.validation = Validation(config, self.device) if ranks.main and config.validate_every else None
         if ranks.main:
-            write_atomic(folder / "config.toml", config.to_toml())
+            _write_config(folder / CONFIG, config)
+            write_atomic(folder / "phases.json", describe_phases(config, self.phases))
+            if not checkpoint:
+                self._checkpoint()  # a run that is interrupted before its first step can be resumed too
+        self.validation = Validation(config, self.device) if ranks.main and config.validate_every else None
 
     @property
     def _checkpoint_path(self) -> Path:
         return self.folder / CHECKPOINT
 
     def run(self) -> PoseREN:
-        """Trains to the end and writes the model; returns it in evaluation mode."""
-        while True:
-            self._run_phase()
-            if self.phase == PHASES[-1]:
-                break
-            if not self.config.start:
-                self.model.start_from_init()
-            self.start_phase("refine")
-            self._checkpoint()
+        """Trains to the end and writes the model; returns it in evaluation mode.
+
+        Raises:
+            DivergedError: The loss became NaN or infinite.
+            KeyboardInterrupt: SIGINT or SIGTERM (as `Terminated`) arrived; a checkpoint was written.
+        """
+        with self._interruption.handled():
+            try:
+                self._run_phase()
+                while self.plan is not self.phases[-1]:
+                    self._next_phase()
+                    self._run_phase()
+            except KeyboardInterrupt:
+                if (self.phase, self.step) != self.saved:
+                    self._checkpoint()
+                raise
         self.model.eval()
         if self.config.finish:
             finalize(self.model, self.config, self.device)
@@ -119,9 +145,33 @@ class Trainer:
             save(self.model, self.folder / "model.safetensors")
         return self.model
 
+    def _next_phase(self) -> None:
+        """Prepares the phase after the current one: stored poses, initial weights, optimizer; writes a checkpoint."""
+        plan = self.phases[self.phases.index(self.plan) + 1]
+        with self._interruption.deferred():
+            if plan.stage:
+                self.poses.append(self._predict_poses())
+            if not self.config.start:
+                self.model.start_from_init()
+                if plan.stage > 1:
+                    generator = torch.Generator().manual_seed(self.config.seed)
+                    redraw(self.model.head, self.config.fully_connected, generator)
+            self._enter(plan, 0)
+            self._checkpoint()
+
     def start_phase(self, phase: Phase) -> None:
-        """Goes on with a phase from its first step, on the weights as they are."""
-        self._enter_phase(phase, 0)
+        """Starts the first phase of a kind on the weights as they are."""
+        plan = next(plan for plan in self.phases if plan.kind == phase)
+        if plan.stage:
+            self.poses = [self._predict_poses()]
+        self._enter(plan, 0)
+
+    def _predict_poses(self) -> torch.Tensor:
+        """P^0, or from P^(t-1) the poses P^t that the network of stage t predicts: of crops that are not augmented."""
+        assert self.frames is not None
+        if not self.poses:
+            return first_poses(self.config, self.model, self.frames)
+        return refined_poses(self.model, self.frames, self.config.cube, self.poses[-1])
 
     def advance(self, steps: int) -> torch.Tensor:
         """Trains a few steps of the phase, without log, validation and checkpoint; their losses' sum []."""
@@ -130,41 +180,38 @@ class Trainer:
             running += self._next_step()
         return running
 
-    def _enter_phase(self, phase: Phase, step: int) -> None:
-        self.phase: Phase
-        self.phase, self.step = phase, step
-        self.optimizer = make_optimizer(self.config, phase, self._trained(), captured=self._graphed)
-        self.stream = open_stream(self.config, phase, self.device)
+    def _enter(self, plan: PhasePlan, step: int) -> None:
+        self.plan, self.phase, self.step = plan, plan.name, step
+        self.optimizer = make_optimizer(self.config, plan.kind, self._trained(), captured=self._graphed)
+        self.stream = open_stream(
+            self.config, plan.kind, self.device, frames=self.frames, stage=plan.stage, copies=max(len(plan.sets), 1)
+        )
         self._initial = None
-        if phase == "refine":
+        if plan.stage:
+            self._initial = stored_poses([self.poses[index] for index in plan.sets])
+        elif plan.kind == "refine":
             self._initial = initial_poses(self.config, self.model, self.stream, compiled=self._compiled)
         self._trainee = self._make_trainee()
         self._update = GraphedStep(self._learn) if self._graphed else self._learn
 
-    def _phase_steps(self) -> int:
-        return self.config.init_steps if self.phase == "init" else self.config.refine_steps
-
-    def _offset(self) -> int:
-        # Both phases read one endless stream, so that the second sees frames that the first has not.
-        return 0 if self.phase == "init" else self.config.init_steps
-
     def _open_journal(self) -> Journal:
         done: dict[str, int] = {}
         if self.saved is not None:
-            done = {"init": self.config.init_steps} if self.phase == "refine" else {}
+            done = {plan.name: plan.steps for plan in self.phases[: self.phases.index(self.plan)]}
             done[self.phase] = self.step
-        offsets = {"init": 0, "refine": self.config.init_steps}
+        offsets = {plan.name: plan.offset for plan in self.phases}
         return Journal(self.folder, done, offsets, tensorboard=self.config.tensorboard)
 
     def _run_phase(self) -> None:
-        config, steps = self.config, self._phase_steps()
+        config, steps = self.config, self.plan.steps
         running, since, counted = self._no_loss(), time.perf_counter(), 0
         row: dict[str, Any] = {}
         while self.step < steps:
             running += self._next_step()
             counted += 1
             last = self.step == steps
-            due = last or self.step % config.log_every == 0
+            validating = config.validate_every > 0 and (last or self.step % config.validate_every == 0)
+            due = last or validating or self.step % config.log_every == 0
             saving = last or self.step % config.checkpoint_every == 0
             if due or saving or self.device.type == "cpu":  # a GPU is asked for numbers only then: asking waits for it
                 self._check_loss(running)
@@ -172,7 +219,7 @@ class Trainer:
                 mean = self.ranks.mean(float(running) / counted)
                 speed = counted * config.batch / (time.perf_counter() - since)
                 row = {"loss": mean, "learning_rate": self._rate, "samples_per_second": speed}
-                if self.validation and (last or self.step % config.validate_every == 0):
+                if self.validation and validating:
                     row["validation_mm"] = self._validate(self.validation)
                 if self._journal:
                     self._journal.write(self.phase, self.step, row)
@@ -183,12 +230,15 @@ class Trainer:
                 self._checkpoint()
 
     def _next_step(self) -> torch.Tensor:
-        at = self._offset() + self.step
-        # Dropout's, so that resuming repeats it; the processes drop different values.
+        at = self.plan.offset + self.step
+        # Seeds dropout, so that resuming repeats it; the processes drop different values.
         torch.manual_seed(self.config.seed * 1_000_003 + at + (self.ranks.rank << 40))
-        self._rate = set_rates(self.config, self.optimizer, self.step, self._phase_steps())
-        loss = self._train_step(self.stream.batch(at, self._share))
-        self.step += 1
+        self._rate = set_rates(self.config, self.optimizer, self.step, self.plan.steps)
+        # Unrolled phases read one endless stream, so that the second sees frames that the first has not.
+        batch = self.stream.batch(self.step if self.plan.stage else at, self._share)
+        with self._interruption.deferred():
+            loss = self._train_step(batch)
+            self.step += 1
         return loss
 
     def _no_loss(self) -> torch.Tensor:
@@ -196,8 +246,9 @@ class Trainer:
 
     def _check_loss(self, running: torch.Tensor) -> None:
         if not bool(torch.isfinite(running)):
-            raise FloatingPointError(
-                f"the loss is {float(running)} at {self.phase} step {self.step}; lower the learning rate"
+            raise DivergedError(
+                f"the training diverged: the loss is {float(running)} at {self.phase} step {self.step}; lower "
+                f"learning_rate (now {self.config.learning_rate:g})"
             )
 
     def _train_step(self, batch: CropBatch) -> torch.Tensor:
@@ -218,12 +269,12 @@ class Trainer:
         for crop, pose, before in zip(*parts, given, strict=True):
             with autocast(self.device, config.precision):
                 stages = self._trainee(crop, before)
-            losses = [F.smooth_l1_loss(stage.float(), pose, beta=config.loss_beta) for stage in stages]
+            losses = [smooth_l1(stage.float(), pose, config.loss, config.loss_beta) for stage in stages]
             loss = torch.stack(losses).mean()
             if self._init_learns():
                 with autocast(self.device, config.precision):
                     first = self.model.init(crop)
-                loss = loss + F.smooth_l1_loss(first.float(), pose, beta=config.loss_beta)
+                loss = loss + smooth_l1(first.float(), pose, config.loss, config.loss_beta)
             loss = loss * (len(crop) / len(crops))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -235,9 +286,10 @@ class Trainer:
         return total
 
     def _make_trainee(self) -> nn.Module:
-        if self.phase == "init":
+        if self.plan.kind == "init":
             return self.ranks.parallel(InitPose(self.model.init, compiled=self._compiled))
-        stages = StagePoses(self.model.backbone, self.model.head, self.config.stages, compiled=self._compiled)
+        unrolled = 1 if self.plan.stage else self.config.stages
+        stages = StagePoses(self.model.backbone, self.model.head, unrolled, compiled=self._compiled)
         return self.ranks.parallel(stages)
 
     def _init_learns(self) -> bool:
@@ -246,14 +298,15 @@ class Trainer:
         return bool(every) and self.step % every == 0
 
     def _trained(self) -> list[nn.Module]:
-        if self.phase == "init":
+        if self.plan.kind == "init":
             return [self.model.init]
         stages: list[nn.Module] = [self.model.backbone, self.model.head]
         return [*stages, self.model.init] if self.config.init_every else stages
 
     def _validate(self, validation: Validation) -> list[float]:
-        mean = self.phase == "refine" and self.config.initial == "mean"
-        return validation(self.model, stages=0 if self.phase == "init" else 3, mean_initial=mean)
+        refining = self.plan.kind == "refine"
+        mean = refining and self.config.initial == "mean"
+        return validation(self.model, stages=3 if refining else 0, mean_initial=mean)
 
     def _checkpoint(self) -> None:
         if not self.ranks.main:
@@ -261,21 +314,30 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        tensors |= {f"poses.{index}": poses for index, poses in enumerate(self.poses)}
         state = {"config": self.config.to_json(), "phase": self.phase, "step": self.step}
         write_checkpoint(self._checkpoint_path, Checkpoint(tensors, state))
         self.saved = self.phase, self.step
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        before, now = json.loads(checkpoint.state["config"]), json.loads(self.config.to_json())
-        changed = [name for name in now if now[name] != before.get(name) and name not in _MAY_CHANGE]
+        now = json.loads(self.config.to_json())
+        before = json.loads(TrainConfig().to_json()) | json.loads(checkpoint.state["config"])  # older ones lack fields
+        changed = [name for name in now if now[name] != before[name] and name not in _MAY_CHANGE]
         if changed:
             raise ValueError(
                 f"{self._checkpoint_path} was written with another {', '.join(changed)}; resume with the configuration "
                 "in config.toml, or train in another folder"
             )
+        names = [plan.name for plan in self.phases]
+        if checkpoint.state["phase"] not in names:
+            raise ValueError(
+                f"{self._checkpoint_path} is in phase {checkpoint.state['phase']}; expected one of {names}"
+            )
         tensors = checkpoint.tensors
         self.model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
-        self._enter_phase(checkpoint.state["phase"], checkpoint.state["step"])
+        stored = sum(name.startswith("poses.") for name in tensors)
+        self.poses = [tensors[f"poses.{index}"].to(self.device) for index in range(stored)]
+        self._enter(self.phases[names.index(checkpoint.state["phase"])], checkpoint.state["step"])
         self.saved = self.phase, self.step
         slots: dict[int, dict[str, torch.Tensor]] = {}
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -286,3 +348,27 @@ class Trainer:
                     tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
                 slots.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+
+def _require_no_files(folder: Path) -> None:
+    """Refuses a folder whose files a new run would overwrite.
+
+    Raises:
+        FileExistsError: The folder holds a run or a file of the same name as one of a run.
+    """
+    if existing_checkpoints(folder / CHECKPOINT):
+        raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
+    found = [name for name in (*_FILES, "tensorboard") if (folder / name).exists()]
+    if found:
+        raise FileExistsError(
+            f"{folder} holds {', '.join(found)}, which the training would overwrite; train in another folder"
+        )
+
+
+def _write_config(path: Path, config: TrainConfig) -> None:
+    """Writes all fields, unless the file says the same already; another file is kept as config.toml.previous."""
+    if not path.exists():
+        write_atomic(path, config.to_toml())
+    elif read_config(path) != config:
+        with atomic_path(path, keep=path.with_name(path.name + ".previous")) as draft:
+            draft.write_text(config.to_toml(), encoding="utf-8")

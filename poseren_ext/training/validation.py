@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How far off a model is, in millimetres, on frames that training never saw."""
+"""The error of a model, in millimetres, on frames that training never saw."""
 
 from __future__ import annotations
 
@@ -76,15 +76,29 @@ def stage_errors(poses: torch.Tensor, labels: LabelledCrops, cube: float) -> tor
     return joint_errors(xyz.flatten(0, 1), truth.flatten(0, 1)).view(xyz.shape[:-1])
 
 
+def check_validation(config: TrainConfig) -> None:
+    """Checks that there is something to validate on.
+
+    Raises:
+        FileNotFoundError: There is no such pack.
+        ValueError: No frames are named, or the pack has other joints or another hand.
+    """
+    if (config.validation_data or config.data) == SYNTHETIC:
+        return
+    if not config.validation_data:
+        raise ValueError("validation_data is empty; name a pack, or 'synthetic', or set validate_every to 0")
+    open_pack(Path(config.validation_data), config)
+
+
 class Validation:
-    """The same unseen frames at every call: mean joint error, mm, of the initial pose and of each stage.
+    """Mean joint error, mm, of the initial pose and of each stage, on the same unseen frames at every call.
 
     Args:
-        config: names the frames.
+        config: the run.
         device: where the model is.
 
     Raises:
-        ValueError: nothing to validate on.
+        ValueError: There is nothing to validate on.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device | str = "cpu") -> None:
@@ -92,11 +106,10 @@ class Validation:
         if (config.validation_data or config.data) == SYNTHETIC:
             hands = SyntheticHands(VALIDATION_SEED, "validation", 1.0, config.skeleton, cube=config.cube)
             self.labels = label_store(render_store(hands, 0, config.validation_frames, device=device), config.cube)
-        elif config.validation_data:
+        else:
+            check_validation(config)
             pack = open_pack(Path(config.validation_data), config)
             self.labels = label_pack(ResidentPack(pack, device), config.cube)
-        else:
-            raise ValueError("validation_data is empty; name a pack, or 'synthetic', or set validate_every to 0")
 
     def __call__(self, model: PoseREN, *, stages: int, mean_initial: bool = False) -> list[float]:
         """[T+1] errors, from the Init-CNN's pose or from the mean pose."""

@@ -96,8 +96,8 @@ def _scalars(folder: Path) -> dict[str, list[tuple[int, object]]]:
     ("arguments", "message"),
     [
         (["nothing.toml"], "no configuration nothing.toml; expected a TOML file or one of compact, bundled, paper,"),
-        (["compact", "bach=3"], "unknown field 'bach' in the training configuration; expected recipe, seed"),
-        (["compact", "batch=many"], "batch is 'many'; expected a value like 64"),
+        (["compact", "bach=3"], "unknown field 'bach' in the training configuration; did you mean batch"),
+        (["compact", "batch=many"], "batch is 'many'; expected an integer like 64"),
         (["compact", "--resume"], "no checkpoint at runs/compact/checkpoint.safetensors"),
         (["compact", "start=gone.safetensors"], "no model file gone.safetensors"),
     ],
@@ -139,7 +139,7 @@ def test_ctrl_c_leaves_a_whole_checkpoint_to_go_on_from(
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == 130
-    assert errors[-1].startswith("poseren: interrupted; go on from init step ")
+    assert errors[-1].startswith("poseren: interrupted; resume from init step ")
     assert not any("Traceback" in line for line in errors)
     step = read_checkpoint(run / "checkpoint.safetensors").state["step"]
     assert f"init step {step} " in errors[-1]

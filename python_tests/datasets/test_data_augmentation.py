@@ -29,7 +29,7 @@ def test_recipes_are_the_published_ranges():
     assert Augmentation(180, 10, 0.1) == PAPER
     assert Augmentation.recipe("released", init=True) == Augmentation(15, 10, 0.1)
     assert Augmentation.recipe("released") == Augmentation(15, 0, 0.1)
-    assert Augmentation.recipe("released", dataset="msra") == Augmentation(180, 0, 0.1)
+    assert Augmentation.recipe("released", dataset="msra") == Augmentation(180, 10, 0.1)
     identity = Augmentation.recipe("none").transform(torch.arange(3), seed=1, epoch=2)
     assert torch.equal(identity, torch.eye(2, 3).expand(3, 2, 3))
     with pytest.raises(ValueError, match="recipe is 'theirs'"):

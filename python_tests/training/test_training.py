@@ -18,7 +18,9 @@ from poseren_ext.models import HeadConfig, PoseREN, load
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.training import RECIPES, TrainConfig, Trainer, make_config, read_config
 from poseren_ext.training.muon import Muon, orthogonalize
-from poseren_ext.training.synthetic_batches import SyntheticStream, open_stream, render_store
+from poseren_ext.training.plan import plan_phases
+from poseren_ext.training.streams import open_stream
+from poseren_ext.training.synthetic_batches import SyntheticStream, render_store
 from poseren_ext.training.validation import label_store, stage_errors, stage_poses
 from tools.bundle_model.card import bundle
 
@@ -30,7 +32,13 @@ def test_a_file_and_overrides_make_a_configuration(tmp_path: Path) -> None:
     path.write_text('recipe = "paper"\nbatch = 32\ninit_widths = [64, 32]\nlearning_rate = 1\n')
     config = read_config(path, ["batch=16", "schedule=cosine", "init_steps = 7"])
     assert config == dataclasses.replace(
-        RECIPES["paper"], batch=16, init_widths=(64, 32), learning_rate=1.0, schedule="cosine", init_steps=7
+        RECIPES["paper"],
+        batch=16,
+        init_widths=(64, 32),
+        learning_rate=1.0,
+        schedule="cosine",
+        init_steps=7,
+        init_epochs=0,
     )
     assert make_config(json.loads(config.to_json())) == config
     assert read_config() == RECIPES["compact"]
@@ -42,14 +50,14 @@ def test_a_file_and_overrides_make_a_configuration(tmp_path: Path) -> None:
         ("batch", "expected field=value"),
         ("bach=3", "unknown field 'bach'"),
         ("recipe=secret", "expected one of compact, bundled, paper, released"),
-        ("batch=0.5", "batch is 0.5; expected a value like 64"),
+        ("batch=0.5", "batch is 0.5; expected an integer like 64"),
         ("init_widths=[1]", "init_widths is"),
         ("init_widths=[1, 2.5]", "init_widths is 2.5"),
         ("seed=true", "seed is True"),
         ("schedule=3", "schedule is 3"),
         ("optimizer=magic", "optimizer is 'magic'; expected one of muon, adamw, sgd"),
         ("precision=bf8", "precision is 'bf8'"),
-        ("stages=0", "stages is 0; expected at least 1"),
+        ("stages=0", "stages is 0; expected 1 to 20"),
     ],
 )
 def test_faulty_configurations_say_what_is_wrong(override: str, message: str) -> None:
@@ -61,12 +69,67 @@ def test_the_published_recipes() -> None:
     paper, released = RECIPES["paper"], RECIPES["released"]
     assert (paper.optimizer, paper.learning_rate, paper.momentum, paper.weight_decay) == ("sgd", 1e-3, 0.9, 5e-4)
     assert (paper.batch, paper.rotation, paper.translation, paper.scale, paper.dropout) == (128, 180.0, 10.0, 0.1, 0.5)
-    assert paper.init_steps == 100 * round(72757 / 128)  # 100 epochs of NYU
-    assert (released.loss_beta, released.rotation, released.bias_rate) == (pytest.approx(0.01), 15.0, 2.0)
+    assert (paper.init_epochs, paper.refine_epochs, paper.poses, paper.stages) == (100, 100, "stored", 2)
+    assert (paper.loss, paper.loss_beta, paper.refine_rate, paper.bias_rate) == ("sum", 1.0, 1.0, 1.0)
+    assert (released.loss, released.loss_beta, released.bias_rate, released.poses) == ("sum", 0.01, 2.0, "repeated")
     model = paper.model()
     assert model.refine == HeadConfig.pose_ren(SKELETONS["msra21"])
-    ablation = make_config({"recipe": "paper", "refine_head": "without_structure", "refine_widths": [2304, 2048]})
+    ablation = make_config({"recipe": "paper", "refine_head": "without_structure"})
+    assert ablation.refine_widths == (2304, 2048)
     assert ablation.model().refine == HeadConfig.without_structure(SKELETONS["msra21"])
+    grid = make_config({"recipe": "paper", "init_head": "ren_9x6x6", "refine_head": "guided_4x6x6"}).model()
+    assert (grid.init.map_dropout, grid.refine.map_dropout) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "rotation", "shifts", "steps", "rates"),
+    [
+        ("nyu14", 15, (10, 0), 160_000, (1e-3, 1e-3)),
+        ("icvl16", 15, (10, 10), 160_000, (1e-3, 1e-3)),
+        ("msra21", 180, (10, 10), 80_000, (1e-2, 1e-3)),
+    ],
+)
+def test_the_authors_settings_differ_between_datasets(
+    skeleton: str, rotation: float, shifts: tuple[float, float], steps: int, rates: tuple[float, float]
+) -> None:
+    config = make_config({"recipe": "released", "skeleton": skeleton})
+    assert (config.rotation, config.translation, config.refine_translation) == (rotation, *shifts)
+    assert [plan.steps for plan in plan_phases(config, 100)] == [steps, steps, steps]
+    assert (config.learning_rate, config.learning_rate * config.refine_rate) == pytest.approx(rates)
+
+
+def test_epochs_become_steps_of_each_stages_own_training_set() -> None:
+    config = make_config({"recipe": "paper", "batch": 10, "init_epochs": 3, "refine_epochs": 2, "stages": 3})
+    plans = plan_phases(config, 25)
+    assert [(plan.name, plan.samples, plan.steps) for plan in plans] == [
+        ("init", 25, 8),
+        ("stage_1", 25, 5),
+        ("stage_2", 50, 10),
+        ("stage_3", 75, 15),
+    ]
+    assert [plan.sets for plan in plans] == [(), (0,), (0, 1), (0, 1, 2)]
+    repeated = plan_phases(dataclasses.replace(config, poses="repeated"), 25)
+    assert [plan.sets for plan in repeated] == [(), (0,), (0, 0), (0, 0, 0)]
+    assert make_config({"recipe": "paper", "init_steps": 7}).init_epochs == 0
+    with pytest.raises(ValueError, match="the stream of synthetic frames has no end"):
+        plan_phases(dataclasses.replace(config, poses="unrolled"), 0)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("learning_rate=0", "learning_rate=-1", "refine_rate=-2", "output_rate=-1", "bias_rate=0", "momentum=1"),
+        *("momentum=-0.1", "weight_decay=-1", "clip=-1", "warmup=-5", "init_steps=-1", "refine_steps=-1"),
+        *("init_epochs=-1", "seed=-1", "seed=4294967296", "cube=0", "cube=1500", "cube=0.15", "validate_every=-1"),
+        *("log_every=0", "checkpoint_every=0", "validation_frames=0", "dropout=1", "dropout=-0.1", "rotation=400"),
+        *("translation=-1", "scale=1", "depth_shift=-1", "difficulty=2", "decay=0", "decay=1.5", "loss_beta=0"),
+        *("frames=0", "chunk=0", "reuse=0", "accumulate=0", "accumulate=65", "stages=21", "learning_rate=inf"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name(override: str) -> None:
+    name = override.partition("=")[0]
+    with pytest.raises(ValueError, match=rf"^{name} is .*; expected (at|a|\d)"):
+        read_config(overrides=[override])
 
 
 def test_batches_depend_on_the_step_alone() -> None:

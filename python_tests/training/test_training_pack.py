@@ -20,7 +20,7 @@ from poseren_ext.models import PoseREN
 from poseren_ext.ops import normalize_pose
 from poseren_ext.training import TrainConfig, Trainer
 from poseren_ext.training.initial_poses import initial_poses
-from poseren_ext.training.synthetic_batches import open_stream
+from poseren_ext.training.streams import open_stream
 
 FRAMES = 10
 
@@ -79,7 +79,7 @@ def test_what_does_not_fit_the_pack_is_refused(tmp_path: Path, config: TrainConf
         Trainer(dataclasses.replace(config, validation_data=""), tmp_path)
     Path(tmp_path / "short.txt").write_text(" ".join(["1.0"] * 42) + "\n")
     with pytest.raises(PoseFileError, match="1 lines; the labels have 10"):
-        Trainer(dataclasses.replace(config, initial=str(tmp_path / "short.txt")), tmp_path).run()
+        Trainer(dataclasses.replace(config, initial=str(tmp_path / "short.txt")), tmp_path / "run").run()
 
 
 def test_the_released_recipe_shifts_for_init_cnn_alone(config: TrainConfig) -> None:

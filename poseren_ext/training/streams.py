@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""The training samples that a configuration names: finite sets, and the batches of a phase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from poseren_ext.datasets.packs.gpu_store import ResidentPack
+from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
+from poseren_ext.training.pack_batches import SIZE, EpochBatches, augmentation_of, open_pack
+from poseren_ext.training.synthetic_batches import Store, SyntheticStream, crop_stored, render_store, synthetic_hands
+from poseren_ext.training.training_sets import PackFrames, TrainingSet
+
+Stream: TypeAlias = SyntheticStream | EpochBatches
+
+_STAGE_SEEDS = 7_919  # keeps the orders and the augmentation of stages apart
+
+
+class SyntheticFrames:
+    """A fixed number of synthetic frames, rendered once.
+
+    Args:
+        store: the frames, in the memory of the device that the crops are wanted on.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def poses(self, index: Tensor, cube: float) -> Tensor:
+        """Normalised joints [B, J, 3] of the frames at these positions."""
+        return self.store.pose(cube)[index.to(self.store.uvd.device)]
+
+    def crops(self, index: Tensor, cube: float, size: int, transform: Tensor | None = None) -> Tensor:
+        """Crops [B, 1, 96, 96] of the frames at these positions.
+
+        Raises:
+            ValueError: The size is not 96.
+        """
+        if size != SIZE:
+            raise ValueError(f"size is {size}; synthetic frames are stored for crops of {SIZE} pixels")
+        index = index.to(self.store.depth.device)
+        depth = self.store.depth.index_select(0, index)
+        return crop_stored(depth, self.store.center[index], self.store.camera[index], cube, transform)
+
+
+def open_set(config: TrainConfig, device: torch.device | str = "cpu") -> TrainingSet | None:
+    """The finite set that the configuration trains on; None for the endless stream of synthetic frames.
+
+    Raises:
+        FileNotFoundError: There is no such pack.
+        ValueError: The pack has other joints or another hand, or holds too little for the augmentation.
+    """
+    if config.data != SYNTHETIC:
+        pack = open_pack(Path(config.data), config)
+        for phase in ("init", "refine"):
+            pack.require(augmentation_of(config, phase), config.cube)
+        return PackFrames(ResidentPack(pack, device))
+    if config.poses == "unrolled":
+        return None
+    hands = synthetic_hands(config)
+    tile = SyntheticStream.TILE_SIZE
+    margin = (tile - 1) / (SIZE - 1)
+    return SyntheticFrames(render_store(hands, 0, config.frames, size=tile, margin=margin, device=device))
+
+
+def open_stream(
+    config: TrainConfig,
+    phase: Phase,
+    device: torch.device | str = "cpu",
+    *,
+    frames: TrainingSet | None = None,
+    stage: int = 0,
+    copies: int = 1,
+) -> Stream:
+    """The batches of a phase.
+
+    Args:
+        config: the run.
+        phase: "init" or "refine", which may be augmented differently.
+        device: where batches are wanted.
+        frames: the set that `open_set` returned; by default it is opened.
+        stage: of a stage that is trained on stored poses: its number, from 1, gives it an order of its own.
+        copies: how many samples each frame gives.
+
+    Raises:
+        FileNotFoundError: There is no such pack.
+        ValueError: The pack has other joints or another hand, or holds too little for the augmentation.
+    """
+    frames = open_set(config, device) if frames is None else frames
+    if frames is None:
+        return SyntheticStream(config, phase, device)
+    return EpochBatches(
+        frames,
+        batch=config.batch,
+        seed=config.seed + _STAGE_SEEDS * stage,
+        augmentation=augmentation_of(config, phase),
+        cube=config.cube,
+        copies=copies,
+    )
