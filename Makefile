@@ -57,7 +57,7 @@ $(VENV)/.lint: $(VENV)/.test requirements/lint.txt
 	$(PIP) install -r requirements/lint.txt
 	@touch $@
 
-$(VENV)/.docs: $(VENV)/.build requirements/docs.txt
+$(VENV)/.docs: $(VENV)/.package requirements/docs.txt
 	$(PIP) install -r requirements/docs.txt
 	@touch $@
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The doctor's picture: what of a frame is depth, where the hand is, and what the network would see."""
+"""The picture of `poseren doctor`: valid depth, the detected hand, and the crop that the network sees."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from poseren_ext.inference.diagnosis import Checkup
 
 _CENTER, _HAND, _VALID = "#D55E00", "#0072B2", "#BBBBBB"
-_MARKS = {"fine": "", "note": "look at it", "fault": "fault"}
+_MARKS = {"fine": "", "note": "warning", "fault": "error"}
 
 
 def plot_checkups(checkups: Sequence[Checkup], *, depth_unit: float = 1.0, cube: float = 150.0) -> Figure:
-    """A row a frame: depth with centre and cube; valid pixels and the hand; depths; the crop.
+    """One row per frame: depth with centre and cube; valid pixels and the hand; histogram of depths; the crop.
 
     Args:
-        checkups: what `poseren_ext.inference.diagnosis.examine` found.
-        depth_unit: mm per stored unit, as given.
+        checkups: results of `poseren_ext.inference.diagnosis.examine`.
+        depth_unit: mm per stored unit, as the user gave it.
         cube: half edge of the cube, mm.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: nothing to draw.
+        ValueError: checkups is empty.
     """
     if not checkups:
         raise ValueError("no frame to draw: checkups is empty")
     figure = new_figure(15.5, 3.5 * len(checkups) + 0.4)
     axes = figure.subplots(len(checkups), 4, squeeze=False, width_ratios=(1.35, 1.35, 1.1, 1))
     for row, checkup in zip(axes, checkups, strict=True):
-        # Where no hand is found with the unit that was given, the picture is of the one that is advised.
+        # If no hand is detected with the given unit, draw with the recommended one.
         unit = checkup.region.unit if checkup.region else depth_unit
         depth = np.asarray(checkup.depth, np.float32) * np.float32(unit)
         depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)
@@ -96,15 +96,15 @@ def _draw_depths(axes: Axes, depth: Array, checkup: Checkup, cube: float) -> Non
         axes.axvline(middle, color=_CENTER, linewidth=2)
     axes.set_yticks([])
     axes.tick_params(labelsize=8)
-    axes.set_title("depths, mm; orange: the cube", fontsize=11, color=INK)
+    axes.set_title("depth histogram, mm; orange: the cube", fontsize=11, color=INK)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
 
 
 def _draw_seen(axes: Any, checkup: Checkup) -> None:
-    axes.set_title("what the network sees", fontsize=11, color=INK)
+    axes.set_title("crop for the network", fontsize=11, color=INK)
     if checkup.region is not None and np.isfinite(checkup.region.crop).all():
         draw_crop(axes, checkup.region.crop)
         return
     axes.set_axis_off()
-    axes.text(0.5, 0.5, "nothing:\nno hand found", ha="center", va="center", fontsize=12, color=INK)
+    axes.text(0.5, 0.5, "no crop:\nno hand found", ha="center", va="center", fontsize=12, color=INK)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Curves and bars: success rates beside per-joint errors (as figure 5), viewpoints (8), iterations (10)."""
+"""Curves and bars: success rates next to per-joint errors (figure 5), viewpoints (figure 8), iterations (figure 10)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def draw_success(axes: Axes, results: Sequence[Evaluation], over: Over = "max") 
 
 
 def joint_order(skeleton: Skeleton) -> list[int]:
-    """Joints as a reader looks for them: palm and wrist, then thumb to pinky, each from root to tip."""
+    """The order of the joints in a chart: palm and wrist, then thumb to pinky, each from root to tip."""
     palm = [j for j, finger in enumerate(skeleton.finger_of) if finger == PALM_GROUP]
     fingers = []
     for finger, (_, root, tip) in enumerate(skeleton.fingers):
@@ -51,7 +51,7 @@ def joint_order(skeleton: Skeleton) -> list[int]:
 
 
 def draw_joint_bars(axes: Axes, results: Sequence[Evaluation], skeleton: Skeleton | None = None) -> None:
-    """Mean error of every joint, a bar a system, and the mean over the joints at the right."""
+    """Mean error of every joint, one bar per system, and the mean over all joints at the right."""
     order = joint_order(skeleton) if skeleton else list(range(len(results[0].joints)))
     names = [*(results[0].joints[j] for j in order), "mean"]
     lines = lines_for([result.name for result in results])

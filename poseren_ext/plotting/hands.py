@@ -23,7 +23,7 @@ from poseren_ext.plotting.style import (
     tidy,
 )
 
-_CELL = 2.1  # inches a hand
+_CELL = 2.1  # inches per hand
 
 
 def shade_depth(crop: Array) -> Array:
@@ -33,7 +33,7 @@ def shade_depth(crop: Array) -> Array:
         crop: normalised depth [S, S], -1 (near) to 1 (background).
 
     Returns:
-        Grey [S, S], 0 (black) to 1 (white), never so dark that a skeleton would vanish on it.
+        Grey [S, S], 0 (black) to 1 (white), never so dark that a skeleton could not be seen on it.
     """
     hand = np.isfinite(crop) & (crop < 0.99)
     if not hand.any():
@@ -122,24 +122,24 @@ def plot_cascade(
     labels: Sequence[str] = (),
     titles: Sequence[str] = (),
 ) -> Figure:
-    """The paper's figure 13: a row a frame; columns: initial pose, stage 1 to T, and the truth where there is one.
+    """The paper's figure 13: one row per frame; columns: initial pose, stage 1 to T, and the truth where it is known.
 
     Args:
         crops: depth crops [N, 1, S, S] or [N, S, S], -1..1.
         stages: normalised poses [T+1, N, J, 3].
         skeleton: their joints.
-        truth: normalised labels [N, J, 3]; every pose's mean joint error is then written into its picture.
-        errors: those errors [T+1, N], mm, where the camera's are known; by default measured in the cube's coordinates,
-            which take every joint to be as far away as the centre.
-        cube: half edge of the crop's cube, mm: turns normalised errors into millimetres.
-        labels: what to write beside each row.
-        titles: what to write above each of the T+1 columns of stages; by default what they are.
+        truth: normalised labels [N, J, 3]; the mean joint error is then written into the picture of each pose.
+        errors: these errors [T+1, N] in mm, measured with the camera; by default they are measured in the
+            coordinates of the cube, in which every joint is as far away as the centre.
+        cube: half edge of the crop's cube, mm; it converts normalised errors to mm.
+        labels: text next to each row.
+        titles: text above each of the T+1 columns; default: the names of the stages.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: shapes that do not belong together, or another number of titles.
+        ValueError: the shapes do not match, or the number of titles is not T+1.
     """
     crops, stages = _checked(crops, stages, skeleton, "stages")
     if stages.ndim != 4:
@@ -172,7 +172,7 @@ def plot_cascade(
 
 
 def plot_qualitative(crops: Any, poses: Mapping[str, Any], skeleton: Skeleton, *, title: str | None = None) -> Figure:
-    """The paper's figure 14: a column a frame, a row a system (its joints on the same crops).
+    """The paper's figure 14: one column per frame, one row per system, with its joints on the same crops.
 
     Args:
         crops: depth crops [N, 1, S, S] or [N, S, S], -1..1.
@@ -211,7 +211,7 @@ def plot_skeletons_3d(joints: Mapping[str, Any], skeleton: Skeleton) -> Figure:
         The figure.
 
     Raises:
-        ValueError: no hand, another number of joints than the skeleton's, or a joint that is not finite.
+        ValueError: there is no hand, the number of joints is not the skeleton's, or a joint is not finite.
     """
     hands = {name: as_array(pose) for name, pose in joints.items()}
     for name, hand in hands.items():

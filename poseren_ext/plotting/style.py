@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Colours, fonts and figures: what makes every picture of this package look alike.
+"""Colours, fonts and figures, shared by all pictures of the package.
 
 Figures are made without pyplot, so nothing here depends on or changes global state, and no display is needed.
 """
@@ -27,7 +27,7 @@ DPI = 130
 INK = "#222222"
 GRID = "#DDDDDD"
 
-# Okabe and Ito's palette: told apart with any common colour vision, and on grey.
+# Okabe and Ito's palette: distinguishable with any common colour vision, and on grey.
 FINGER_COLORS = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#3C3C3C")
 """Thumb, index, middle, ring, pinky, and palm or wrist."""
 
@@ -36,7 +36,7 @@ TRUTH_COLOR = "#000000"
 
 @dataclass(frozen=True)
 class Line:
-    """How a system's curve is drawn; the dashes tell systems apart where colours do not."""
+    """How a system's curve is drawn; dashes distinguish systems where colours cannot."""
 
     color: str
     dashes: str | tuple[int, tuple[float, ...]] = "-"
@@ -71,9 +71,9 @@ _KNOWN = {
 
 
 def lines_for(names: Sequence[str]) -> dict[str, Line]:
-    """The line of each system: fixed for those of the paper, told by the name for others.
+    """The line of each system: fixed for those of the paper, derived from the name for others.
 
-    Two unknown systems of one picture never share a line while there are lines left.
+    Two unknown systems in one picture only share a line when no lines are left.
     """
     chosen = {name: _KNOWN[name] for name in names if name in _KNOWN}
     for name in names:
@@ -104,10 +104,10 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if a picture can be written there: to be asked before the work that the picture shows.
+    """The path, if a picture can be written there; called before the work that the picture shows.
 
     Raises:
-        ValueError: a suffix of no known picture format (.png, .pdf, .svg).
+        ValueError: the suffix is not .png, .pdf or .svg.
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
@@ -119,7 +119,7 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a picture whole: the format is told by the suffix.
+    """Write a picture atomically; the suffix selects the format.
 
     Raises:
         ValueError: as `check_path`.
@@ -131,7 +131,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def as_array(value: Any) -> Array:
-    """A numpy array of a tensor on any device or of anything array-like."""
+    """A tensor on any device, or anything array-like, as a NumPy array."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().float().numpy()
     return np.asarray(value, dtype=float)

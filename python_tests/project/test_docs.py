@@ -99,6 +99,20 @@ def test_every_command_is_listed():
     assert [name for name in names if f"| `{name}` |" not in page] == []
 
 
+def test_the_options_of_every_command_are_on_the_site(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from tools.site.command_options import MARK, commands, on_page_markdown
+
+    text = on_page_markdown((DOCS / "commands.md").read_text())
+    assert MARK not in text
+    for name, _ in commands():
+        assert f"### {name}\n" in text
+    assert "| `--missing` | `skip`, `nan`, `stop` | `nan` | Frames without a result" in text
+    rows = re.findall(r"^\| `-.*$|^\| `[A-Z]+` .*$", text, re.MULTILINE)
+    assert len(rows) > 100
+    assert [row for row in rows if not row.split(" | ")[-1].strip("| ")] == [], "options without a description"
+
+
 def test_every_op_has_a_page():
     text = "".join(page.read_text() for page in (DOCS / "ops").glob("*.md"))
     functions = [name for name in poseren_ext.ops.__all__ if name.islower()]
