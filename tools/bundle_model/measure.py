@@ -1,115 +1,204 @@
 # SPDX-License-Identifier: MIT
-"""What a model does on whole frames of synthetic hands that training never saw: the figures of its card."""
+"""The accuracy of a model on whole frames of synthetic hands that training never saw, by test split.
+
+`python -m tools.bundle_model.measure MODEL --frames 512` prints the table of a model card.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from poseren_ext.evaluation.metrics import joint_errors
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.inference.estimator import Estimator
-from poseren_ext.models import PoseREN
+from poseren_ext.io.depth_files import find_frames
+from poseren_ext.io.pose_files import read_poses
+from poseren_ext.models import PoseREN, load_model
 from poseren_ext.ops import denormalize_pose, normalize_pose, roi_windows
-from poseren_ext.synthetic import Frames, SyntheticHands
-from poseren_ext.synthetic.export import stored_depth
-from poseren_ext.training.synthetic_batches import render_store
-from poseren_ext.training.validation import label_store, stage_errors, stage_poses
+from poseren_ext.synthetic import SPLIT_KINDS, SyntheticHands, split_hands
+from poseren_ext.synthetic.export import export_frames, stored_depth
 
-TEST_SEED = 20_270
-TEST_FRAMES = 4096
-FEWER = 1024
-"""Of the frames, for what is measured beside the card's main figures."""
-TURNS = (2, 4)
+TEST_FRAMES = 2048
+"""Frames of each split in a model card."""
 STAGES = 3
+LARGE_ERROR = 30.0
+"""Mean joint error in mm from which on a frame counts as wrong."""
 _BATCH = 32
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """A model on synthetic frames of subjects, and of a seed, that training never saw.
+class SplitResult:
+    """A model on one test split; errors are mean joint errors in mm of one rotation.
 
     Attributes:
-        seed, frames: which frames.
-        stage_mm: mean joint error of the initial pose and of each stage.
-        mean_pose_mm: that of the mean pose, for comparison.
-        joint_mm: last stage, each joint.
+        kind: name of the split.
+        seed: of its frames.
+        mean_pose_mm: error of the model's mean pose at the given centres.
+        stage_mm: of the initial pose and of each stage, at the given centres.
+        own_mm: of the last stage at the centres that the library finds; frames without one count as the mean pose.
+        lost: share of the frames in which the library finds no hand.
+        cube_share: share of the frames whose cube, at the library's own centre, holds all joints.
+        frame_mm: [N] error of the last stage of every frame, given centres.
+        own_frame_mm: [N] the same, own centres.
+        joint_mm: last stage, each joint, given centres.
         moved: share of the windows that moved at each stage.
-        turned_mm: of the last stage, when a hand is looked at so often (`Estimator(turns=...)`) and the mean is taken;
-            of the first frames.
-        window_mm: of the last stage on windows that are rendered in the crop's own resolution, as training sees them,
-            where a faulty pixel is one of the crop's; of the first frames.
     """
 
+    kind: str
     seed: int
-    frames: int
-    stage_mm: tuple[float, ...]
     mean_pose_mm: float
+    stage_mm: tuple[float, ...]
+    own_mm: float
+    lost: float
+    cube_share: float
+    frame_mm: tuple[float, ...]
+    own_frame_mm: tuple[float, ...]
     joint_mm: tuple[float, ...]
     moved: tuple[float, ...]
-    turned_mm: dict[int, float]
-    window_mm: float
+
+    @property
+    def wrong(self) -> float:
+        """Share of the frames that are wrong by more than `LARGE_ERROR`, given centres."""
+        return float(np.mean(np.asarray(self.frame_mm) > LARGE_ERROR))
 
 
-def measure(model: PoseREN, *, seed: int = TEST_SEED, frames: int = TEST_FRAMES) -> Measurement:
-    """Measures on the test split: what `poseren render`, `predict --centers` and `eval` give, without the files."""
-    hands = SyntheticHands(seed, "test", 1.0, model.skeleton.name, cube=model.config.cube)
-    errors, means, moved = [], [], []
-    for part, estimator in _estimated(hands, model, frames):
-        stages = torch.as_tensor(
-            estimator(stored_depth(part), center=part.center, return_stages=True).stages
-        )  # [T+1, B, J, 3]
+@dataclass(frozen=True)
+class _Part:
+    """Some frames: depth uint16 [B, H, W] in mm; uvd and xyz [B, J, 3]; center [B, 3]."""
+
+    depth: npt.NDArray[np.uint16]
+    uvd: Tensor
+    xyz: Tensor
+    center: Tensor
+
+
+def measure(
+    model: PoseREN, kinds: Sequence[str] = SPLIT_KINDS, *, frames: int = TEST_FRAMES, folder: Path | None = None
+) -> list[SplitResult]:
+    """Measures a model on test splits: what `poseren render --split-kind`, `predict` and `eval` give.
+
+    Args:
+        model: knows right hands.
+        kinds: names of the splits.
+        frames: of each split.
+        folder: keeps the rendered frames, one folder per split, for other models; by default they are not kept.
+    """
+    return [_measure_split(model, kind, frames, folder) for kind in kinds]
+
+
+def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -> SplitResult:
+    hands = split_hands(kind, skeleton=model.skeleton.name)  # type: ignore[arg-type]  # refuses unknown names
+    estimator = Estimator(model, camera=hands.camera, hand=model.config.hand, cube=hands.cube, stages=STAGES)
+    errors, own, means, moved, lost, held = [], [], [], [], [], []
+    for part in _parts(hands, count, folder and folder / kind):
+        stages = torch.as_tensor(estimator(part.depth, center=part.center, return_stages=True).stages)
         errors.append(_errors(stages, part, hands))
         mean = model.mean_pose.expand(len(part.center), -1, -1)
-        means.append(_errors(denormalize_pose(mean, part.center, hands.camera, cube=hands.cube)[None], part, hands))
-        moved.append(_moved(stages[:-1], part, hands, model))
-    error = torch.cat(errors, 1)
-    return Measurement(
-        seed,
-        frames,
-        tuple(error.mean((1, 2)).tolist()),
-        float(torch.cat(means, 1).mean()),
-        tuple(error[-1].mean(0).tolist()),
-        tuple(torch.cat(moved, 1).float().mean((1, 2)).tolist()),
-        {turns: _turned(hands, model, min(frames, FEWER), turns) for turns in TURNS},
-        _windows(hands, model, min(frames, FEWER)),
+        mean_uvd = denormalize_pose(mean, part.center, hands.camera, cube=hands.cube)
+        means.append(_errors(mean_uvd[None], part, hands)[0])
+        uvd, center, found = _own(estimator, part)
+        own.append(torch.where(found[:, None], _errors(uvd[None], part, hands)[0], means[-1]))
+        truth = normalize_pose(part.uvd.float(), center, hands.camera, cube=hands.cube)
+        held.append(found & (truth.abs() <= 1.0).all(2).all(1))
+        lost.append(~found)
+        poses = [normalize_pose(stage, part.center, hands.camera, cube=hands.cube) for stage in stages[:-1]]
+        windows = [roi_windows(pose, model.head.config.joints) for pose in poses]
+        moved.append(torch.stack([(a != b).any(-1) for a, b in pairwise(windows)]))
+    error, own_error = torch.cat(errors, 1), torch.cat(own)
+    return SplitResult(
+        kind=kind,
+        seed=hands.seed,
+        mean_pose_mm=float(torch.cat(means).mean()),
+        stage_mm=tuple(error.mean((1, 2)).tolist()),
+        own_mm=float(own_error.mean()),
+        lost=float(torch.cat(lost).float().mean()),
+        cube_share=float(torch.cat(held).float().mean()),
+        frame_mm=tuple(error[-1].mean(1).tolist()),
+        own_frame_mm=tuple(own_error.mean(1).tolist()),
+        joint_mm=tuple(error[-1].mean(0).tolist()),
+        moved=tuple(torch.cat(moved, 1).float().mean((1, 2)).tolist()),
     )
 
 
-def _estimated(hands: SyntheticHands, model: PoseREN, count: int, turns: int = 1) -> Iterator[tuple[Frames, Estimator]]:
-    """Frames a batch at a time, with what estimates them."""
-    estimator = Estimator(
-        model, camera=hands.camera, hand=model.config.hand, cube=hands.cube, stages=STAGES, turns=turns
-    )
+def _parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[_Part]:
+    """The first frames of a set, a batch at a time: rendered, or read from a folder, which is filled if need be."""
+    if folder is None:
+        for first in range(0, count, _BATCH):
+            frames = hands.frames(torch.arange(first, min(first + _BATCH, count)))
+            yield _Part(stored_depth(frames), frames.uvd, frames.xyz, frames.center)
+        return
+    names = folder / "list.txt"
+    if not names.exists() or len(names.read_text().splitlines()) < count:
+        export_frames(hands, folder, count)
+    uvd = torch.from_numpy(read_poses(folder / "labels.txt"))[:count]
+    center = torch.from_numpy(read_poses(folder / "centers.txt", joints=1))[:count, 0].float()
+    files = find_frames([folder / "depth"])[:count]
     for first in range(0, count, _BATCH):
-        yield hands.frames(torch.arange(first, min(first + _BATCH, count))), estimator
+        part = slice(first, min(first + _BATCH, count))
+        depth = np.stack([file.read() for file in files[part]])
+        yield _Part(depth, uvd[part], uvd_to_xyz(uvd[part].double(), hands.camera, check=False), center[part])
 
 
-def _errors(uvd: Tensor, frames: Frames, hands: SyntheticHands) -> Tensor:
+def _own(estimator: Estimator, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
+    """Joints [B, J, 3] and centres [B, 3] where the library finds hands, and in which frames it does: bool [B]."""
+    uvd, centers = torch.zeros(part.uvd.shape), part.center.clone()
+    found = torch.zeros(len(part.depth), dtype=torch.bool)
+    for i, depth in enumerate(part.depth):
+        try:
+            result = estimator(depth)
+        except ValueError:  # no hand in the frame
+            continue
+        uvd[i], centers[i] = torch.as_tensor(result.uvd), torch.as_tensor(result.center)
+        found[i] = True
+    return uvd, centers, found
+
+
+def _errors(uvd: Tensor, part: _Part, hands: SyntheticHands) -> Tensor:
     """Joint errors of uvd [S, B, J, 3]: float64 [S, B, J], mm."""
-    xyz = uvd_to_xyz(uvd.double(), hands.camera, check=False)
-    distance: Tensor = (xyz - frames.xyz.double()).norm(dim=-1)
-    return distance
+    truth = part.xyz.double()
+    return torch.stack([joint_errors(uvd_to_xyz(stage.double(), hands.camera, check=False), truth) for stage in uvd])
 
 
-def _moved(stages: Tensor, frames: Frames, hands: SyntheticHands, model: PoseREN) -> Tensor:
-    """Which windows moved before each stage but the first: bool [T-1, B, M]."""
-    poses = [normalize_pose(stage, frames.center, hands.camera, cube=hands.cube) for stage in stages]
-    windows = [roi_windows(pose, model.head.config.joints) for pose in poses]
-    return torch.stack([(a != b).any(-1) for a, b in pairwise(windows)])
+def split_table(results: Sequence[SplitResult]) -> str:
+    """Markdown: a row for each split, and one for all."""
+
+    def row(name: str, values: Sequence[float]) -> str:
+        *millimetres, wrong, cube, lost = values
+        shares = [f"{100 * share:.1f} %" for share in (wrong, cube, lost)]
+        return f"| {name} | {' | '.join([f'{value:.2f}' for value in millimetres] + shares)} |"
+
+    rows = []
+    for result in results:
+        values = [result.mean_pose_mm, result.stage_mm[0], result.stage_mm[-1], result.own_mm]
+        rows.append([*values, result.wrong, result.cube_share, result.lost])
+    lines = [row(result.kind, values) for result, values in zip(results, rows, strict=True)]
+    lines.append(row("all", np.mean(rows, 0).tolist()))
+    head = (
+        "| split | mean pose | Init-CNN | last stage | last stage, own centre | over 30 mm | cube holds all | no hand |"
+    )
+    return "\n".join([head, "| --- " * 8 + "|", *lines])
 
 
-def _turned(hands: SyntheticHands, model: PoseREN, count: int, turns: int) -> float:
-    errors = [
-        _errors(torch.as_tensor(estimator(stored_depth(part), center=part.center).uvd)[None], part, hands)
-        for part, estimator in _estimated(hands, model, count, turns)
-    ]
-    return float(torch.cat(errors, 1).mean())
+def main() -> None:
+    """Prints the table of a model."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bundle_model.measure", description=__doc__)
+    parser.add_argument("model", help="a model file, or demo")
+    parser.add_argument("--frames", type=int, default=TEST_FRAMES, help="of each split")
+    parser.add_argument("--folder", type=Path, help="keeps the rendered frames here")
+    parser.add_argument("--splits", nargs="+", default=SPLIT_KINDS, choices=SPLIT_KINDS)
+    given = parser.parse_args()
+    print(split_table(measure(load_model(given.model), given.splits, frames=given.frames, folder=given.folder)))
 
 
-def _windows(hands: SyntheticHands, model: PoseREN, count: int) -> float:
-    labels = label_store(render_store(hands, 0, count), hands.cube)
-    return float(stage_errors(stage_poses(model, labels.crop, stages=STAGES)[-1:], labels, hands.cube).mean())
+if __name__ == "__main__":
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    main()
