@@ -207,6 +207,7 @@ _BUNDLED = TrainConfig(
     warmup=200,
     chunk=16384,
     reuse=8,
+    palm_share=0.36,
     log_every=100,
     validate_every=1000,
     checkpoint_every=1000,

@@ -105,8 +105,8 @@ def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -
         mean = model.mean_pose.expand(len(part.center), -1, -1)
         mean_uvd = denormalize_pose(mean, part.center, hands.camera, cube=hands.cube)
         means.append(_errors(mean_uvd[None], part, hands)[0])
-        uvd, center, found = _own(estimator, part)
-        own.append(torch.where(found[:, None], _errors(uvd[None], part, hands)[0], means[-1]))
+        uvd, center, found = _own(estimator, part, mean_uvd)
+        own.append(_errors(uvd[None], part, hands)[0])
         truth = normalize_pose(part.uvd.float(), center, hands.camera, cube=hands.cube)
         held.append(found & (truth.abs() <= 1.0).all(2).all(1))
         lost.append(~found)
@@ -148,9 +148,12 @@ def _parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[_
         yield _Part(depth, uvd[part], uvd_to_xyz(uvd[part].double(), hands.camera, check=False), center[part])
 
 
-def _own(estimator: Estimator, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
-    """Joints [B, J, 3] and centres [B, 3] where the library finds hands, and in which frames it does: bool [B]."""
-    uvd, centers = torch.zeros(part.uvd.shape), part.center.clone()
+def _own(estimator: Estimator, part: _Part, otherwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Joints [B, J, 3] and centres [B, 3] where the library finds hands, and in which frames it does: bool [B].
+
+    Frames without a hand get the joints of `otherwise`.
+    """
+    uvd, centers = otherwise.clone(), part.center.clone()
     found = torch.zeros(len(part.depth), dtype=torch.bool)
     for i, depth in enumerate(part.depth):
         try:
