@@ -22,12 +22,14 @@ SANITIZED := .venv-sanitize
 FREE := .venv-free-threaded
 SANITIZER_FLAGS := -O1 -g1
 RACES := build/thread
+HOSTSIM := build/hostsim
 runtime_of = $(shell $(CXX) -print-file-name=lib$(1).so)
 SANITIZERS = $(call runtime_of,asan) $(call runtime_of,ubsan)
 FUZZ = -m fuzz --jobs $(JOBS) --corpus $(abspath $(FUZZ_CORPUS))
 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find cmake csrc -type f)
-CXX_SOURCES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'examples/*.cpp')
+NATIVE_TEST_TOOLS := $(shell find python_tests/hostsim -type f) python_tests/fuzz/blocks.cpp
+CXX_SOURCES = $(shell git ls-files '*.h' '*.cpp' '*.cu')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint format docs wheel sanitize gpu-check clean locked fuzz soak lock sbom free-threaded
@@ -44,12 +46,12 @@ $(VENV)/.build: $(VENV)/.torch requirements/build.txt
 	$(PIP) install -r requirements/build.txt
 	@touch $@
 
-# Editable: changes of Python files need no second install. hostsim runs the CUDA kernels on the CPU for the tests.
+# Editable: changes of Python files need no second install.
 $(VENV)/.package: $(VENV)/.build $(NATIVE)
-	$(PIP) install --no-build-isolation --config-settings=cmake.define.POSEREN_HOSTSIM=ON --editable .
+	$(PIP) install --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.package requirements/test.txt
+$(VENV)/.test: $(VENV)/.package $(HOSTSIM)/.library requirements/test.txt
 	$(PIP) install -r requirements/test.txt
 	@touch $@
 
@@ -131,8 +133,21 @@ sbom: $(VENV)/.supply  ## dist/sbom.cdx.json: the locked environment as a Cyclon
 	@mkdir -p dist
 	$(BIN)/python tools/lock.py sbom dist/sbom.cdx.json
 
+# A library of the test-only targets in a build folder of its own: $(call build_hostsim,FOLDER,CMAKE_OPTIONS).
+define build_hostsim
+	$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) --log-level=WARNING \
+	  -DPython_EXECUTABLE=$(abspath $(BIN)/python) -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" \
+	  -DPOSEREN_CUDA=OFF -DPOSEREN_HOSTSIM=ON $(2)
+	$(BIN)/cmake --build $(1) --target poseren_hostsim
+endef
+
+# The CUDA kernels for the host: the tests run them on the CPU.
+$(HOSTSIM)/.library: $(VENV)/.build $(NATIVE) $(NATIVE_TEST_TOOLS)
+	$(call build_hostsim,$(HOSTSIM),-DCMAKE_BUILD_TYPE=Release)
+	@touch $@
+
 # The package with AddressSanitizer and UBSan, in an environment that sees the other packages of $(VENV).
-$(SANITIZED)/.package: $(VENV)/.test $(NATIVE)
+$(SANITIZED)/.package: $(VENV)/.test $(NATIVE) $(NATIVE_TEST_TOOLS)
 	$(PYTHON) -m venv --clear --without-pip $(SANITIZED)
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
 	  "$$($(SANITIZED)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
@@ -144,12 +159,8 @@ $(SANITIZED)/.package: $(VENV)/.test $(NATIVE)
 	@touch $@
 
 # The CUDA kernels for the host with ThreadSanitizer: to it a fiber is a thread, so it sees races in shared memory.
-$(RACES)/.library: $(VENV)/.test $(NATIVE)
-	$(BIN)/cmake -S . -B $(RACES) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) --log-level=WARNING \
-	  -DPython_EXECUTABLE=$(abspath $(BIN)/python) -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" \
-	  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="$(SANITIZER_FLAGS)" \
-	  -DPOSEREN_CUDA=OFF -DPOSEREN_HOSTSIM=ON -DPOSEREN_SANITIZE=thread
-	$(BIN)/cmake --build $(RACES) --target poseren_hostsim
+$(RACES)/.library: $(VENV)/.test $(NATIVE) $(NATIVE_TEST_TOOLS)
+	$(call build_hostsim,$(RACES),-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="$(SANITIZER_FLAGS)" -DPOSEREN_SANITIZE=thread)
 	@touch $@
 
 sanitize: $(SANITIZED)/.package $(RACES)/.library $(VENV)/.fuzz  ## native tests under AddressSanitizer and UBSan, CUDA kernels also under ThreadSanitizer

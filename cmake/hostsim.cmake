@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-# For the tests: the same ops and CUDA kernels as a library of their own, compiled by the host compiler and run by
-# csrc/hostsim on CPU tensors, as torch.ops.poseren_hostsim.
+# For the tests: the ops and CUDA kernels as a second library, torch.ops.poseren_hostsim, compiled by the host compiler
+# and run on CPU tensors by python_tests/hostsim.
 find_package(Threads REQUIRED)
-file(GLOB hostsim_sources CONFIGURE_DEPENDS csrc/hostsim/*.cpp)
+file(GLOB hostsim_sources CONFIGURE_DEPENDS python_tests/hostsim/*.cpp)
 add_library(hostsim STATIC ${hostsim_sources})
-target_include_directories(hostsim PUBLIC csrc)
+target_include_directories(hostsim PUBLIC python_tests)
 target_link_libraries(hostsim PUBLIC Threads::Threads)
-# Whatever checks the kernels must not check the runtime: it moves stacks about and fills every thread's memory.
+# Sanitizers check the kernels, not the runtime, which switches stacks and fills the memory of every thread.
 target_compile_options(hostsim PRIVATE -Wall -Wextra -O2 -g -fno-sanitize=all)
 
 add_library(poseren_hostsim SHARED ${op_sources})
 foreach(source IN LISTS cuda_sources)
-  # CMake would give a .cu file to nvcc: a source has one language in all targets.
+  # A wrapper, because CMake would compile a .cu file with nvcc: a source has one language in all targets.
   cmake_path(GET source STEM name)
   set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/hostsim/${name}.cpp)
   file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${source}\"\n")

@@ -16,6 +16,7 @@
 #include "hostsim/cuda_names.h"
 #endif
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -78,13 +79,27 @@ namespace detail {
   throw std::runtime_error(message);
 }
 
+// Allows the kernel all dynamic shared memory of the current device, once for each device. Every thread sets the same
+// value, so that two launches at once cannot lower each other's limit.
+template <auto kKernel>
+cudaError_t allow_dynamic_shared() {
+  static std::atomic<uint64_t> allowed = 0;  // a bit per device
+  int device = 0, limit = 0;
+  cudaFuncAttributes attributes{};
+  cudaError_t status = cudaGetDevice(&device);
+  const uint64_t bit = device < 64 ? uint64_t{1} << device : 0;
+  if (status != cudaSuccess || allowed & bit) return status;
+  status = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, kKernel);
+  if (status != cudaSuccess) return status;
+  limit -= static_cast<int>(attributes.sharedSizeBytes);
+  status = cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, limit);
+  if (status == cudaSuccess) allowed |= bit;
+  return status;
+}
+
 template <class... P>
 cudaError_t start(const Launch& at, void (*kernel)(P...), std::type_identity_t<P>... args) {
-  if (at.shared > 0) {  // what may go without asking is 48 KB less the kernel's own variables
-    const auto status =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(at.shared));
-    if (status != cudaSuccess) return status;
-  }
   cudaLaunchAttribute cooperative{};
   cooperative.id = cudaLaunchAttributeCooperative;
   cooperative.val.cooperative = 1;
@@ -118,7 +133,8 @@ __device__ inline void prefetch(const void* address) {
 template <auto kKernel, class... Args>
 void launch(const Launch& at, const Args&... args) {
   if (!at.grid.x || !at.grid.y || !at.grid.z) return;
-  const cudaError_t status = detail::start(at, kKernel, args...);
+  cudaError_t status = at.shared > 0 ? detail::allow_dynamic_shared<kKernel>() : cudaSuccess;
+  if (status == cudaSuccess) status = detail::start(at, kKernel, args...);
   if (status != cudaSuccess) detail::refuse("CUDA kernel " + detail::kernel_name(__PRETTY_FUNCTION__), status);
 }
 

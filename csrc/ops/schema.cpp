@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Every op's schema on one page. poseren_ext/ops.py documents them; poseren_ext/_registrations.py adds what the stable
-// ABI does not have: fake, autograd, autocast and vmap.
+// The schemas of all ops. poseren_ext/ops documents them; poseren_ext/ops/_registrations adds what the stable ABI
+// lacks: fake, autograd, autocast and vmap.
 #include "ops/tensor.h"
 
 STABLE_TORCH_LIBRARY(POSEREN_NAMESPACE, m) {

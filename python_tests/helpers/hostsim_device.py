@@ -16,7 +16,8 @@ import pytest
 from poseren_ext.ops import _native
 
 NAMESPACE = "poseren_hostsim"
-CUDA_SOURCES = Path(__file__).parents[2] / "csrc" / "cuda"
+ROOT = Path(__file__).parents[2]
+CUDA_SOURCES = ROOT / "csrc" / "cuda"
 ORDERS = ("forward", "reverse", "random:1", "random:2")
 """In which a block's threads and a grid's blocks take their turns."""
 
@@ -27,7 +28,7 @@ def missing() -> str:
     if not _library().exists():
         if "POSEREN_HOSTSIM_LIBRARY" in os.environ:
             pytest.fail(f"POSEREN_HOSTSIM_LIBRARY names {_library()}, which does not exist")
-        return "hostsim is not built (POSEREN_HOSTSIM=ON builds it): the CUDA kernels were not executed"
+        return "hostsim is not built (`make test` builds it): the CUDA kernels were not executed"
     _native.load_namespace(str(_library()), NAMESPACE)
     return ""
 
@@ -79,8 +80,11 @@ def summary(counts: Mapping[str, int]) -> str:
 
 
 def _library() -> Path:
-    beside = Path(_native._C.__file__).with_name("libposeren_hostsim.so")
-    return Path(os.environ.get("POSEREN_HOSTSIM_LIBRARY", beside))
+    """What POSEREN_HOSTSIM_LIBRARY names, or a library installed with the package, or the one of `make test`."""
+    if named := os.environ.get("POSEREN_HOSTSIM_LIBRARY"):
+        return Path(named)
+    installed = Path(_native._C.__file__).with_name("libposeren_hostsim.so")
+    return installed if installed.exists() else ROOT / "build" / "hostsim" / installed.name
 
 
 @cache

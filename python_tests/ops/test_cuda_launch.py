@@ -61,16 +61,18 @@ def compile_cuda(tmp_path: Path, text: str, *flags: str) -> subprocess.Completed
 def test_this_build_holds_the_kernels_for_every_architecture() -> None:
     """The build compiles each source of csrc/cuda for each of them, and fails where one spills (next test)."""
     held = _native.build_info()["cuda_architectures"].split()
-    assert held, "built without CUDA though nvcc is here: install it again with -C cmake.define.POSEREN_CUDA=ON"
+    if not held:
+        assert torch.version.cuda is None, "built without CUDA for a torch with CUDA: use cmake.define.POSEREN_CUDA=ON"
+        pytest.skip("torch has no CUDA, so the CUDA kernels were not compiled")
     if not torch.cuda.is_available():  # a build for one machine's GPU may hold that alone
         assert {"80", "90"} <= set(held)
 
 
 @needs_nvcc
 def test_the_build_fails_where_a_kernel_spills(tmp_path: Path) -> None:
-    options = re.search(r"COMPILE_LANGUAGE:CUDA>:(\S+)>\)", (ROOT / "cmake" / "cuda.cmake").read_text(encoding="utf-8"))
+    options = re.search(r"-Xptxas=\S*warn-spills[^\s)]*", (ROOT / "cmake" / "cuda.cmake").read_text(encoding="utf-8"))
     assert options
-    flags = [flag.replace("$<COMMA>", ",") for flag in options[1].split(";")]
+    flags = [options[0]]
     spills = compile_cuda(tmp_path, SPILLING, *flags, "-arch=sm_90", "-cubin")
     assert spills.returncode != 0
     assert "spill" in spills.stderr.lower()

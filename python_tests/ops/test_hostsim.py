@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """hostsim itself: correct kernels give correct results in any order of threads, and each planted fault is caught.
 
-The kernels of csrc/hostsim/tests are compiled here by the host compiler: plainly, with AddressSanitizer and UBSan, and
-with ThreadSanitizer, over one runtime that is never instrumented.
+The kernels of python_tests/hostsim/tests are compiled here by the host compiler: without sanitizers, with
+AddressSanitizer and UBSan, and with ThreadSanitizer. The runtime itself is never instrumented.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).parents[2] / "csrc"
-RUNTIME = sorted((SOURCES / "hostsim").glob("*.cpp"))
-KERNELS = [SOURCES / "hostsim" / "tests" / name for name in ("checks.cu", "faults.cu", "driver.cpp")]
+TESTS = Path(__file__).parents[1]
+RUNTIME = sorted((TESTS / "hostsim").glob("*.cpp"))
+KERNELS = [TESTS / "hostsim" / "tests" / name for name in ("checks.cu", "faults.cu", "driver.cpp")]
 
 ORDERS = ("forward", "reverse", "random:7")
 BUILDS = {
@@ -72,7 +73,17 @@ def compiler() -> list[str]:
     command = os.environ.get("CXX", "c++")
     if not shutil.which(command):
         pytest.skip(f"no C++ compiler ({command}): hostsim's own tests and faults were not run")
-    return [command, "-std=c++20", "-g", "-Wall", "-Wextra", "-Wno-unknown-pragmas", f"-I{SOURCES}", "-pthread"]
+    return [
+        command,
+        "-std=c++20",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unknown-pragmas",
+        f"-I{SOURCES}",
+        f"-I{TESTS}",
+        "-pthread",
+    ]
 
 
 @pytest.fixture(scope="session")
