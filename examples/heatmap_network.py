@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Our ops inside a heat-map network: its joints are refined by what a small head sees around each of them.
 
-The network (convolutions, a heat map a joint, soft-argmax) knows nothing of poseren_ext. ``RefinedHeatmaps`` adds one
+The network (convolutions, one heat map per joint, soft-argmax) does not use poseren_ext. ``RefinedHeatmaps`` adds one
 pose-guided stage: regions are pooled around the network's own joints with ``pose_roi_pool`` in mode "align", which is
 differentiable in the features *and* in the joints, so that everything trains end to end, eagerly or compiled.
 

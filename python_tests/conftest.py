@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Where the tests run: on the CPU, on the CUDA kernels executed by hostsim, and on a GPU where there is one.
+"""Devices of the tests: the CPU, the CUDA kernels executed by hostsim, and a GPU if there is one.
 
-An extension that does not load fails the whole run. What could not run is skipped with its reason, which pytest's -ra
-counts at the end.
+An extension that cannot be loaded fails the whole run. Tests that cannot run are skipped with a reason; pytest's -ra
+lists them at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @dataclass(frozen=True)
 class Device:
-    """Where a test puts its tensors; the ops of ``namespace`` run them."""
+    """The torch device of the tensors, and the namespace of the ops that run on them."""
 
     name: str
     namespace: str

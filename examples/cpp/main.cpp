@@ -4,7 +4,7 @@
 //   estimate MODEL.pt2 FX,FY,CX,CY U,V,D FRAME.pgm...
 //
 // FRAME.pgm: 16-bit portable graymaps of one size, mm. U, V (pixels), D (mm): the middle of the hand in all of them.
-// Prints a line a frame: x y z in mm of every joint.
+// Prints one line per frame: x y z in mm of every joint.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>

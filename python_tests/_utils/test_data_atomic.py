@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files are written with the permissions that the umask leaves a new file, whoever writes them."""
+"""All writers create files with the permissions of the umask."""
 
 from __future__ import annotations
 

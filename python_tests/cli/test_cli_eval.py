@@ -104,8 +104,8 @@ def test_foreign_conventions(run, files):
     right = ("--pred", files / "xyz.txt", "--format", "xyz", "--axes", "x,-y,z", "--order", order)
     assert run(*right, "--json", files / "a.json")[0] == 0
     assert run("--pred", files / "pred" / "close.txt", "--json", files / "b.json")[0] == 0
-    foreign, own = systems(files / "a.json")["xyz"], systems(files / "b.json")["close"]
-    assert foreign["mean_3d"] == pytest.approx(own["mean_3d"], abs=2e-3)
+    other, own = systems(files / "a.json")["xyz"], systems(files / "b.json")["close"]
+    assert other["mean_3d"] == pytest.approx(own["mean_3d"], abs=2e-3)
     code, _, err = run("--pred", files / "xyz.txt")
     assert code == 1
     assert "they look like xyz in millimetres" in err

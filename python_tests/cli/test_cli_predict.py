@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poseren predict`: one result per frame, whatever the frames are, and runs that can be interrupted."""
+"""`poseren predict`: one result per frame for all kinds of frames; interrupted runs are resumed."""
 
 from __future__ import annotations
 

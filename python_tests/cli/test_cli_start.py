@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the command line starts: at once, without torch, completing its commands."""
+"""Start of the command line: fast, without torch, with completion."""
 
 import os
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Faults on the way to the disk: what was there and what was finished stays, and the message says which file it is."""
+"""Faults while writing: earlier and finished files stay intact, and the message names the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_c
 
 PACKAGE = Path(poseren_ext.__file__).parent
 
-# Calls that write or run files in other ways than the one that is whole or not at all, and who may make them.
+# Calls that write or execute files without the atomic writer, and the files that may contain them.
 SUSPECT = {
     "write_text",
     "write_bytes",

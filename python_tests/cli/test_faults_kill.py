@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""kill -9 at random moments: what was finished is whole, and begun again it ends in what an undisturbed run makes.
+"""kill -9 at random moments: finished output is intact, and a resumed run gives the result of an undisturbed one.
 
 Four kills of each command in `make test`, sixty in `make soak` (POSEREN_KILLS).
 """

@@ -136,13 +136,13 @@ def test_labels_take_gradients():
 
 
 @pytest.mark.parametrize("ranges", [PAPER, Augmentation(15, 0, 0.1), Augmentation(0, 5, 0), Augmentation()])
-def test_reach_bounds_every_look(ranges):
-    """No corner of any augmented crop looks beyond the reach, and some look nearly as far."""
+def test_reach_bounds_every_sampling_position(ranges):
+    """No corner of an augmented crop lies beyond the reach, and some lie nearly as far."""
     transform = ranges.transform(torch.arange(20000), seed=0, epoch=0).double()
     corners = torch.tensor([[-1.0, -1, 0], [-1, 1, 0], [1, -1, 0], [1, 1, 0]], dtype=torch.float64)
-    looked = restore_pose(corners.expand(20000, 4, 3), transform)[..., :2].abs().max().item()
-    assert looked <= ranges.reach() + 1e-6
-    assert looked > 0.93 * ranges.reach()
+    sampled = restore_pose(corners.expand(20000, 4, 3), transform)[..., :2].abs().max().item()
+    assert sampled <= ranges.reach() + 1e-6
+    assert sampled > 0.93 * ranges.reach()
     assert PAPER.reach() == pytest.approx(math.sqrt(2) * (1 + 20 / 95) / 0.9)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The oracle: errors of the published predictions, known to four decimals."""
+"""Errors of the published predictions, which are known to four decimals."""
 
 import pytest
 from helpers.published_data import ERROR_2D, ERROR_3D, PUBLISHED, SKELETON_OF, needs_published_data

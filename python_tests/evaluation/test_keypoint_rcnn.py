@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The detector's side is checked on a stand-in with torchvision's contract, and on torchvision where it can be had."""
+"""The keypoint R-CNN, with a stand-in for torchvision's detector, and with torchvision if it is installed."""
 
 import warnings
 
@@ -15,7 +15,7 @@ from poseren_ext.synthetic import SyntheticHands
 
 
 class Detector(nn.Module):
-    """Gives what it is told to, in torchvision's form: detections of any number, keypoints from the image's corner."""
+    """Returns given detections in torchvision's format."""
 
     def __init__(self, keypoints, scores):
         super().__init__()
@@ -82,7 +82,7 @@ def test_a_keypoint_falls_on_the_pixel_that_shows_it():
 
 
 def test_lifted_keypoints_return_the_exact_surface():
-    """A slanted plane: whatever the detector points at, the mean of nine neighbours is the plane's own depth there."""
+    """On a slanted plane the mean of nine neighbours is the depth of the plane at any pixel."""
     rows, columns = torch.meshgrid(torch.arange(240.0), torch.arange(320.0), indexing="ij")
     depth = 600 + 0.25 * (columns - 160) - 0.5 * (rows - 120)
     camera, center = torch.tensor([241.0, 241.0, 160.0, 120.0]), torch.tensor([[160.0, 120.0, 600.0]])

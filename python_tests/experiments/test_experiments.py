@@ -85,11 +85,11 @@ def test_pictures_of_hands(bench, tmp_path):
 
 
 def test_models_are_trained_once(bench):
-    told = []
-    again = SyntheticBench(MICRO, bench.folder, lambda what, step, steps: told.append(what))
+    trained = []
+    again = SyntheticBench(MICRO, bench.folder, lambda what, step, steps: trained.append(what))
     lab = again.labs()[0]
     lab.models(["Pose-REN"])
-    assert not told
+    assert not trained
     assert {path.stem for path in lab.folder.iterdir()} >= {"Init-CNN", "Pose-REN", "wo-structure", "REN-4x6x6"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The estimator as ONNX: standard operators, the same joints, no code of ours."""
+"""The estimator as ONNX: standard operators, the same joints, no code of this package."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def expected(model, depth, center, camera):
 
 
 def assert_same_joints(ours, theirs):
-    """Equal to 1e-4 where the network speaks, in cubes' half edges (150 mm); in fact nearly to float32's end in mm."""
+    """Equal within 1e-4 in normalised coordinates (150 mm), and nearly to the precision of float32 in mm."""
     np.testing.assert_allclose(ours / 150, theirs / 150, rtol=0, atol=1e-4)
     np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-3)
 
@@ -107,7 +107,7 @@ def test_loads_without_our_code(exported, tmp_path):
 
 
 def test_gathered_regions_equal_the_reference():
-    """Every window: of 6, 7 and 8 cells, at an edge, outside, nowhere."""
+    """Windows of 6, 7 and 8 cells, at an edge, outside, and of invalid joints."""
     model = small_model()
     features = torch.randn(200, 16, 12, 12)
     pose = torch.empty(200, 14, 3).uniform_(-1.4, 1.4)

@@ -51,7 +51,7 @@ def test_package_equals_python(package, batch):
 
 
 def test_compiled_graph_equals_the_standard_one():
-    """Our ops and the standard operators that go to ONNX give the same joints."""
+    """The compiled ops and the standard operators for ONNX give the same joints."""
     inputs = frames(5)
     with torch.inference_mode():
         standard = EstimatorGraph(small_model())(*inputs)[1]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""`python -m fuzz [TARGET ...] --seconds N --jobs N`: hostile input to readers and ops, a process each.
+"""`python -m fuzz [TARGET ...] --seconds N --jobs N`: fuzzes readers and ops, one process per target.
 
-TARGET is `readers`, `native` or a name of them. They are driven by atheris where it is installed (Python 3.11 to 3.13):
-it looks for input that reaches new lines of our Python code and, in a build with POSEREN_COVERAGE, new blocks of our
-native code; elsewhere by a seeded generator. What reached something new is kept in --corpus for the next time; a
+TARGET is `readers`, `native` or the name of one. atheris drives them if it is installed (Python 3.11 to 3.13):
+it generates input that reaches new lines of the Python code and, in a build with POSEREN_COVERAGE, new blocks of our
+native code; otherwise a seeded generator is used. Input that reached new code is kept in --corpus for the next run; a
 finding in `corpus/`, where the tests replay it.
 """
 
@@ -34,7 +34,7 @@ ROOM = 4 << 30
 
 
 def main() -> None:
-    """All targets, or those named; the exit status is not 0 if there are findings."""
+    """Run all or the named targets; the exit status is not 0 if there are findings."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", default=list(GROUPS))
     parser.add_argument("--seconds", type=int, default=30, help="for each target")
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _in_a_process(name: str, folder: Path, arguments: argparse.Namespace) -> str:
-    """Fuzzes a target; its name if there is a finding, kept and shown: the input that the process ended in."""
+    """Fuzz a target in a process; if the process fails, keep and show its input and return the name."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in folder.glob("case*"):  # of another time
         case.unlink()
@@ -80,7 +80,7 @@ def _in_a_process(name: str, folder: Path, arguments: argparse.Namespace) -> str
 
 
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:
-    """Cores shared among the jobs; the sanitizers' runtime before anything else."""
+    """Environment that shares the cores among the jobs and preloads the sanitizers."""
     shared = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // arguments.jobs))}
     if arguments.sanitizers is None:
         return shared
@@ -95,7 +95,7 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def fuzz(name: str, folder: Path, seconds: float, seed: int) -> int:
-    """One target in this process; 0, or not 0 with a finding, which is the folder's case file."""
+    """Fuzz one target in this process; not 0 if there is a finding, which is the case file of the folder."""
     warnings.simplefilter("ignore")
     print(f"fuzz: {name}: seed {seed}", flush=True)
     try:
@@ -157,12 +157,12 @@ def _seeds(name: str, target: Any) -> list[bytes]:
 
 
 def kept(name: str) -> list[Path]:
-    """Files that were findings once."""
+    """Earlier findings."""
     return sorted(FINDINGS.glob(f"{_file_name(name)}-*"))
 
 
 def keep(name: str, data: bytes) -> Path:
-    """Puts a finding where the tests replay it."""
+    """Store a finding where the tests replay it."""
     path = FINDINGS / f"{_file_name(name)}-{hashlib.sha256(data).hexdigest()[:12]}"
     path.write_bytes(data)
     return path
@@ -173,7 +173,7 @@ def _file_name(name: str) -> str:
 
 
 def _limit_memory() -> None:
-    """An allocation that a file talked a reader into is a MemoryError, hence a finding."""
+    """Limit the memory, so that an excessive allocation is a MemoryError and therefore a finding."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, resource.RLIM_INFINITY))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What guides the fuzzer: the lines of our Python code that an input reaches, and the blocks of our native code."""
+"""Coverage guidance of the fuzzer: lines of the Python code and basic blocks of the native code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGE = "poseren_ext"
 
 
 class PlainSources(MetaPathFinder):
-    """Python's own loader for the package's sources: atheris sees into no other, and editable installs have one."""
+    """Loads the package's sources with Python's own loader: atheris cannot instrument editable installs."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -39,7 +39,7 @@ class PlainSources(MetaPathFinder):
 
 @contextmanager
 def instrumented(atheris: Any) -> Iterator[None]:
-    """What is imported of the package in this block is watched."""
+    """Modules of the package that are imported within this block are instrumented."""
     assert PACKAGE not in sys.modules, "it would not be watched"
     plain = PlainSources()
     sys.meta_path.insert(0, plain)
@@ -51,7 +51,7 @@ def instrumented(atheris: Any) -> Iterator[None]:
 
 
 def watch_native_code() -> bool:
-    """Gives libFuzzer the native code's tables; whether this build has them (POSEREN_COVERAGE)."""
+    """Pass the coverage tables of the native code to libFuzzer; False if the build has none (POSEREN_COVERAGE)."""
     from poseren_ext import _C
 
     library = ctypes.CDLL(str(Path(_C.__file__).with_name("libposeren_ops.so")))
@@ -68,7 +68,7 @@ def watch_native_code() -> bool:
 
 
 def _engine() -> ctypes.CDLL:
-    """The libFuzzer that runs: one that is preloaded, or that of atheris."""
+    """The running libFuzzer: a preloaded one, or that of atheris."""
     everyone = ctypes.CDLL(None)
     if hasattr(everyone, "LLVMFuzzerRunDriver"):
         return everyone
@@ -95,7 +95,7 @@ def drive(
         seeds: to begin with.
         seconds: how long.
         seed: of the mutations.
-        done: told how many inputs were tried, and how many accepted.
+        done: called with the numbers of inputs tried and accepted.
     """
     corpus, given = folder / "corpus", folder / "seeds"
     for part in (corpus, given):

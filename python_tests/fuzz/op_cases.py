@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""One harness an op: random arguments, most of them good; what the op accepts is compared with the reference.
+"""One harness per op: random arguments, most of them valid; results are compared with the reference.
 
-A refusal is a TypeError or ValueError that names an argument; whatever else an op does with bad arguments is a finding.
+Invalid arguments must raise a TypeError or ValueError that names an argument; anything else is a finding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FLOATS = (torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.flo
 
 
 def layout(random: Random, tensor: Tensor) -> Tensor:
-    """The same values somewhere else in memory; of "expanded" the first along an axis."""
+    """The same values in another memory layout; "expanded" repeats the first one along an axis."""
     kind = random.randrange(7)
     axes = list(range(tensor.dim()))
     if kind == 1 and axes:
@@ -67,7 +67,7 @@ def numbers(
     dtype: torch.dtype,
     special: tuple[float, ...] = SPECIAL,
 ) -> Tensor:
-    """Uniform values, with some that are special where the type has them."""
+    """Uniform values, with special values if the type has them."""
     generator = torch.Generator().manual_seed(random.randrange(2**31))
     values = low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
     if random.random() < 0.5 and values.numel():
@@ -80,7 +80,7 @@ def numbers(
 
 
 def frames(random: Random) -> Tensor:
-    """Depth frames, without an axis or a pixel at times."""
+    """Depth frames, sometimes without an axis or a pixel."""
     shape = (random.choice([0, 1, 2, 3]), random.choice([0, 1, 7, 30]), random.choice([1, 5, 33, 70]))
     depth = numbers(random, shape, 400, 900, random.choice(DEPTHS))
     return layout(random, depth)
@@ -98,7 +98,7 @@ def cubes(random: Random, batch: int) -> Any:
 
 
 def spoil(random: Random, arguments: Arguments) -> Arguments:
-    """One argument made wrong: another type, rank, size, or nonsense."""
+    """Make one argument invalid: another type, rank, size, or value."""
     name = random.choice(sorted(arguments))
     value = arguments[name]
     if isinstance(value, Tensor) and random.random() < 0.8:
@@ -234,7 +234,7 @@ CASES: dict[str, Callable[[Random], Arguments]] = {
 
 
 def run(name: str, random: Random) -> bool:
-    """Draws arguments of an op and calls it; whether it took them.
+    """Call an op with random arguments; return whether it accepted them.
 
     Raises:
         AssertionError, or anything but a TypeError or ValueError: a finding.
@@ -258,7 +258,7 @@ def run(name: str, random: Random) -> bool:
 
 
 def compare(name: str, arguments: Arguments, result: Any) -> None:
-    """What an op made of arguments, with what the reference makes of them; gradients too.
+    """Compare the results and gradients of an op with those of the reference.
 
     Raises:
         AssertionError: they differ.
@@ -278,7 +278,7 @@ def _parts(result: Any) -> list[Tensor]:
 
 
 def _tolerance(name: str, arguments: Arguments, dtype: torch.dtype) -> tuple[float, float]:
-    """Relative and absolute: the order of sums and one rounding to the result's type."""
+    """Relative and absolute tolerance: the order of sums, and one rounding to the type of the result."""
     if name == "hand_center":
         depth = arguments["depth"]
         largest = float(depth.double().nan_to_num(0, 0, 0).abs().max()) if depth.numel() else 0.0
@@ -304,10 +304,10 @@ def _compare(name: str, arguments: Arguments, actual: list[Tensor], expected: li
 
 
 def _compare_gradients(name: str, arguments: Arguments) -> None:
-    """Of moderate finite input: gradients of overflowing sums are nobody's.
+    """Compare gradients for moderate finite inputs, because those of overflowing sums are undefined.
 
-    Those of pooling are sums of many terms that may cancel, one joint being looked at again and again: the reference
-    takes them in float64, and the op may be off by a rounding of all that goes into them.
+    Gradients of pooling are sums of many terms that may cancel: the reference computes them in float64, and the
+    tolerance is the rounding of all terms.
     """
     main = {"depth_crop": "depth", "pose_roi_pool": "features"}.get(name)
     if main is None:
@@ -329,7 +329,7 @@ def _compare_gradients(name: str, arguments: Arguments) -> None:
 
 
 def _compare_stages(arguments: Arguments, result: tuple[Tensor, Tensor]) -> None:
-    """Stage by stage: what the reference makes of the pose that the op had before it."""
+    """Compare each stage with the reference applied to the previous pose of the op."""
     poses, stages_run = result
     features, head = arguments["features"], arguments["head"]
     assert len(poses) == arguments["stages"] + 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Ops as targets of bytes: bytes that decide what arguments are drawn, and files whose frames go through all ops.
+"""Ops as fuzz targets: bytes select the arguments, and frames of files pass through all ops.
 
-So a coverage-guided fuzzer drives the native code, and what it finds is a file to keep.
+A coverage-guided fuzzer can drive the native code this way, and findings are files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DRAWS = 600
 
 
 class ByteRandom(Random):
-    """Draws that bytes decide; behind their end, those of seed 0."""
+    """Random numbers taken from bytes, and from seed 0 after their end."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(0)
@@ -45,23 +45,23 @@ class ByteRandom(Random):
         return int.from_bytes(drawn, "little") & ((1 << k) - 1)
 
     def random(self) -> float:
-        """A number in [0, 1), one of 65536: two bytes are enough to choose by."""
+        """One of 65536 numbers in [0, 1), from two bytes."""
         return self.getrandbits(16) / 65536
 
 
 @dataclass(frozen=True)
 class OpTarget:
-    """An op under test, driven as a reader is: see `Target`."""
+    """An op as a target; see `Target`."""
 
     name: str
     suffix: str = ".draws"
 
     def seeds(self) -> list[bytes]:
-        """Draws that lead to this and that."""
+        """Bytes for various arguments."""
         return [Random(seed).randbytes(_DRAWS) for seed in range(12)]
 
     def run(self, path: Path, data: bytes) -> bool:
-        """Whether the op takes the arguments that the bytes choose.
+        """Whether the op accepts the arguments selected by the bytes.
 
         Raises:
             AssertionError, or anything but a refusal: a finding.
@@ -70,7 +70,7 @@ class OpTarget:
         return run(self.name, ByteRandom(data))
 
     def mutate(self, random: Random, data: bytes) -> bytes:
-        """Other draws."""
+        """Other bytes."""
         return several(random, data, (flip, truncate, length, part))
 
 
@@ -80,7 +80,7 @@ def _model() -> Any:
 
 
 def _estimate(path: Path, data: bytes) -> None:
-    """The way of a frame through the ops, each compared with the reference."""
+    """Pass a frame through the ops and compare each with the reference."""
     depth = torch.from_numpy(find_frames([path])[0].read().copy())[None]
     if depth.numel() > MOST_PIXELS:
         return

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""One harness a reader: bytes in; nothing, or a refusal by the documented exceptions; anything else is a finding.
+"""One harness per reader: it must accept a file or raise a documented exception; anything else is a finding.
 
-What a reader accepts is compared with a second, independent reading: a file that is read wrongly without a word is a
-finding too.
+Accepted files are compared with an independent reader: a file that is silently read wrongly is a finding too.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Target:
     refusals: tuple[type[Exception], ...] = REFUSALS
 
     def run(self, path: Path, data: bytes) -> bool:
-        """Whether a file of these bytes is accepted.
+        """Whether a file with these bytes is accepted.
 
         Raises:
             AssertionError, or anything but a refusal: a finding.
@@ -106,7 +105,7 @@ def _read_frame(path: Path, data: bytes) -> None:
 
 
 def _png_again(data: bytes, shape: tuple[int, ...]) -> Any:
-    """By Pillow; it may be stricter, or not know a chunk: then there is nothing to compare with."""
+    """Read with Pillow; nothing to compare with if it is stricter or does not know a chunk."""
     from PIL import Image
 
     try:

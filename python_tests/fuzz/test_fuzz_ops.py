@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ops on hostile arguments: refused by name, or equal to the reference; the native ops too fail without a crash."""
+"""Ops with hostile arguments: refused with the name of the argument, or equal to the reference; no crash."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_any_arguments(name: str, device: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NATIVE)
 def test_bytes_as_arguments_and_findings_of_before(name: str, tmp_path: Path) -> None:
-    """What drives the fuzzer under sanitizers: here shortly, and without them."""
+    """The targets of the fuzzer under sanitizers, here briefly and without them."""
     target, random, tried, accepted = NATIVE_TARGETS[name], Random(f"{name} 1"), 0, 0
     path, seeds, end = tmp_path / f"case{target.suffix}", target.seeds(), time.monotonic() + 0.6
     for finding in kept(name):
@@ -102,7 +102,7 @@ def test_a_cube_that_is_nan_has_nothing_inside(axis: int, device: str) -> None:
 
 @pytest.mark.parametrize("dtype", OTHERS)
 def test_native_ops_refuse_depth_of_other_types(dtype: torch.dtype) -> None:
-    """int8 was read as if it were float32, beyond its end, by those who called the native op themselves."""
+    """Native ops called directly once read int8 as float32, beyond its end."""
     for function, arguments in native_cases()[:3]:
         place = 1 if "backward" in str(function) else 0
         arguments[place] = arguments[place].to(dtype)
@@ -111,7 +111,7 @@ def test_native_ops_refuse_depth_of_other_types(dtype: torch.dtype) -> None:
 
 
 def test_native_ops_called_past_their_functions_do_not_crash() -> None:
-    """In a process of its own, so that a crash is a failed test and not the end of all."""
+    """In a separate process, so that a crash fails only this test."""
     here = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-m", "fuzz.native", "250"], cwd=here, capture_output=True, text=True, timeout=300

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Readers on hostile files: findings of before, seeds, a thousand mutations of each, and bombs refused by limits."""
+"""Readers with hostile files: earlier findings, seeds, a thousand mutations of each, and decompression bombs."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def test_mutated_files_are_read_right_or_refused(name: str, tmp_path: Path) -> N
 
 
 def test_the_fuzzer_is_guided_and_keeps_what_guides_it(tmp_path: Path) -> None:
-    """The driver of `make fuzz`, shortly; the second time it begins with what it kept the first time."""
+    """The driver of `make fuzz`, briefly; the second run begins with the corpus of the first."""
     kept_inputs = []
     for _ in range(2):
         command = [sys.executable, "-m", "fuzz", "--seconds=3", "--jobs=2", f"--corpus={tmp_path}", "labels", "bin"]
         done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
-        told = sorted(line.split(":")[1].strip() for line in done.stdout.splitlines())  # two at a time: in either order
-        assert told == ["bin", "labels"]
+        reported = sorted(line.split(":")[1].strip() for line in done.stdout.splitlines())  # in any order
+        assert reported == ["bin", "labels"]
         kept_inputs.append({path.name for path in tmp_path.glob("*/corpus/*")})
     if importlib.util.find_spec("atheris"):
         assert "atheris" in done.stdout

@@ -116,7 +116,7 @@ def test_parse() -> None:
         Camera.parse("588,-587,320,240")
 
 
-def test_whatever_stands_for_a_camera() -> None:
+def test_all_forms_of_a_camera() -> None:
     expected = torch.tensor([500.0, 400.0, 320.0, 240.0])
     for camera in (CAMERA, (500, 400, 320, 240), [500.0, 400.0, 320.0, 240.0], expected, expected.double()):
         assert torch.equal(intrinsics(camera), expected)

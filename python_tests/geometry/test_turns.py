@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Several views of one hand: transforms and their way back; the estimator takes the mean of what each view gives."""
+"""Test-time augmentation: transforms and their inverses; the estimator averages the poses of all views."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Tiny datasets in each dataset's own format, written from joints in mm by formulas of their own.
+"""Tiny datasets in the original formats, written from joints in mm with independent formulas.
 
-Every frame shows a disc of surface at each joint, 8 mm in front of it, so that a reader that gets a sign or an order
-wrong looks beside the hand.
+Every frame shows a disc 8 mm in front of each joint, so that a reader with a wrong sign or order misses the hand.
 """
 
 import struct

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Faults of the system that tests make: a disk that is full or read-only, and processes killed at random moments."""
+"""Faults injected by tests: full and read-only disks, and processes killed at random moments."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def until_done(
     Args:
         arguments: of `poseren`.
         random: chooses the moments.
-        check: told after every kill: what is there must be whole.
+        check: called after every kill; checks that all files are intact.
         begun: a file that the command makes; the moments lie after it appears.
         again: added to the arguments once `begun` is there.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Heads for the tests of the cascade: random, but with windows that move as much as asked for."""
+"""Random heads for the tests of the cascade, with a given amount of moving windows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def random_head(config: HeadConfig | None = None, *, step: float = 0.012, seed: 
 
 
 def head_at_rest(pose: Tensor, config: HeadConfig | None = None) -> RegionEnsemble:
-    """A head that gives the pose [J, 3] whatever it sees."""
+    """A head that gives the pose [J, 3] for any features."""
     head = random_head(config)
     head.pose_weight.zero_()
     head.pose_bias.copy_(pose.flatten())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Prints, as JSON, the instruction set in use and a digest of what each op gives with it: run by test_isa.py."""
+"""Prints the instruction set in use and a digest of the results of each op as JSON; run by test_isa.py."""
 
 from __future__ import annotations
 

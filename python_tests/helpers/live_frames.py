@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A synthetic hand that moves, cheaply: one rendered frame, shifted."""
+"""A moving synthetic hand: one rendered frame, shifted."""
 
 from functools import cache
 

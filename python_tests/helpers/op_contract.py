@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every op owes: a test class of an op derives from OpContract and says how to call it."""
+"""The contract of every op: the test class of an op derives from OpContract and defines how to call it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Published label and prediction files: read in place from the folder that POSEREN_TEST_DATA names, never copied."""
+"""Published label and prediction files in the folder named by POSEREN_TEST_DATA; never copied."""
 
 import os
 from pathlib import Path

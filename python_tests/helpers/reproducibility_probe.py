@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writes what each part gives on fixed input, with 1 thread, again, and with 2: run by test_reproducibility.py."""
+"""Writes the results of each part for fixed input: with 1 thread, again, and with 2; run by test_reproducibility.py."""
 
 from __future__ import annotations
 

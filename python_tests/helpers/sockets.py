@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which sockets processes listen on, as Linux says in /proc, and the processes below one."""
+"""Sockets that processes listen on, and their child processes, from /proc."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def listening(*processes: int) -> set[tuple[str, int]]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether nothing but this machine reaches it."""
+    """Whether only this machine can reach the address."""
     parsed = ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return (mapped or parsed).is_loopback
 
 
 def descendants(process: int) -> list[int]:
-    """All that a process started, and what they started."""
+    """All descendants of a process."""
     children = []
     for task in Path(f"/proc/{process}/task").glob("*"):
         try:

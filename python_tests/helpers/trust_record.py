@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What the trust tests did, in numbers: lines of JSON in the file that POSEREN_TRUST_REPORT names, if it names one.
+"""Records the numbers of the trust tests as lines of JSON in the file named by POSEREN_TRUST_REPORT, if it is set.
 
-`tools/render_trust.py` makes the tables of docs/trust.md of them.
+`tools/render_trust.py` writes the tables of docs/trust.md from them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def record(table: str, name: str, **numbers: Any) -> None:
-    """Notes a row of a table."""
+    """Record a row of a table."""
     report = os.environ.get("POSEREN_TRUST_REPORT")
     if report:
         with Path(report).open("a") as file:
@@ -21,5 +21,5 @@ def record(table: str, name: str, **numbers: Any) -> None:
 
 
 def resident_mib() -> float:
-    """Memory that this process has in use now."""
+    """Resident memory of this process, MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The estimator captured in a CUDA graph: what it refuses; on a GPU the poses of the one that is not."""
+"""The estimator captured in a CUDA graph: errors, and on a GPU the same poses as without capture."""
 
 from __future__ import annotations
 

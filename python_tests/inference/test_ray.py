@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A folder labelled over two workers of a local cluster: nothing lost, nothing twice, whoever dies.
+"""A folder labelled by two workers of a local cluster: no frame is lost or duplicated if a worker dies.
 
-The cluster is the one that `label_frames` starts: no other machine can reach it, and nothing of it stays.
+`label_frames` starts the cluster; no other machine can reach it, and nothing of it remains.
 
 Ray runs in a process of its own: where its daemons go down before it, it ends the process that it is in.
 """
@@ -128,7 +128,7 @@ def serial(folder, model):
 
 @pytest.fixture(scope="module")
 def faulty(folder, tmp_path_factory):
-    """Twelve of the frames, and one that is no image."""
+    """Twelve of the frames, and one invalid file."""
     path = tmp_path_factory.mktemp("faulty")
     for i in range(12):
         (path / f"frame_{i}.png").symlink_to(folder / f"frame_{i}.png")

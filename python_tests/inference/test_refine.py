@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The public call, on a small untrained model: what goes in, what comes out, and what is refused."""
+"""The public function with a small untrained model: inputs, outputs and errors."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The frame loop: follows a hand, tells when it is lost, and survives whatever a camera gives."""
+"""The frame loop: tracks a hand, detects when tracking fails, and survives invalid frames."""
 
 import json
 
@@ -158,7 +158,7 @@ def test_repeated_and_dropped_frames(estimator):
     a, b, c = moving(3)
     outcomes = [live.step(StreamFrame(depth, number)) for depth, number in ((a, 1), (b, 1), (a, 2), (b, 6), (c, 3))]
     assert [result.reason for result in outcomes] == ["", "repeated", "repeated", "", ""]
-    assert live.statistics.dropped == 3  # 3, 4, 5; a camera that counts backwards has begun anew
+    assert live.statistics.dropped == 3  # 3, 4, 5; a camera that counts backwards was restarted
     assert live.statistics.outcomes["skipped"] == 2
 
 

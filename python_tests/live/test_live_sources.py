@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Recordings and cameras behind one protocol; the cameras' libraries are played by stand-ins."""
+"""Recordings and cameras with the same interface; stand-ins replace the libraries of the cameras."""
 
 import sys
 import time

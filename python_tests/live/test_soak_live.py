@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A live session with a faulty camera: every good frame is answered, at a steady pace, in steady memory.
+"""A live session with a faulty camera: every valid frame is answered, with constant latency and memory.
 
 Ten seconds in `make test`, ten minutes in `make soak` (POSEREN_SOAK_SECONDS).
 """
@@ -29,7 +29,7 @@ FAULTS = ("dropped", "repeated", "same pixels", "resized", "all zero", "nan", "w
 
 
 class FaultyCamera:
-    """A hand that moves, as fast as frames are taken; one in four is at fault, or lost on the way.
+    """A moving hand at the speed of the reader; one in four frames is invalid or lost.
 
     Attributes:
         camera, depth_unit: as every source has them.
@@ -76,7 +76,7 @@ class FaultyCamera:
         return StreamFrame(frame, self._number)
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to close."""
 
 
 @pytest.mark.timeout(int(SECONDS) + 300)
@@ -141,4 +141,9 @@ def test_a_recording_on_a_full_disk_keeps_what_it_has(tmp_path: Path) -> None:
     first = replayed.read()
     assert first is not None
     np.testing.assert_array_equal(first.depth, frames[0])
-    record("faults", "full disk during live --record", injected=1, kept="frames and whole lines before; goes on after")
+    record(
+        "faults",
+        "full disk during live --record",
+        injected=1,
+        kept="frames and whole lines before; continues",
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files that are not what they should be: a clear refusal, in bounded memory."""
+"""Invalid files: clear errors, with bounded memory."""
 
 import contextlib
 import subprocess
@@ -143,7 +143,7 @@ def test_random_bytes(tmp_path_factory, rubbish):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_bytes(tmp_path_factory, data):
-    """Whatever a few wrong bytes do to a file: it is read, or refused with a ValueError, and nothing else."""
+    """A file with a few wrong bytes is read or raises a ValueError."""
     folder = tmp_path_factory.mktemp("damaged")
     content = bytearray(changed(folder, kind="baseline").read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):

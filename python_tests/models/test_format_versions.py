@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Model files of every format version that was ever written load, and give what they gave."""
+"""Model files of every format version load and give the same results."""
 
 import hashlib
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Models as they run: grid heads and convolutions in packed form, and what narrow weights cost in mm."""
+"""Packed models: grid heads and convolutions, and the errors of narrow weights in mm."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_narrow_weights_keep_no_others_alive() -> None:
 
 @pytest.fixture(scope="module")
 def crops() -> torch.Tensor:
-    """Of hands that the bundled model was not trained on."""
+    """Crops of hands that the bundled model was not trained on."""
     hands = SyntheticHands(11, "test").tiles(torch.arange(64))
     return ops.depth_crop(hands.depth, hands.center, hands.camera)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The published size, 2048 outputs a layer: the cascade from end to end against the reference, whatever the threads."""
+"""The published size, 2048 outputs per layer: the cascade against the reference, with any number of threads."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""cascade_refine: the exact shortcut gives the plain loop's poses, whatever moves; NaN; bad input; the contract."""
+"""cascade_refine: skipping unchanged work gives the poses of the plain loop; NaN; invalid input; the contract."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_any_head(cascade: tuple[HeadConfig, int, int], step: float, seed: int) 
 @settings(max_examples=15, deadline=None)
 @given(cascades(), st.integers(0, 99))
 def test_any_head_of_mode_align(cascade: tuple[HeadConfig, int, int], seed: int) -> None:
-    # A stage follows its pose continuously: rounding may grow from stage to stage, so each is looked at by itself.
+    # A stage follows its pose continuously: rounding may grow from stage to stage, so each is compared separately.
     config, batch, stages = cascade
     head = random_head(replace(config, mode="align"), step=0.05, seed=seed)
     features, pose = scene(batch, config, seed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Packed heads: the cascade in bfloat16 and int8 weights, and each instruction set that this machine has."""
+"""Packed heads: the cascade with bfloat16 and int8 weights, with each instruction set of this machine."""
 
 from __future__ import annotations
 

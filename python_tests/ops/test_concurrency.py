@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ops and one shared estimator from many threads and processes: the serial results, no deadlock, no memory kept."""
+"""Ops and a shared estimator in many threads and processes: the serial results, no deadlock, no memory leak."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_ops_from_many_threads_give_the_serial_bits(intra: int) -> None:
 
 @pytest.mark.timeout(120)
 def test_ops_from_threads_without_the_interpreters_lock() -> None:
-    """As it is run by a free-threaded Python; here by this one, whatever it is, that the script stays right."""
+    """The script for a free-threaded Python, run by this one."""
     here = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-m", "helpers.free_threaded", "4"], cwd=here, capture_output=True, text=True, timeout=100

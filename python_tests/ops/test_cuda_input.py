@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Tensors of several devices are refused with the way out, before a kernel sees them.
+"""Tensors on several devices are refused with advice before a kernel is launched.
 
-On fake CUDA tensors, which need no GPU; what only a launch can find out is in test_cuda_launch.py.
+Uses fake CUDA tensors, which need no GPU; test_cuda_launch.py tests what only a launch can detect.
 """
 
 from __future__ import annotations

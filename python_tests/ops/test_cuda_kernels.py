@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Every CUDA kernel runs on hostsim, and gives the same bits whatever the order of its threads and blocks.
+"""Every CUDA kernel runs on hostsim and gives the same bits in any order of its threads and blocks.
 
-In an order that the kernel did not count on, a missing barrier or a read of a neighbour's result shows as other bits.
+A missing barrier or a read of another thread's result gives other bits in some order.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What nvcc and the CUDA runtime have to say, with or without a GPU: spills, and launches that cannot be."""
+"""Checks with nvcc and the CUDA runtime, with or without a GPU: register spills and invalid launches."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_launch_that_cannot_be_is_an_exception_and_leaves_no_error_behind(tmp_
     if torch.cuda.is_available():
         assert said["launch"].endswith(remedy)
         assert (said["afterwards"], said["limits"]) == ("cudaSuccess", "fine")
-    else:  # the runtime goes on saying that there is no driver
+    else:  # the runtime keeps reporting that there is no driver
         assert said["limits"].startswith("CUDA device: ")
     for status in ("no image", "no attributes"):
         assert said[status].startswith("CUDA kernel touch: ")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""depth_crop: crops worked out by hand, the reference over random frames, the golden frame, hostile and bad input."""
+"""depth_crop: hand-worked crops, the reference on random frames, the published frame, hostile and invalid input."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_stored_values_as_they_are(device: str) -> None:
     assert two_pixels(device, 480.0, math.inf, invalid=None)[1] == pytest.approx(600.0)
 
 
-def test_outside_the_frame_is_background_whatever_the_policy(device: str) -> None:
+def test_outside_the_frame_is_background_with_any_policy(device: str) -> None:
     for invalid in ("background", None, 450.0):
         assert two_pixels(device, 480.0, 480.0, invalid=invalid)[0] == pytest.approx(600.0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Arrays of other kinds: in on the same memory, out as they came."""
+"""Arrays of other libraries: shared memory for inputs, results of the same kind."""
 
 import array_api_strict
 import numpy as np

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""hand_center: centres worked out by hand, the reference over random frames, bad input, then the contract."""
+"""hand_center: hand-worked centres, the reference on random frames, invalid input, the contract."""
 
 from __future__ import annotations
 

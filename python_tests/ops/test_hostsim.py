@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""hostsim itself: correct kernels give correct results in any order of threads, and each planted fault is caught.
+"""hostsim itself: correct kernels give correct results in any order of threads, and each planted fault is detected.
 
 The kernels of python_tests/hostsim/tests are compiled here by the host compiler: without sanitizers, with
 AddressSanitizer and UBSan, and with ThreadSanitizer. The runtime itself is never instrumented.

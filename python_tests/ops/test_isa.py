@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every instruction set gives the same bits, and the environment variable POSEREN_ISA chooses among them."""
+"""Every instruction set gives the same bits, and the environment variable POSEREN_ISA selects one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Whatever listens: on the loopback interface alone, unmoved by hostile requests, and gone when it is closed.
+"""Servers: they listen on the loopback interface only, survive hostile requests, and are gone when closed.
 
-The cluster that `label_frames` starts is looked at in test_ray.py. Requests go to sockets of this test on the loopback
-interface, a counted number of them.
+test_ray.py tests the cluster that `label_frames` starts. Requests go only to sockets of this test on the loopback
+interface, in a fixed number.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def test_the_viewer_outlives_hostile_messages(estimator: Estimator, folder: Path
             with suppress(ConnectionClosed), visitor(port) as client:
                 client.send(message)
                 client.ping().wait(10)
-                time.sleep(0.1 if message in moves else 0)  # until the viewer has looked at it
+                time.sleep(0.1 if message in moves else 0)  # until the viewer has handled it
         with visitor(port) as client:  # a frame that claims a terabyte
             client.socket.sendall(b"\x82\xff" + struct.pack(">Q", 2**40) + bytes(4))
         with connect(f"ws://127.0.0.1:{port}") as client, pytest.raises(ConnectionClosed, match="ismatch"):
@@ -211,8 +211,8 @@ def test_training_with_tensorboard_listens_on_nothing(tmp_path: Path) -> None:
     record("servers", "training with tensorboard=true", listens="nothing", hostile_requests=0, left_behind=0)
 
 
-def test_a_socket_for_all_interfaces_is_told_from_a_loopback_one() -> None:
-    """That the tests above would see it."""
+def test_a_socket_on_all_interfaces_is_distinguished_from_a_loopback_one() -> None:
+    """The tests above would detect it."""
     before = listening(os.getpid())
     with socket.socket() as everyone, socket.socket(socket.AF_INET6) as loopback:
         everyone.bind(("0.0.0.0", 0))

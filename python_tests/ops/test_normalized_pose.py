@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""normalize_pose and denormalize_pose: worked by hand, inverse to each other, equal to the reference, bad input."""
+"""normalize_pose and denormalize_pose: hand-worked cases, inverse to each other, equal to the reference, errors."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""pose_roi_pool: regions worked out by hand, the contract in both modes, gradients against the reference's."""
+"""pose_roi_pool: hand-worked regions, the contract in both modes, gradients against those of the reference."""
 
 from __future__ import annotations
 

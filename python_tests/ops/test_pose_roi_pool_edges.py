@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""pose_roi_pool where comparable ops have failed: NaN, empty bins, foreign samples, 16-bit types, huge tensors."""
+"""Cases in which comparable ops have failed: NaN, empty bins, wrong samples, 16-bit types, huge tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIXTEEN_BIT = [torch.bfloat16, torch.float16]
 
 
 def poses(*points: tuple[float, float], device: str = "cpu") -> Tensor:
-    """[B, 1, 3], one joint a sample."""
+    """[B, 1, 3], one joint per sample."""
     return torch.tensor([[[x, y, 0.0]] for x, y in points], device=device)
 
 
@@ -101,7 +101,7 @@ def test_a_gradient_goes_to_the_first_of_equals_and_to_the_first_nan(device: str
 
 
 def test_a_window_beyond_the_map_pools_to_0_and_takes_no_gradient(device: str) -> None:
-    features = torch.randn(1, 2, 3, 3, device=device, requires_grad=True)  # a map of 3x3 cells, looked at from 6 on
+    features = torch.randn(1, 2, 3, 3, device=device, requires_grad=True)  # a map of 3x3 cells, windows begin at cell 6
     regions = ops.pose_roi_pool(features, poses((1.0, 1.0), device=device), (0,))
     assert (regions == 0).all()
     regions.sum().backward()

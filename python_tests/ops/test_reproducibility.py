@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Same seed, same bits; and where bits may differ between thread counts, instruction sets and devices, by how much."""
+"""The same seed gives the same bits; differences between thread counts, instruction sets and devices are bounded."""
 
 from __future__ import annotations
 

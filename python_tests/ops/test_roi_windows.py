@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""roi_windows: windows worked out by hand, then the contract."""
+"""roi_windows: hand-worked windows, then the contract."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The examples run, and do what they say."""
+"""The examples run and give the stated results."""
 
 import runpy
 import sys
@@ -21,8 +21,8 @@ def run(name, monkeypatch, *arguments):
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
 
 
-def test_compiled_training_of_a_foreign_model_equals_eager():
-    """torch.compile(fullgraph=True) of a heat-map network with our ops in it: 50 steps, one loss curve."""
+def test_compiled_training_of_another_model_equals_eager():
+    """torch.compile(fullgraph=True) of a heat-map network with the ops: 50 steps with the same loss curve."""
     train = load("heatmap_network")["train"]
     eager, compiled = train(50, compiled=False), train(50, compiled=True)
     torch.testing.assert_close(torch.tensor(compiled), torch.tensor(eager), rtol=1e-3, atol=0)

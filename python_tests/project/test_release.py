@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a release is made of: its metadata, its files, the workflows that make it."""
+"""Releases: metadata, files and workflows."""
 
 import email
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The lock names what the requirements name, by hashes; the package imports nothing that it does not declare."""
+"""The lock file has all requirements with hashes; the package imports only declared dependencies."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def test_the_base_imports_what_it_declares_and_no_more() -> None:
         for statement in ast.parse(path.read_text()).body
         for node in _imported(statement)
     }
-    foreign = modules - set(sys.stdlib_module_names) - {"poseren_ext"} - declared
+    undeclared = modules - set(sys.stdlib_module_names) - {"poseren_ext"} - declared
     # Of modules that are an extra's own, and say so.
     optional = {"huggingface_hub", "onnx", "ray", "torchvision", "viser"}
-    assert foreign <= optional, f"imported at the top of a module and not declared: {foreign - optional}"
+    assert undeclared <= optional, f"imported at the top of a module and not declared: {undeclared - optional}"
 
 
 def _imported(statement: ast.stmt) -> list[ast.alias]:

@@ -20,7 +20,7 @@ NAN = float("nan")
 
 
 def narrow_head(config: HeadConfig | None = None, seed: int = 0) -> RegionEnsemble:
-    """A head under which some samples come to rest after a few stages and some never do."""
+    """A head with which some samples stop changing after a few stages and some never do."""
     torch.manual_seed(seed)
     head = RegionEnsemble(config or HeadConfig.pose_ren(NYU, widths=(24, 16), channels=4)).eval()
     initialize(head, fully_connected="he")
@@ -30,7 +30,7 @@ def narrow_head(config: HeadConfig | None = None, seed: int = 0) -> RegionEnsemb
 
 
 def constant_head(pose: Tensor) -> RegionEnsemble:
-    """A head that gives the same pose whatever it sees."""
+    """A head that gives the same pose for any features."""
     head = narrow_head()
     head.pose_weight.zero_()
     head.pose_bias.copy_(pose.flatten())

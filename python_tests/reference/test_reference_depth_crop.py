@@ -189,7 +189,7 @@ def test_stored_values_as_they_are() -> None:
     assert two_pixels(480.0, float("inf"), invalid=None)[1] == pytest.approx(600.0)
 
 
-def test_outside_the_frame_is_background_whatever_the_policy() -> None:
+def test_outside_the_frame_is_background_with_any_policy() -> None:
     for invalid in ("background", None, 450.0):
         assert two_pixels(480.0, 480.0, invalid=invalid)[0] == pytest.approx(600.0)
 

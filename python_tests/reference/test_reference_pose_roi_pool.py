@@ -157,7 +157,7 @@ def test_infinities_are_maxima_like_others() -> None:
 
 
 def sampled(features: Tensor, x: float, y: float) -> Tensor:
-    """Bilinear samples [C] at cell (x, y), which grid_sample is told in [-1, 1]; 0 more than one cell outside."""
+    """Bilinear samples [C] at cell (x, y), which grid_sample takes in [-1, 1]; 0 more than one cell outside."""
     H, W = features.shape[1:]
     if not (-1 <= x <= W and -1 <= y <= H):
         return torch.zeros_like(features[:, 0, 0])

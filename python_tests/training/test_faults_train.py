@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A whole `poseren train` on a disk that gets full, or read-only, and with its pack gone: it says so, and goes on."""
+"""`poseren train` on a full or read-only disk and without its pack: it reports the fault and can be resumed."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, fault: Callable[[], Any]
 
 
 def same(folder: Path, whole: Path) -> None:
-    """Weights and checkpoint to the bit, and no file more."""
+    """Bit-identical weights and checkpoint, and no other files."""
     for name in ("model.safetensors", "checkpoint.safetensors"):
         one, other = load_file(folder / name), load_file(whole / name)
         assert one.keys() == other.keys()

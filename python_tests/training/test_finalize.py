@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What follows the last step of a training: rounded weights, settled biases."""
+"""The end of a training: rounded weights, corrected biases."""
 
 from __future__ import annotations
 

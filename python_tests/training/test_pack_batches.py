@@ -50,7 +50,7 @@ def test_crops_and_poses_are_those_of_the_raw_frames(nyu):
         torch.testing.assert_close(back, raw.uvd, atol=2e-3, rtol=0)
 
 
-def test_a_frame_is_augmented_anew_in_every_epoch(nyu):
+def test_a_frame_is_augmented_differently_in_every_epoch(nyu):
     stream = batches(nyu, batch=N)
     first, second = stream.batch(0), stream.batch(1)
     moved = [batch.transform[batch.index.argsort()] for batch in (first, second)]

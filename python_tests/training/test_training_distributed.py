@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two processes that train together are one process; one of them writes; killed, they go on to the same bits."""
+"""Two processes train like one; one of them writes files; after a kill they resume to the same bits."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, together: Path) -> No
 
 
 def kill_all(agent: subprocess.Popen[bytes]) -> None:
-    """kill -9 of torchrun and of its workers, which live in sessions of their own and would go on without it."""
+    """kill -9 of torchrun and of its workers, which have their own sessions and would continue without it."""
     workers = [int(pid) for pid in Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()]
     assert len(workers) >= 2
     for pid in (agent.pid, *workers):

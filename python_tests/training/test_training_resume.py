@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Nothing lost: a training killed in the middle goes on to the same bits; a broken checkpoint is noticed."""
+"""A killed training resumes to the same bits; a damaged checkpoint is detected."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_log_and_configuration_are_written(whole: Path) -> None:
     assert isinstance(make_config(TINY), TrainConfig)
 
 
-def test_a_run_that_was_killed_between_two_renames_is_not_begun_anew(tmp_path: Path, whole: Path) -> None:
+def test_a_run_killed_between_two_renames_is_not_restarted(tmp_path: Path, whole: Path) -> None:
     left = tmp_path / "checkpoint.safetensors.previous"
     left.write_bytes((whole / "checkpoint.safetensors").read_bytes())
     with pytest.raises(FileExistsError, match="holds a training already"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Warm starts: a training goes on from the weights of another run, or from the bundled model's."""
+"""Warm starts: a training begins with the weights of another run or of the bundled model."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the viewer shows, its controls, and the page in a real browser where there is one."""
+"""Contents and controls of the viewer, and the page in a browser if one is installed."""
 
 import shutil
 import socket
