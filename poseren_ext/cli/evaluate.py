@@ -44,7 +44,12 @@ class _Reading:
 
 
 def evaluate_command(
-    gt: Annotated[Path, typer.Option("--gt", help="Label file: one line per frame, 3J numbers u v d.")],
+    gt: Annotated[
+        Path,
+        typer.Option(
+            "--gt", help="Label file: one line u v d of every joint per frame; or a folder of your own frames."
+        ),
+    ],
     pred: Annotated[
         list[str],
         typer.Option(
@@ -91,13 +96,19 @@ def evaluate_command(
     poseren eval --dataset msra --gt labels.txt --pred mine=xyz.txt --format xyz --axes x,-y,-z
     """
     from poseren_ext.cli._console import console, write_text
-    from poseren_ext.datasets.registry import dataset_info
+    from poseren_ext.datasets.registry import dataset_info, open_dataset
 
     if plot is not None:
         from poseren_ext.plotting import check_path
 
         check_path(plot)
-    info = dataset_info(dataset.value)
+    if gt.is_dir():
+        own = open_dataset(gt, Dataset.FOLDER.value)
+        info, gt = own.info, own.labels
+    elif dataset is Dataset.FOLDER:
+        raise typer.BadParameter("folder; expected a folder with a camera file and labels", param_hint="--gt")
+    else:
+        info = dataset_info(dataset.value)
     reading = _Reading(file_format, axes, order, _slice(columns, "--columns"), key, _slice(frames, "--frames"))
     results = _results(gt, pred, info, camera, reading)
     skeleton = info.skeleton

@@ -23,7 +23,10 @@ def experiment_command(
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Recorded frames: nyu, icvl, msra or hands17; needs --weights.")
+        str | None,
+        typer.Option(
+            "--dataset", help="Recorded frames: nyu, icvl, msra, hands17, or folder for your own; needs --weights."
+        ),
     ] = None,
     root: Annotated[Path | None, typer.Option("--root", help="The dataset's folder, as unpacked.")] = None,
     weights: Annotated[
@@ -35,7 +38,8 @@ def experiment_command(
         typer.Option("--start", help="fig11: NAME=FILE, predictions of another method to start from. Repeat."),
     ] = None,
     centers: Annotated[
-        Path | None, typer.Option("--centers", help="Centres: a line a frame, u v z. Default: from the images.")
+        Path | None,
+        typer.Option("--centers", help="File of hand centres: one line u v d per frame. Default: from the images."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Which frames of the dataset.")] = "test",
     subject: Annotated[int, typer.Option("--subject", help="MSRA: the subject that the weights have not seen.")] = 0,
@@ -125,13 +129,14 @@ def _on_dataset(
     subject: int,
     device: str,
 ) -> Report:
-    from poseren_ext.datasets.registry import DATASETS
+    from poseren_ext.datasets.registry import NAMES
     from poseren_ext.experiments.dataset import PAPERS_DATASET, DatasetBench
     from poseren_ext.experiments.figures import EXPERIMENTS
     from poseren_ext.experiments.synthetic import VARIANTS
 
-    if dataset not in DATASETS:
-        raise typer.BadParameter(f"{dataset!r}; expected one of {', '.join(DATASETS)}", param_hint="--dataset")
+    dataset = dataset.lower() if dataset else dataset
+    if dataset not in NAMES:
+        raise typer.BadParameter(f"{dataset!r}; expected one of {', '.join(NAMES)}", param_hint="--dataset")
     if root is None:
         raise typer.BadParameter(f"not given; expected the folder of {dataset}", param_hint="--root")
     if PAPERS_DATASET.get(name, dataset) != dataset:

@@ -51,6 +51,7 @@ class Dataset(str, Enum):
     ICVL = "icvl"
     MSRA = "msra"
     HANDS17 = "hands17"
+    FOLDER = "folder"
 
 
 class Skeleton(str, Enum):

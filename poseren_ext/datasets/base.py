@@ -31,6 +31,10 @@ class DatasetError(ValueError):
     """A dataset that is not as it was distributed; the message names the file and says what was expected."""
 
 
+class NoCenterError(DatasetError):
+    """A frame without a hand region, so that there is no centre to crop around."""
+
+
 class DepthDataset(Dataset[Sample]):
     """Frames of one split of a dataset, decoded in ``__getitem__``; safe in DataLoader workers, and picklable.
 
@@ -117,7 +121,7 @@ class DepthDataset(Dataset[Sample]):
         """Where the hand is in a frame that was read: float32 [3] u, v (pixels), z (mm).
 
         Raises:
-            DatasetError: the image has no hand region.
+            NoCenterError: the image has no hand region.
             FileNotFoundError: the file that the centre is taken from is gone.
         """
         if self.centers is not None:
@@ -126,7 +130,7 @@ class DepthDataset(Dataset[Sample]):
         try:
             return image_center(torch.from_numpy(region), self.info.thresholds, str(self.path(index)), mask)
         except ValueError as error:
-            raise DatasetError(str(error)) from None
+            raise NoCenterError(str(error)) from None
 
     def strays(self) -> tuple[list[str], list[str]]:
         """Names of labelled frames that have no file, and of files beside them that have no label."""

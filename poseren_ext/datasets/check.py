@@ -15,7 +15,7 @@ import numpy.typing as npt
 from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike
 from poseren_ext.datasets.nyu import NYU, read_joint_data
 from poseren_ext.datasets.packs.dataset import PackedDataset
-from poseren_ext.datasets.registry import dataset_info, dataset_name, detect, open_dataset
+from poseren_ext.datasets.registry import dataset_name, detect, open_dataset, splits_of
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.io.pose_files import require_uvd
 
@@ -69,7 +69,7 @@ def check(
     if dataset not in (None, name):
         yield Finding("wrong", f"{path}: holds {name}; expected {dataset}")
         return
-    for split in dataset_info(name).splits:
+    for split in splits_of(name):
         yield from _check_split(name, path, split, quick, workers, progress)
 
 
@@ -102,7 +102,7 @@ def _check_split(
     try:
         dataset = open_dataset(root, name, split, strict=False)
     except (DatasetError, FileNotFoundError) as error:
-        absent = isinstance(error, FileNotFoundError) and len(dataset_info(name).splits) > 1
+        absent = isinstance(error, FileNotFoundError) and len(splits_of(name)) > 1
         yield Finding("odd" if absent else "wrong", f"{name} {split}: {error}")
         return
     yield _count(dataset, split)
@@ -122,7 +122,7 @@ def _check_split(
 def _count(dataset: DepthDataset, split: str) -> Finding:
     count, official = len(dataset), dataset.info.splits[split]
     what = f"{dataset.info.name} {split}: {count} labelled frames"
-    if count not in official:
+    if official and count not in official:
         expected = " or ".join(map(str, official))
         return Finding("odd", f"{what}; the distributed split has {expected}: a part of it, or another version?")
     if count in dataset.info.versions:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from poseren_ext.datasets.registry import dataset_info, open_dataset
+from poseren_ext.datasets.registry import FOLDER, dataset_info, open_dataset
 from poseren_ext.evaluation.labelled_frames import DatasetTest, is_mirrored, mirrored_uvd
 from poseren_ext.evaluation.methods import FilePredictions, JointEstimator
 from poseren_ext.experiments.simulated_methods import NYU_JOINT_ERRORS, SIMULATED, simulated
@@ -52,7 +52,8 @@ class DatasetBench:
                 "variants that it is compared with: --weights FILE, --weights 'w/o structure=FILE'"
             )
         networks = {name: load(path).to(self.device) for name, path in self.weights.items()}
-        expected = dataset_info(self.dataset).skeleton.name
+        own = self.dataset == FOLDER  # takes the joints that the model gives, if its labels have as many
+        expected = networks["Pose-REN"].skeleton.name if own else dataset_info(self.dataset).skeleton.name
         for name, model in networks.items():
             if model.skeleton.name != expected:
                 raise ValueError(
@@ -74,6 +75,7 @@ class DatasetBench:
             subject=self.subject,
             centers=self.centers or "image",
             hand=config.hand,
+            skeleton=config.skeleton,
         )
         unlabelled = int(torch.from_numpy(frames.uvd).isnan().any(-1).any(-1).sum())
         if unlabelled:

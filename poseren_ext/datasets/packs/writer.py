@@ -95,6 +95,7 @@ def write_pack(
     unit: float = 1.0,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    skip: Callable[[str, Exception], None] | None = None,
 ) -> PackInfo:
     """Packs a dataset into one file, which appears whole or not at all.
 
@@ -107,10 +108,12 @@ def write_pack(
         unit: mm per stored unit; whole millimetres are what the datasets hold.
         workers: processes that decode.
         progress: called with the number of frames done.
+        skip: called with the name of each frame that has no hand region or cannot be read, and the error; such frames
+            are left out. None raises the first such error.
 
     Raises:
         ValueError: no frames, mirrored frames, or a cube or unit that is not positive.
-        FileNotFoundError, FrameError, DatasetError: a frame cannot be read, or has no centre.
+        FileNotFoundError, FrameError, DatasetError: a frame cannot be read, or has no centre, and `skip` is None.
         OSError: the disk is full or not writable; what was at `path` is left as it was.
     """
     if len(dataset) == 0:
@@ -125,7 +128,10 @@ def write_pack(
     path = Path(path)
     with atomic_file(path) as file, tempfile.TemporaryFile(dir=path.parent) as kinds:
         file.write(b" " * _HEADER)
-        arrays, rounding = _write_frames(_watched(loader, progress), file, kinds)
+        arrays, rounding = _write_frames(_kept(dataset, loader, progress, skip), file, kinds)
+        kept = arrays.pop("kept")
+        if not len(kept):
+            raise DatasetError("no frame has a hand region; check the depth unit, or give centres")
         info = PackInfo(
             dataset=dataset.info.name,
             split=split,
@@ -135,17 +141,21 @@ def write_pack(
             cube=float(cube),
             reach=reach,
             unit=float(unit),
-            dtype=str(dataset.read(0).dtype),
+            dtype=str(dataset.read(int(kept[0])).dtype),
             rounding=rounding,
-            frames=len(dataset),
+            frames=len(kept),
         )
-        arrays |= {"uvd": dataset.uvd, "names": _lines(dataset.names), "subjects": _lines(dataset.subjects)}
+        names, subjects = ([words[i] for i in kept.tolist()] for words in (dataset.names, dataset.subjects))
+        arrays |= {"uvd": dataset.uvd[kept], "names": _lines(names), "subjects": _lines(subjects)}
         _write_rest(file, kinds, arrays, info)
     return info
 
 
-class _Tiler(Dataset["tuple[TiledFrame, npt.NDArray[np.float32]]"]):
-    """Frames reduced to tiles, with their centres, in DataLoader workers."""
+_Tiled: TypeAlias = "tuple[TiledFrame, npt.NDArray[np.float32]]"
+
+
+class _Tiler(Dataset["_Tiled | Exception"]):
+    """Frames reduced to tiles, with their centres, in DataLoader workers; or why a frame is of no use."""
 
     def __init__(self, dataset: DepthDataset, cube: float, reach: float, unit: float) -> None:
         self.dataset, self.cube, self.reach, self.unit = dataset, cube, reach, unit
@@ -153,13 +163,16 @@ class _Tiler(Dataset["tuple[TiledFrame, npt.NDArray[np.float32]]"]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[TiledFrame, npt.NDArray[np.float32]]:
-        sample = self.dataset[index]
+    def __getitem__(self, index: int) -> _Tiled | Exception:
+        try:
+            sample = self.dataset[index]
+        except (ValueError, OSError) as error:
+            return error
         depth, center = sample.depth.numpy(), sample.center.numpy()
         try:
             tiled = tile_frame(depth, center, sample.camera, cube=self.cube, reach=self.reach, unit=self.unit)
         except ValueError as error:
-            raise DatasetError(f"{self.dataset.path(index)}: {error}") from None
+            return DatasetError(f"{self.dataset.path(index)}: {error}")
         return tiled, center
 
 
@@ -167,25 +180,35 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _watched(
-    loader: DataLoader[Any], progress: Callable[[int], None] | None
-) -> Iterator[tuple[TiledFrame, npt.NDArray[np.float32]]]:
-    for done, item in enumerate(loader, start=1):
-        yield item
+def _kept(
+    dataset: DepthDataset,
+    loader: DataLoader[Any],
+    progress: Callable[[int], None] | None,
+    skip: Callable[[str, Exception], None] | None,
+) -> Iterator[tuple[int, TiledFrame, npt.NDArray[np.float32]]]:
+    """Position, tiles and centre of every frame that can be used."""
+    for index, item in enumerate(loader):
+        if not isinstance(item, Exception):
+            yield index, *item
+        elif skip is None:
+            raise item
+        else:
+            skip(dataset.names[index], item)
         if progress is not None:
-            progress(done)
+            progress(index + 1)
 
 
 def _write_frames(
-    frames: Iterator[tuple[TiledFrame, npt.NDArray[np.float32]]], file: BinaryIO, kinds: BinaryIO
+    frames: Iterator[tuple[int, TiledFrame, npt.NDArray[np.float32]]], file: BinaryIO, kinds: BinaryIO
 ) -> tuple[dict[str, npt.NDArray[Any]], float]:
     """Tiles to one file, kinds to another; the index of both, and the largest rounding."""
-    windows, fars, centers, checksums, first = [], [], [], [], [(0, 0)]
+    positions, windows, fars, centers, checksums, first = [], [], [], [], [], [(0, 0)]
     rounding = 0.0
-    for tiled, center in frames:
+    for position, tiled, center in frames:
         kept, cells = tiled.tiles.astype("<u2").tobytes(), tiled.kinds.tobytes()
         file.write(kept)
         kinds.write(cells)
+        positions.append(position)
         windows.append(tiled.window)
         fars.append(tiled.far)
         centers.append(center)
@@ -193,11 +216,12 @@ def _write_frames(
         first.append((first[-1][0] + len(tiled.tiles), first[-1][1] + tiled.kinds.size))
         rounding = max(rounding, tiled.rounding)
     index: dict[str, npt.NDArray[Any]] = {
+        "kept": np.array(positions, np.int64),
         "first": np.array(first, np.int64),
         "crc32": np.array(checksums, np.int64),
-        "window": np.array(windows, np.int32),
+        "window": np.array(windows, np.int32).reshape(-1, 4),
         "far": np.array(fars, np.int32),
-        "center": np.array(centers, np.float32),
+        "center": np.array(centers, np.float32).reshape(-1, 3),
     }
     return index, rounding
 
