@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Arrays of every kind: numpy, and whatever speaks DLPack or ``__array__``. In on the same memory, out as they came."""
+"""Arrays of other libraries: numpy, DLPack and ``__array__``. Results have the kind of the input."""
 
 from __future__ import annotations
 
@@ -12,46 +12,53 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 from torch.utils.dlpack import from_dlpack
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Kind = TypeVar("Kind")
 
-_OTHERS = (Tensor, np.generic, int, float, str, type(None))
-"""Arguments that are no such arrays, or of types derived from these."""
-_MOST = {Tensor, torch.nn.Parameter, int, float, bool, str, tuple, list, type(None)}
-"""What most arguments are: looked up, they need no further question."""
-_LISTS = ("joints", "camera")
-"""Arguments that are few numbers: a numpy array does as well as a tuple."""
+_NOT_ARRAYS = (Tensor, np.generic, int, float, str, type(None))
+"""Types of arguments, and their subclasses, that are not arrays of another library."""
+_COMMON = {Tensor, torch.nn.Parameter, int, float, bool, str, tuple, list, type(None)}
+"""Exact types of most arguments: checked first, because a look-up is fast."""
+_SEQUENCES = ("joints", "camera")
+"""Arguments that are a few numbers: the ops read a numpy array as a sequence."""
 
 
 def is_array(value: object) -> bool:
-    """Whether it is an array of another kind than torch's; numpy's scalars are numbers."""
-    if type(value) in _MOST or isinstance(value, _OTHERS):
+    """Whether the value is an array of another library than torch; numpy's scalars are numbers."""
+    if type(value) in _COMMON or isinstance(value, _NOT_ARRAYS):
         return False
     return hasattr(type(value), "__dlpack__") or hasattr(type(value), "__array__")
 
 
 def as_tensor(array: Any) -> Tensor:
-    """An array as a tensor: on the same memory, unless numpy's byte order or a negative stride forbids it.
+    """An array as a tensor that shares its memory, where torch can: read it, do not write to it.
+
+    A copy is made of an array in the other byte order, with a negative stride, or with masked elements
+    (``numpy.ma``). A masked element becomes NaN in floating-point arrays, else 0 (False): no depth.
 
     Args:
-        array: a tensor (given back), a numpy array, what has ``__dlpack__`` or ``__array__``, or nested numbers.
+        array: A tensor (returned as it is), a numpy array, an object with ``__dlpack__`` or ``__array__``, or nested
+            numbers (which become a CPU tensor, whatever torch's default device is).
 
     Raises:
-        TypeError: a type of element that torch does not have.
+        TypeError: torch has no such element type.
     """
+    if isinstance(array, Tensor):
+        return array
     if not is_array(array):
-        return torch.as_tensor(array)
+        return torch.as_tensor(array, device="cpu")
     if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
-        return _from_numpy(np.asarray(array))
+        return _from_numpy(np.asanyarray(array))
     tensor: Tensor = from_dlpack(array)
     return tensor
 
 
 def like(result: Tensor, given: Kind) -> Kind:
-    """A result as the kind of array that was given, on the same memory; numpy's where the kind cannot read DLPack."""
+    """A result as the given kind of array, sharing its memory; as numpy's if that kind cannot import DLPack."""
     converted: Any = result
     if not isinstance(given, Tensor):
         namespace = None if isinstance(given, np.ndarray) else getattr(given, "__array_namespace__", None)
@@ -61,23 +68,32 @@ def like(result: Tensor, given: Kind) -> Kind:
 
 
 def stored_at(depth: Tensor, *places: Tensor) -> Tensor:
-    """``depth[places]``, of uint16 as int32: some releases of PyTorch cannot index uint16 on a GPU."""
+    """``depth[places]``, with uint16 as int32: some PyTorch releases cannot index uint16 on a GPU."""
     if depth.dtype == torch.uint16:
         return depth.view(torch.int16)[places].to(torch.int32) & 0xFFFF
     return depth[places]
 
 
 def takes_arrays(function: Callable[P, R]) -> Callable[P, R]:
-    """A function of tensors that takes other arrays too; its tensors come back as the first argument's kind."""
+    """Makes a function of tensors accept other arrays; its results have the kind of the first argument.
+
+    The result is a public function in the sense of ``torch.overrides``: tensor-like arguments with
+    ``__torch_function__`` (torch.fx proxies, subclasses) receive the call.
+    """
     names = tuple(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not any(map(is_array, args)) and not any(map(is_array, kwargs.values())):
+        if torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        values = (*args, *kwargs.values())
+        if has_torch_function(values):
+            return handle_torch_function(call, values, *args, **kwargs)
+        if not any(map(is_array, values)):
             return function(*args, **kwargs)
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         for name in [name for name, value in given.items() if is_array(value)]:
-            if name not in _LISTS or not isinstance(given[name], np.ndarray):
+            if name not in _SEQUENCES or not isinstance(given[name], np.ndarray):
                 given[name] = as_tensor(given[name])
         first = args[0] if args else kwargs.get(names[0])
         return cast("R", _all_like(function(**given), first))  # type: ignore[arg-type, call-arg]
@@ -91,10 +107,22 @@ def _all_like(result: Any, given: object) -> Any:
     return like(result, given) if isinstance(result, Tensor) else result
 
 
+class _Writable:
+    """A read-only array's memory for torch.from_numpy, which warns of read-only arrays; numpy 1 cannot export them."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self.array = array  # keeps the memory alive
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
 def _from_numpy(array: npt.NDArray[Any]) -> Tensor:
+    if isinstance(array, np.ma.MaskedArray):
+        array = array.filled(np.nan if array.dtype.kind in "fc" else 0)
+    array = np.asarray(array)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if any(stride < 0 for stride in array.strides):
         array = array.copy()
-    # torch.from_numpy warns of memory that must not be written to; DLPack lets it pass, and we only read.
-    return torch.from_numpy(array) if array.flags.writeable else from_dlpack(array)
+    if not array.flags.writeable:
+        array = np.asarray(_Writable(array))
+    return torch.from_numpy(array)

@@ -8,8 +8,10 @@ speak DLPack do as well as tensors, and then such arrays come back. The same fun
 """
 
 from poseren_ext._utils.arrays import takes_arrays
-from poseren_ext.ops import cascade, image, roi
+from poseren_ext.ops import _registrations, cascade, image, roi
 from poseren_ext.ops.cascade import PackedHead, pack_head
+
+_registrations.register("poseren")
 
 cascade_refine = takes_arrays(cascade.cascade_refine)
 denormalize_pose = takes_arrays(image.denormalize_pose)

@@ -1,53 +1,44 @@
 # SPDX-License-Identifier: MIT
 """Argument checks that the ops share.
 
-They look at types, shapes and devices, never at a tensor's values: that would wait for a GPU and break graph capture.
+They examine types, shapes and devices, never a tensor's values: that would wait for a GPU and break graph capture.
+Sizes and numbers that torch.compile or torch.export made symbolic stay symbolic.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar, cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from poseren_ext.geometry.camera import Camera, CameraLike, intrinsics
-
-_Values = ParamSpec("_Values")
-_Result = TypeVar("_Result")
+from poseren_ext.geometry.camera import CameraLike, intrinsics
 
 LARGEST = torch.finfo(torch.float32).max
-"""Of numbers: arithmetic is in float32."""
+"""Largest magnitude of a number: arithmetic is in float32."""
 
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of features, poses and other coordinates."""
 
-_PLAIN = {int, float, str}
-_WHOLE = {int}
-_UNKNOWN = object()
-_MOST_REMEMBERED = 256
-
 
 def check_tensor(value: object, name: str, shape: str, dtypes: Sequence[torch.dtype] = FLOATING) -> Tensor:
-    """The value, once it is known to be a tensor of one of the types; ``shape`` says in words what it should hold.
+    """The value, checked to be a dense tensor of one of the types; ``shape`` describes the expected contents.
 
     Raises:
-        TypeError: it is no tensor, or one of another type.
+        TypeError: The value is not a tensor, is sparse, or has another dtype.
     """
     if not isinstance(value, Tensor):
         raise TypeError(
-            f"{name} is a {type(value).__name__}; expected {_words(dtypes)} {shape} as a torch tensor "
+            f"{name} is of type {type(value).__name__}; expected {_words(dtypes)} {shape} as a torch tensor "
             "(torch.as_tensor converts)"
         )
     if value.dtype not in dtypes:
         raise TypeError(
-            f"{name} has dtype {value.dtype}; expected {_words(dtypes)} {shape}: convert it with .to({dtypes[0]})"
+            f"{name} has dtype {value.dtype}; expected {_words(dtypes)} {shape}: convert it, a tensor with "
+            f".to({dtypes[0]}), an array with .astype({str(dtypes[0]).removeprefix('torch.')!r})"
         )
     check_layout(value, name)
     return value
@@ -57,7 +48,7 @@ def check_layout(tensor: Tensor, name: str) -> None:
     """Refuses sparse tensors.
 
     Raises:
-        TypeError: it is one.
+        TypeError: The tensor is not dense.
     """
     if tensor.layout != torch.strided:
         raise TypeError(f"{name} has layout {tensor.layout}; expected a dense tensor: convert it with .to_dense()")
@@ -67,31 +58,33 @@ def add_batch(tensor: Tensor, name: str, shape: str, rank: int) -> tuple[Tensor,
     """The tensor with a batch axis, and whether it already had one. ``rank`` counts the batch axis.
 
     Raises:
-        ValueError: it has another number of axes.
+        ValueError: The number of axes is neither ``rank`` nor ``rank - 1``.
     """
     if tensor.dim() not in (rank - 1, rank):
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}, or that without the batch axis")
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}; expected {shape}, or the same without the batch axis"
+        )
     batched = tensor.dim() == rank
     return (tensor if batched else tensor[None]), batched
 
 
 def match_batch(tensor: Tensor, name: str, tail: tuple[int, ...], batch: int, batched: bool) -> Tensor:
-    """A companion of the main argument as [batch, *tail]: it has a batch axis exactly if the main argument had one.
+    """An argument beside the main one as [batch, *tail]; it has a batch axis exactly when the main argument has one.
 
     Raises:
-        ValueError: another shape.
+        ValueError: The tensor has another shape.
     """
     expected = (batch, *tail) if batched else tail
     if tuple(tensor.shape) != expected:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {list(expected)} beside this batch")
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {list(expected)} for this batch")
     return tensor if batched else tensor[None]
 
 
 def check_devices(main: Tensor, main_name: str, **others: object) -> None:
-    """Every tensor among the others lives where the main one does; whatever else they are is let pass.
+    """Checks that the tensors among the others are on the main one's device.
 
     Raises:
-        ValueError: tensors on different devices.
+        ValueError: A tensor is on another device.
     """
     for name, other in others.items():
         if isinstance(other, Tensor) and other.device != main.device:
@@ -104,15 +97,13 @@ def camera_rows(camera: CameraLike, batch: int, batched: bool, device: torch.dev
     """A camera argument as float32 [batch, 4] = fx, fy, cx, cy in pixels.
 
     Raises:
-        TypeError: no camera, or a tensor that is not floating-point.
-        ValueError: values that no camera has, or another number of cameras than samples.
+        TypeError: The camera is of another type, or a tensor that is not floating-point.
+        ValueError: The values are not those of a camera, or the number of cameras is not that of the samples.
     """
-    if isinstance(camera, Camera) and _keeps_constants(device):
-        return _constant_rows(batch, camera.fx, camera.fy, camera.cx, camera.cy)
     rows = intrinsics(camera, device=device)
     if rows.dim() == 2 and not (batched and rows.shape[0] == batch):
         wanted = f"[4] or [{batch}, 4]" if batched else "[4]"
-        raise ValueError(f"camera tensor has shape {tuple(rows.shape)}; expected {wanted} beside this batch")
+        raise ValueError(f"camera tensor has shape {tuple(rows.shape)}; expected {wanted} for this batch")
     return rows.expand(batch, 4)
 
 
@@ -120,13 +111,11 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
     """A cube argument as float32 [batch, 3]: half edges along x, y and z in mm.
 
     Raises:
-        TypeError: neither a number nor a real tensor.
-        ValueError: a number that is not positive and finite, or a shape that is not a scalar, [B] or [B, 3].
+        TypeError: The cube is neither a number nor a real tensor.
+        ValueError: A number is not positive and finite, or a tensor's shape is not [], [B] or [B, 3].
     """
     if not isinstance(cube, Tensor):
         edge = positive(cube, "cube", "half edge in mm")
-        if _keeps_constants(device):
-            return _constant_rows(batch, edge, edge, edge)
         return torch.full((3,), edge, dtype=torch.float32, device=device).expand(batch, 3)
     if cube.is_complex() or cube.dtype == torch.bool:
         raise TypeError(f"cube has dtype {cube.dtype}; expected half edges in mm as real numbers")
@@ -134,78 +123,29 @@ def cube_rows(cube: float | Tensor, batch: int, batched: bool, device: torch.dev
     shape = tuple(cube.shape)
     if shape not in (((), (batch,), (batch, 3)) if batched else ((), (3,))):
         wanted = f"a scalar, [{batch}] or [{batch}, 3]" if batched else "a scalar or [3]"
-        raise ValueError(f"cube has shape {shape}; expected {wanted} half edges in mm beside this batch")
+        raise ValueError(f"cube has shape {shape}; expected {wanted} half edges in mm for this batch")
     cube = cube.to(torch.float32)
     return (cube[:, None] if batched and cube.dim() == 1 else cube).expand(batch, 3)
 
 
-@functools.lru_cache(256)
-def _constant_rows(batch: int, *values: float) -> Tensor:
-    """float32 [batch, len(values)] on the CPU, made once: to make it takes longer than all of a call's checks."""
-    with torch.inference_mode(False):  # of use within and without
-        return torch.tensor(values, dtype=torch.float32, device="cpu").expand(batch, len(values))
-
-
-def _keeps_constants(device: torch.device) -> bool:
-    """Whether a tensor may outlive the call: not one that is traced or faked, nor one of a CUDA graph."""
-    return device.type == "cpu" and not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
-
-
-def remembered(check: Callable[_Values, _Result]) -> Callable[_Values, _Result]:
-    """Keeps what a check returned for the next call with the same numbers and words and with tensors of the same kind.
-
-    A dozen checks take longer than the rest of a call's Python, most of all when the last call has emptied the caches.
-    What a check returns must depend on nothing else.
-    """
-    known: dict[object, _Result] = {}
-
-    @functools.wraps(check)
-    def call(*values: _Values.args, **named: _Values.kwargs) -> _Result:
-        key = None if named or torch.compiler.is_compiling() else tuple(map(_kind, values))
-        if key is None or _UNKNOWN in key:
-            return check(*values, **named)
-        result = known.get(key, _UNKNOWN)
-        if result is _UNKNOWN:
-            result = check(*values, **named)
-            if len(known) >= _MOST_REMEMBERED:
-                known.clear()
-            known[key] = result
-        return cast(_Result, result)
-
-    return call
-
-
-def _kind(value: object) -> object:
-    """What checks look at of a value: equal only if they find the same."""
-    kind = type(value)
-    if kind is Tensor or kind is torch.nn.Parameter:
-        tensor = cast(Tensor, value)
-        return tensor.dtype, tensor.layout, tensor.device, tensor.shape
-    if kind in _PLAIN:
-        return kind, value
-    if kind is tuple or kind is list:
-        values = cast(Sequence[object], value)
-        return tuple(values) if _WHOLE.issuperset(map(type, values)) else _UNKNOWN
-    return _UNKNOWN
-
-
 def number(value: object, name: str, meaning: str, *, finite: bool = True) -> float:
-    """The value as a float that float32 holds; infinite only where ``finite`` is not asked for.
+    """The value as a float that float32 can hold; infinite only with ``finite=False``.
 
     Raises:
-        TypeError: not a number.
-        ValueError: NaN, infinite, or beyond float32.
+        TypeError: The value is not a number.
+        ValueError: The value is NaN, infinite, or beyond the range of float32.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is a {type(value).__name__}; expected a number: {meaning}")
+    if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymInt, torch.SymFloat, numbers.Real)):
+        raise TypeError(f"{name} is of type {type(value).__name__}; expected a number: {meaning}")
     try:
-        result = float(value)
-    except OverflowError:  # a whole number beyond any float
+        result: float = torch.sym_float(value)  # type: ignore[arg-type, no-untyped-call]  # also takes numpy's numbers
+    except OverflowError:  # an integer beyond every float
         result = 2 * LARGEST
-    if math.isnan(result) or (finite and math.isinf(result)):
-        raise ValueError(f"{name} is {value}; expected a {'finite ' * finite}number: {meaning}")
-    if LARGEST < abs(result) < math.inf:
-        raise ValueError(f"{name} is {str(value)[:20]}; expected a number of at most {LARGEST:.2g}: {meaning}")
+    if not -LARGEST <= result <= LARGEST:
+        if result != result or (finite and abs(result) == math.inf):
+            raise ValueError(f"{name} is {value}; expected a {'finite ' * finite}number: {meaning}")
+        if abs(result) != math.inf:
+            raise ValueError(f"{name} is {str(value)[:20]}; expected a number of at most {LARGEST:.2g}: {meaning}")
     return result
 
 
@@ -213,8 +153,8 @@ def positive(value: object, name: str, meaning: str) -> float:
     """The value as a float above 0.
 
     Raises:
-        TypeError: not a number.
-        ValueError: not positive and finite.
+        TypeError: The value is not a number.
+        ValueError: The value is not positive and finite.
     """
     result = number(value, name, meaning)
     if result <= 0:
@@ -226,22 +166,39 @@ def whole(value: object, name: str, meaning: str, *, least: int = 1, most: int =
     """The value as an int in least..most.
 
     Raises:
-        TypeError: not a whole number.
-        ValueError: outside the range.
+        TypeError: The value is not an integer.
+        ValueError: The value is outside the range.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is a {type(value).__name__}; expected a whole number: {meaning}")
-    result = operator.index(value)
+    result: int
+    if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool):
+        result = value  # type: ignore[assignment]  # a SymInt stands for an int
+    else:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            result = operator.index(value)  # type: ignore[arg-type]  # raises TypeError where there is no index
+        except TypeError:
+            raise TypeError(f"{name} is of type {type(value).__name__}; expected an integer: {meaning}") from None
     if not least <= result <= most:
         raise ValueError(f"{name} is {result}; expected {least} to {most}: {meaning}")
     return result
 
 
-def choice(value: object, name: str, options: Sequence[str]) -> str:
-    """The value, once it is known to be one of the options.
+def check_result_size(shape: Sequence[int], dtype: torch.dtype) -> None:
+    """Refuses a result that no memory can address.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: Its bytes are beyond 64 bits.
+    """
+    if not torch.compiler.is_compiling() and math.prod(shape) * dtype.itemsize >= 2**63:
+        raise ValueError(f"the result would have shape {list(shape)}, more than 2^63 bytes; expected smaller sizes")
+
+
+def choice(value: object, name: str, options: Sequence[str]) -> str:
+    """The value, checked to be one of the options.
+
+    Raises:
+        ValueError: The value is not among them.
     """
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, options))}")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from poseren_ext.ops import _native
+from poseren_ext.ops import _autograd
 from poseren_ext.ops._validate import add_batch, check_devices, check_tensor, choice, whole
 from poseren_ext.ops.roi import guided_joints, window_geometry
 from poseren_ext.reference.cascade_refine import Head, HeadGeometry
@@ -209,7 +209,8 @@ def _refine(
     config = head.config
     layers = _layers(head)
     check_devices(maps, "features", pose=pose, **layers)
-    poses, stages_run = _native.ops.cascade_refine(
+    poses, stages_run = _autograd.call(
+        "cascade_refine",
         maps.float(),
         pose.float(),
         guided_joints(joints, pose),

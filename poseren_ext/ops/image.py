@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext.geometry.camera import CameraLike
-from poseren_ext.ops import _native
+from poseren_ext.ops import _autograd
 from poseren_ext.ops._validate import (
     add_batch,
     camera_rows,
@@ -86,7 +86,7 @@ def hand_center(
     elif iterations > 0:
         raise ValueError(f"iterations is {iterations} but camera is None; give the frames' camera to refine with")
     unit = positive(depth_unit, "depth_unit", "mm per stored unit")
-    center, count = _native.ops.hand_center(frames, mask, cameras, cubes, near, far, unit, iterations)
+    center, count = _autograd.call("hand_center", frames, mask, cameras, cubes, near, far, unit, iterations)
     return (center, count) if batched else (center[0], count[0])
 
 
@@ -143,7 +143,8 @@ def depth_crop(
         transform = match_batch(transform, "transform", (2, 3), B, batched).float()
     if dtype not in CROPS:
         raise TypeError(f"dtype is {dtype}; expected torch.float32, torch.float16 or torch.bfloat16")
-    crop = _native.ops.depth_crop(
+    crop = _autograd.call(
+        "depth_crop",
         frames,
         match_batch(center, "center", (3,), B, batched).float(),
         camera_rows(camera, B, batched, depth.device),

@@ -225,7 +225,7 @@ class TestAlign(PoolContract):
     ("change", "error", "words"),
     [
         ({"output_size": 0}, ValueError, r"output_size is 0; expected 1 to"),
-        ({"output_size": 7.0}, TypeError, r"output_size is a float"),
+        ({"output_size": 7.0}, TypeError, r"output_size is of type float"),
         ({"sampling_ratio": 0}, ValueError, r"sampling_ratio is 0"),
         ({"mode": "mean"}, ValueError, r"mode is 'mean'; expected one of 'max', 'align'"),
         ({"joints": (0, 9)}, ValueError, r"joints is 9; expected 0 to 4"),

@@ -176,7 +176,7 @@ def test_what_equals_a_checked_number_but_is_of_another_type_is_refused(change: 
     right = {"joints": (0, 1), "output_size": 7, "image_size": 96, "sampling_ratio": 2}
     for arguments in (right, {**right, "output_size": 1}, {**right, "sampling_ratio": 1}):
         ops.pose_roi_pool(features, pose, **arguments)
-    with pytest.raises(TypeError, match=rf"{next(iter(change))} is a (float|bool)"):
+    with pytest.raises(TypeError, match=rf"{next(iter(change))} is of type (float|bool)"):
         ops.pose_roi_pool(features, pose, **{**right, **change})
 
 
@@ -223,25 +223,6 @@ def test_modes_and_subclasses_see_the_op() -> None:
         seen.clear()
     assert torch.equal(ops.pose_roi_pool(features.as_subclass(Own), pose, (0,)), expected)
     assert "pose_roi_pool" in "".join(seen)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_the_short_way_gives_the_bits_and_gradients_of_the_dispatcher(
-    device: str, mode: Literal["max", "align"]
-) -> None:
-    settings = ((0, 0), 7, 96, 48, 0.125, mode == "align", 2)
-    leaves = torch.nn.Parameter(torch.randn(2, 3, 12, 12, device=device)), poses((0.1, -0.2), (0.9, 0), device=device)
-    results = []
-    for pool in (lambda *args: _native.call("pose_roi_pool", *args), _native.ops.pose_roi_pool):
-        features, pose = leaves[0], leaves[1].clone().requires_grad_(mode == "align")
-        regions = pool(features, pose, *settings)
-        wanted = [leaf for leaf in (features, pose) if leaf.requires_grad]
-        results.append([regions, *torch.autograd.grad(regions.square().sum(), wanted)])
-        with torch.no_grad():
-            results[-1].append(pool(features, pose, *settings))
-        with torch.autocast(device):
-            results[-1].append(pool(features, pose, *settings))
-    assert_same_bits(*results)
 
 
 def test_the_native_op_refuses_what_does_not_fit_instead_of_reading_it(device: str) -> None:

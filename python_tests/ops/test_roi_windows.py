@@ -85,7 +85,7 @@ def test_equals_the_reference_for_any_geometry(data: Any) -> None:
         ({"joints": (-1,)}, ValueError, r"joints is -1; expected 0 to 4"),
         ({"joints": ()}, ValueError, r"joints names 0 guided joints; expected 1 to 128"),
         ({"joints": (0,) * 129}, ValueError, r"joints names 129"),
-        ({"joints": (0.5,)}, TypeError, r"joints is a float"),
+        ({"joints": (0.5,)}, TypeError, r"joints is of type float"),
         ({"roi_size": 96}, ValueError, r"roi_size is 96; expected 1 to 95"),
         ({"roi_size": 0}, ValueError, r"roi_size is 0"),
         ({"spatial_scale": 0.0}, ValueError, r"spatial_scale is 0.0; expected a positive number"),

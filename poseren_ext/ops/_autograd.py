@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: MIT
+"""Derivatives of the ops as autograd functions, in the form that torch.func needs: setup_context, jvp and vmap.
+
+The public functions call these. The operators ``torch.ops.poseren.*`` get the same backward formulas from
+``_registrations``: torch.library supports neither forward mode nor the transforms of torch.func.
+
+A derivative that does not exist is refused by name, in reverse and in forward mode; it is never a silent 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.forward_ad import unpack_dual
+
+from poseren_ext import reference
+from poseren_ext.ops import _native
+
+CASCADE_WEIGHTS = range(4, 13)
+"""Positions of the weights, scales and biases among cascade_refine's arguments: they have no batch axis."""
+
+_INVALID = {0: None, 1: "background"}  # csrc/core/depth_crop.h: Invalid; 2 is a value
+
+
+def call(name: str, *args: Any) -> Any:
+    """The op of this name; under torch.compile and torch.export the operator itself, with its registrations.
+
+    torch.compile supports neither jvp nor vmap of an autograd function.
+    """
+    if torch.compiler.is_compiling():
+        if any(isinstance(arg, Tensor) and unpack_dual(arg).tangent is not None for arg in args):  # type: ignore[no-untyped-call]
+            raise RuntimeError(f"{name} has no forward-mode derivative within torch.compile: call it outside")
+        return getattr(_native.ops, name)(*args)
+    return _FUNCTIONS[name].apply(*args)  # type: ignore[no-untyped-call]
+
+
+def refusal(message: str) -> Callable[..., Any]:
+    """A backward or jvp that raises RuntimeError with this message."""
+
+    def refuse(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError(message)
+
+    return refuse
+
+
+def fold_batch(
+    call: Callable[..., Any],
+    info: Any,
+    in_dims: Sequence[Any],
+    args: Sequence[Any],
+    output_axes: Sequence[int] = (0,),
+    shared: Collection[int] = (),
+) -> tuple[Any, Any]:
+    """The vmap rule of an op whose tensors lead with a batch axis: the mapped axis is folded into it.
+
+    Args:
+        call: the op.
+        info: vmap's.
+        in_dims: vmap's.
+        args: the op's arguments.
+        output_axes: for each output, the position of its batch axis.
+        shared: positions of tensors without a batch axis, such as weights; they cannot be mapped over.
+
+    Raises:
+        NotImplementedError: A tensor without a batch axis is mapped over.
+    """
+    folded = []
+    for position, (arg, axis) in enumerate(zip(args, in_dims, strict=True)):
+        if not isinstance(arg, Tensor) or (position in shared and axis is None):
+            folded.append(arg)
+        elif position in shared:
+            raise NotImplementedError(
+                f"argument {position} of the op has no batch axis and cannot be mapped over: map over features and pose"
+            )
+        else:
+            mapped = arg.expand(info.batch_size, *arg.shape) if axis is None else arg.movedim(axis, 0)
+            folded.append(mapped.flatten(0, 1))
+    outputs = call(*folded)
+    if isinstance(outputs, Tensor):
+        return _unfold(outputs, output_axes[0], info.batch_size), output_axes[0]
+    parts = zip(outputs, output_axes, strict=True)
+    return tuple(_unfold(output, axis, info.batch_size) for output, axis in parts), tuple(output_axes)
+
+
+def _unfold(folded: Tensor, axis: int, size: int) -> Tensor:
+    shape = folded.shape
+    return folded.reshape(*shape[:axis], size, shape[axis] // size, *shape[axis + 1 :])
+
+
+def _directional(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> Tensor:
+    """The directional derivative of a function of batched tensors, by reverse mode alone.
+
+    The pullback is linear in its gradient, so the pullback of the pullback is the pushforward, wherever it is taken.
+    """
+    moving = [i for i, tangent in enumerate(tangents) if tangent is not None]
+
+    def of_moving(*values: Tensor) -> Tensor:
+        changed = dict(zip(moving, values, strict=True))
+        return function(*(changed.get(i, value) for i, value in enumerate(inputs)))
+
+    result, pullback = torch.func.vjp(of_moving, *(inputs[i] for i in moving))  # type: ignore[misc]  # typed as if has_aux
+    _, pushforward = torch.func.vjp(pullback, torch.zeros_like(result))  # type: ignore[misc]  # typed as if has_aux
+    tangent: Tensor = pushforward(tuple(tangents[i] for i in moving))[0]
+    return tangent
+
+
+# --- hand_center, roi_windows, cascade_refine: no derivative ----------------------------------------------------------
+
+
+class HandCenter(Function):
+    """hand_center, as the native op; without a derivative."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.hand_center(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output[1])
+
+    backward = jvp = staticmethod(refusal("hand_center has no derivative: pass depth.detach()"))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(HandCenter.apply, info, in_dims, args, output_axes=(0, 0))
+
+
+class RoiWindows(Function):
+    """roi_windows, as the native op: integers, which have no derivative."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.roi_windows(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    backward = jvp = staticmethod(refusal("roi_windows has no derivative: windows are integers"))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(RoiWindows.apply, info, in_dims, args)
+
+
+class CascadeRefine(Function):
+    """cascade_refine, as the native op; without a derivative."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.cascade_refine(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output[1])
+
+    backward = jvp = staticmethod(
+        refusal(
+            "cascade_refine has no derivative: call it under torch.no_grad(), and train with the forward pass of "
+            "poseren_ext.models.PoseREN"
+        )
+    )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(CascadeRefine.apply, info, in_dims, args, output_axes=(1, 0), shared=CASCADE_WEIGHTS)
+
+
+# --- depth_crop -------------------------------------------------------------------------------------------------------
+
+_CROP_ONCE = "depth_crop is differentiable once: it has no second derivative"
+
+
+class DepthCrop(Function):
+    """depth_crop, as the native op; differentiable in depth."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.depth_crop(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        *tensors, size, invalid, invalid_value, nearest, depth_unit, dtype = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        ctx.options = size, invalid, invalid_value, nearest, depth_unit, dtype
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        _refuse_geometry(ctx.needs_input_grad[1:5])
+        if grad is None or not ctx.needs_input_grad[0]:
+            return (None,) * 11
+        depth = ctx.saved_tensors[0]
+        slope = DepthCropBackward.apply(grad, *ctx.saved_tensors, *ctx.options[1:-1])  # type: ignore[no-untyped-call]
+        return slope.to(depth.dtype), *[None] * 10
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        _refuse_geometry([tangent is not None for tangent in tangents[1:5]])
+        return DepthCropForward.apply(tangents[0], *ctx.saved_tensors, *ctx.options)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(DepthCrop.apply, info, in_dims, args)
+
+
+class DepthCropBackward(Function):
+    """depth_crop_backward, as the native op: from the crop's gradient to depth's."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.depth_crop_backward(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
+
+    backward = jvp = staticmethod(refusal(_CROP_ONCE))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(DepthCropBackward.apply, info, in_dims, args)
+
+
+class DepthCropForward(Function):
+    """From depth's tangent [B, H, W] to the crop's; then depth_crop's own arguments."""
+
+    @staticmethod
+    def forward(tangent: Any, *args: Any) -> Any:
+        depth, center, camera, cube, transform, size, invalid, invalid_value, nearest, depth_unit, dtype = args
+
+        def crop(depth: Tensor) -> Tensor:
+            return reference.depth_crop(
+                depth,
+                center,
+                camera,
+                cube=cube,
+                size=size,
+                transform=transform,
+                invalid=_INVALID.get(invalid, invalid_value),  # type: ignore[arg-type]  # "background"
+                interpolation="nearest" if nearest else "bilinear",
+                depth_unit=depth_unit,
+                dtype=dtype,
+            )
+
+        return _directional(crop, [depth], [tangent])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
+
+    backward = jvp = staticmethod(refusal(_CROP_ONCE))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(DepthCropForward.apply, info, in_dims, args)
+
+
+def _refuse_geometry(wanted: Sequence[bool]) -> None:
+    names = [name for name, asked in zip(("center", "camera", "cube", "transform"), wanted, strict=True) if asked]
+    if names:
+        raise RuntimeError(
+            f"depth_crop is differentiable in depth only, not in {' and '.join(names)}: pass {names[0]}.detach()"
+        )
+
+
+# --- pose_roi_pool ----------------------------------------------------------------------------------------------------
+
+_POOL_ONCE = "pose_roi_pool is differentiable once: it has no second derivative"
+
+
+class PoseRoiPool(Function):
+    """pose_roi_pool, as the native op; differentiable in features and, in mode "align", in the pose."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.pose_roi_pool(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        features, pose, *ctx.settings = inputs
+        ctx.save_for_backward(features, pose)
+        ctx.save_for_forward(features, pose)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        features, pose = ctx.saved_tensors
+        *geometry, align, sampling_ratio = ctx.settings
+        feature_grad = pose_grad = None
+        if grad is not None and ctx.needs_input_grad[0]:
+            feature_grad = PoolFeatureGrad.apply(grad, features, pose, *ctx.settings)  # type: ignore[no-untyped-call]
+        if grad is not None and ctx.needs_input_grad[1] and align:
+            pose_grad = PoolPoseGrad.apply(grad, features, pose, *geometry, sampling_ratio)  # type: ignore[no-untyped-call]
+        return feature_grad, pose_grad, *[None] * 7
+
+    @staticmethod
+    def jvp(ctx: Any, feature_tangent: Any, pose_tangent: Any, *others: Any) -> Any:
+        return PoolForward.apply(feature_tangent, pose_tangent, *ctx.saved_tensors, *ctx.settings)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(PoseRoiPool.apply, info, in_dims, args)
+
+
+class PoolFeatureGrad(Function):
+    """pose_roi_pool_feature_grad, as the native op."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.pose_roi_pool_feature_grad(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
+
+    backward = jvp = staticmethod(refusal(_POOL_ONCE))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(PoolFeatureGrad.apply, info, in_dims, args)
+
+
+class PoolPoseGrad(Function):
+    """pose_roi_pool_pose_grad, as the native op."""
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return _native.ops.pose_roi_pool_pose_grad(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
+
+    backward = jvp = staticmethod(refusal(_POOL_ONCE))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(PoolPoseGrad.apply, info, in_dims, args)
+
+
+class PoolForward(Function):
+    """From tangents of features [B, C, H, W] and pose [B, J, D], either may be None, to that of the regions."""
+
+    @staticmethod
+    def forward(feature_tangent: Any, pose_tangent: Any, features: Any, pose: Any, *settings: Any) -> Any:
+        joints, output_size, image_size, roi_size, spatial_scale, align, sampling_ratio = settings
+
+        def pool(features: Tensor, pose: Tensor) -> Tensor:
+            return reference.pose_roi_pool(
+                features,
+                pose,
+                joints,
+                output_size=output_size,
+                image_size=image_size,
+                roi_size=roi_size,
+                spatial_scale=spatial_scale,
+                mode="align" if align else "max",
+                sampling_ratio=sampling_ratio,
+            )
+
+        return _directional(pool, [features, pose], [feature_tangent, pose_tangent])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
+
+    backward = jvp = staticmethod(refusal(_POOL_ONCE))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        return fold_batch(PoolForward.apply, info, in_dims, args)
+
+
+_FUNCTIONS: dict[str, type[Function]] = {
+    "hand_center": HandCenter,
+    "roi_windows": RoiWindows,
+    "cascade_refine": CascadeRefine,
+    "depth_crop": DepthCrop,
+    "pose_roi_pool": PoseRoiPool,
+}
