@@ -403,7 +403,7 @@ class PredictionFile(_Rows):
         """
         content = self._growing.read_bytes()
         whole = content.rfind(b"\n") + 1
-        lines = content[:whole].splitlines()
+        lines = content[:whole].split(b"\n")[:-1]
         separator, columns = (b",", 3) if self._head else (b" ", 0)
         columns += 3 * self._joints
         if self._head and lines:

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""Label and prediction files: one line a frame, 3J numbers ``u v d`` (pixels, pixels, mm), no header.
+"""Label and prediction files: one line per frame, ``u v d`` of each joint (pixels, pixels, mm), no header.
 
-The format in which the field publishes its results, and the one that `poseren predict` writes.
+This is the format of the published result files, and the text format of `poseren predict`.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from poseren_ext._utils.atomic_files import append_whole, atomic_file
+from poseren_ext._utils.atomic_files import atomic_file
 from poseren_ext.io.mat_files import joints_of_array, read_mat
-from poseren_ext.io.number_tables import ColumnCountError, parse_number_table, read_number_table
+from poseren_ext.io.number_tables import ColumnCountError, read_number_table
 
 Poses = npt.NDArray[np.float64]
 PathLike = str | os.PathLike[str]
@@ -159,80 +158,6 @@ def write_poses(path: PathLike, poses: npt.ArrayLike) -> None:
     text = _text(_checked(poses))
     with atomic_file(Path(path)) as file:
         file.write(text.encode("ascii"))
-
-
-class PoseWriter:
-    """Writes poses as they come, so that an interrupted run continues where it stopped.
-
-    A file that exists is continued: its whole lines are kept, half a line at its end (of a killed run) is dropped.
-
-    Args:
-        path: the file.
-        joints: J.
-
-    Attributes:
-        done: frames that the file holds already.
-
-    Raises:
-        PoseFileError: the file holds something else than such poses.
-    """
-
-    def __init__(self, path: PathLike, joints: int) -> None:
-        self.path, self.joints = Path(path), joints
-        self.done = self._recover()
-        self._file = self.path.open("ab", buffering=0)  # nothing waits in memory for a disk that is full
-
-    def _recover(self) -> int:
-        if not self.path.exists():
-            return 0
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole:
-            try:
-                lines = content[:whole].decode("ascii").splitlines()
-            except UnicodeDecodeError:
-                raise PoseFileError(f"{self.path}: not a pose file; name another output or remove it") from None
-            what = f"{3 * self.joints} numbers ({self.joints} joints x u v d)"
-            table = parse_number_table(self.path, lines, what=what, error=PoseFileError, columns=3 * self.joints)
-            frames = len(table.values)
-        else:
-            frames = 0
-        if whole < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        return frames
-
-    def append(self, poses: npt.ArrayLike) -> None:
-        """Add frames [N, J, 3]; they are on their way to the disk when this returns.
-
-        Raises:
-            ValueError: another shape or number of joints, or a value that is not finite.
-            OSError: the disk is full; the file holds the whole lines of the frames before.
-        """
-        array = _checked(poses)
-        if array.shape[1] != self.joints:
-            raise ValueError(f"{array.shape[1]} joints a frame given; {self.path} holds {self.joints}")
-        try:
-            append_whole(self._file, _text(array).encode("ascii"))
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            raise OSError(
-                error.errno,
-                f"cannot write {self.path}: {reason}; it holds {self.done} frames: make room, then continue",
-            ) from error
-        self.done += len(array)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> PoseWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def require_uvd(path: PathLike, poses: Poses, width: int, height: int) -> None:

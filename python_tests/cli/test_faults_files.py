@@ -25,7 +25,7 @@ from poseren_ext.datasets.icvl import ICVL
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import write_pack
 from poseren_ext.io.depth_files import FrameFile
-from poseren_ext.io.pose_files import PoseWriter, read_poses, write_poses
+from poseren_ext.io.pose_files import write_poses
 from poseren_ext.models import save
 from poseren_ext.plotting import style
 from poseren_ext.synthetic import SyntheticHands
@@ -52,7 +52,6 @@ MODULE_SUSPECT |= {
 }
 ALLOWED = {
     ("_utils/atomic_files.py", "open"),  # the one writer
-    ("io/pose_files.py", "open"),  # predictions grow line by line, by append_whole
     ("training/log.py", "open"),  # the log does too
     ("live/recording.py", "open"),  # and a recording's lines
     ("cli/live.py", "open"),  # and a live session's, where --out names a file or a pipe
@@ -60,6 +59,7 @@ ALLOWED = {
     ("io/depth_files.py", "load"),  # with allow_pickle=False, see below
     ("io/joint_files.py", "savez_compressed"),  # into an atomic file, or to standard output
     ("io/joint_layout.py", "load"),  # with allow_pickle=False, see below
+    ("training/trainer.py", "write_text"),  # into the draft of an atomic file
     ("synthetic/export.py", "savez_compressed"),  # into an atomic file
 }
 
@@ -147,22 +147,6 @@ def test_faults_inside_the_block_are_passed_on_as_they_are(tmp_path: Path) -> No
         with pytest.raises(FileNotFoundError, match="the source is gone"), open_draft(tmp_path / "a.txt"):
             raise FileNotFoundError("the source is gone")
     assert not list(tmp_path.iterdir())
-
-
-def test_appending_keeps_whole_lines(tmp_path: Path) -> None:
-    poses = np.arange(60.0).reshape(10, 2, 3)
-    with PoseWriter(tmp_path / "a.txt", 2) as writer:
-        writer.append(poses[:3])
-        size = (tmp_path / "a.txt").stat().st_size
-        with (
-            full_disk(size + 50),
-            pytest.raises(OSError, match=r"a\.txt: File too large; it holds 3 frames: make room"),
-        ):
-            writer.append(poses[3:])
-        assert (tmp_path / "a.txt").stat().st_size == size
-        writer.append(poses[3:])
-        assert writer.done == 10
-    np.testing.assert_array_equal(read_poses(tmp_path / "a.txt"), poses)
 
 
 def test_exported_frames_end_with_their_list(tmp_path: Path) -> None:

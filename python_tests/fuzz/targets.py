@@ -29,8 +29,11 @@ from fuzz.mutate import PLAIN, Mutation, png_chunks, several
 from poseren_ext.datasets.base import read_table
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import checksum
+from poseren_ext.geometry.skeleton import Skeleton
+from poseren_ext.inference.prediction_file import FrameOutcome, PredictionFile
 from poseren_ext.io.depth_files import MAX_PIXELS, find_frames
-from poseren_ext.io.pose_files import PoseWriter, read_poses
+from poseren_ext.io.joint_layout import JointLayout
+from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import load
 from poseren_ext.models.caffe import networks
 from poseren_ext.models.config import ModelConfig
@@ -167,14 +170,29 @@ def _read_labels(path: Path, data: bytes) -> None:
 
 
 def _continue_labels(path: Path, data: bytes) -> None:
-    """A file is continued behind its last whole line, which stays as it was."""
+    """A file of predictions is resumed after its last whole line; the lines before stay as they were."""
     whole = data[: data.rfind(b"\n") + 1]
-    with PoseWriter(path, 2) as writer:
-        assert writer.done == len(whole.decode("ascii").splitlines())
-        writer.append(np.ones((1, 2, 3)))
-    after = path.read_bytes()
-    assert after.startswith(whole)
-    assert after[len(whole) :] == b"1.000 1.000 1.000 1.000 1.000 1.000\n"
+    lines = whole.count(b"\n")
+    names = [str(index) for index in range(lines + 1)]
+    skeleton = Skeleton("two", ("a", "b"), (), (), (), (), "right")
+    settings: dict[str, Any] = {"settings": {}, "digests": {}}
+    path.unlink()
+    try:
+        with PredictionFile(
+            path, names, skeleton, JointLayout(), "txt", "nan", **settings, resume=False, overwrite=False
+        ):
+            pass
+        path.write_bytes(data)
+        with PredictionFile(
+            path, names, skeleton, JointLayout(), "txt", "nan", **settings, resume=True, overwrite=False
+        ) as file:
+            assert file.done == lines
+            file.write([FrameOutcome(np.ones((2, 3)), np.ones((2, 3)), "right")])
+        after = path.read_bytes()
+        assert after.startswith(whole)
+        assert after[len(whole) :] == b"1.000 1.000 1.000 1.000 1.000 1.000\n"
+    finally:
+        path.with_name(f"{path.name}.json").unlink(missing_ok=True)
 
 
 def _read_table(path: Path, data: bytes) -> None:

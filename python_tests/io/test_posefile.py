@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from poseren_ext.io.pose_files import PoseFileError, PoseWriter, read_poses, require_uvd, write_poses
+from poseren_ext.io.pose_files import PoseFileError, read_poses, require_uvd, write_poses
 
 
 @pytest.fixture
@@ -109,43 +109,6 @@ def test_a_write_that_fails_leaves_the_old_file(file, poses, monkeypatch):
 def test_only_poses_are_written(tmp_path, shape):
     with pytest.raises(ValueError, match="expected \\[frames, joints, 3\\]"):
         write_poses(tmp_path / "p.txt", np.zeros(shape))
-
-
-def test_writer_continues(tmp_path, poses):
-    path = tmp_path / "growing.txt"
-    with PoseWriter(path, 14) as writer:
-        assert writer.done == 0
-        writer.append(poses[:2])
-        assert read_poses(path).shape == (2, 14, 3)  # on disk before the file is closed
-    with path.open("a") as file:
-        file.write("12.5 13")  # a run that was killed within a line
-    with PoseWriter(path, 14) as writer:
-        assert writer.done == 2
-        writer.append(poses[2:])
-        assert writer.done == 5
-    np.testing.assert_array_equal(read_poses(path), poses)
-
-
-def test_writer_starts_over_after_half_a_line(tmp_path, poses):
-    path = tmp_path / "killed.txt"
-    path.write_text("12.5 13")
-    with PoseWriter(path, 14) as writer:
-        assert writer.done == 0
-        writer.append(poses)
-    np.testing.assert_array_equal(read_poses(path), poses)
-
-
-def test_writer_refuses_a_foreign_file(tmp_path, poses):
-    path = tmp_path / "notes.txt"
-    path.write_text("my notes\n")
-    with pytest.raises(PoseFileError, match="line 1, value 1: 'my' is not a number"):
-        PoseWriter(path, 14)
-    assert path.read_text() == "my notes\n"
-    path.write_bytes(b"\xff\xfe\n")
-    with pytest.raises(PoseFileError, match="not a pose file"):
-        PoseWriter(path, 14)
-    with PoseWriter(tmp_path / "new.txt", 21) as writer, pytest.raises(ValueError, match="14 joints a frame given"):
-        writer.append(poses)
 
 
 def test_require_uvd():
