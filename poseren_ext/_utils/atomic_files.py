@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files that appear whole or not at all: every file of ours is written here."""
+"""Atomic writing of files; every file of this package is written here."""
 
 from __future__ import annotations
 

@@ -29,13 +29,13 @@ def train_command(
         Path | None,
         typer.Option("--out", help="The run's folder. Default: runs/ and the name; of a run's own file, that run's."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train Init-CNN, then Pose-REN on the poses that it predicts; nothing but a configuration is needed.
 
     The folder gets config.toml (all fields), log.csv, checkpoint.safetensors (and the one before), and at the end
-    model.safetensors. Interrupted or killed, a run goes on with --resume to the same bits (on a CPU with as many
+    model.safetensors. --resume continues an interrupted or killed run to the same bits (on a CPU with as many
     threads). The fields are those of poseren_ext.training.TrainConfig, values as in TOML. Several GPUs:
     torchrun -m poseren_ext.training.
 

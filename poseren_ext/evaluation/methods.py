@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever gives joints for frames: one protocol, so that any method can be evaluated, and refined by the cascade.
+"""Methods that estimate joints of frames: one protocol, so that any method can be evaluated and refined by the cascade.
 
 An estimator is one method: frames in, joints out. Here are the mean pose, a file of predictions, an Init-CNN, 2D
 keypoints lifted by reading the depth, and the cascade started from any of them (paper, section 4.4.4).

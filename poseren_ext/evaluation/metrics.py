@@ -99,7 +99,7 @@ class MeanError2D(MeanError3D):
     """Mean distance in the image over frames and joints, pixels (table 1). Update with joints as uv or uvd."""
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add a batch of joints in pixels [B, J, 2 or 3]; a third coordinate is not looked at."""
+        """Add a batch of joints in pixels [B, J, 2 or 3]; a third coordinate is ignored."""
         super().update(prediction[..., :2], target[..., :2])
 
 

@@ -29,7 +29,7 @@ class DatasetBench:
         root: the dataset's folder.
         weights: safetensors files by the variant's name (`lab.VARIANTS`; "Pose-REN" is the standard model).
         starts: prediction files of other methods to start from, by the method's name (figure 11).
-        centers: centres of the hands, a line a frame; None takes them from the images.
+        centers: centres of the hands, one line per frame; None computes them from the images.
         split: which frames; they must be labelled.
         subject: MSRA's subject that the weights have not seen.
         device: where to run.

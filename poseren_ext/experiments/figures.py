@@ -73,7 +73,7 @@ class SyntheticBench:
     Attributes:
         scale: how much is trained.
         folder: where models are kept: a later run loads them.
-        progress: told about training.
+        progress: called during training.
         device: where to train and test.
     """
 

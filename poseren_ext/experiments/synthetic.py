@@ -23,7 +23,7 @@ from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.synthetic_batches import SyntheticStream
 
 Progress = Callable[[str, int, int], None]
-"""Told what is trained, the step and the number of steps."""
+"""Called with what is trained, the step and the number of steps."""
 
 
 PAPER_RATIO = 15 * 2048 / (11 * 64 * 7 * 7)
@@ -137,7 +137,7 @@ class Lab:
         skeleton: the joints' convention, key of `SKELETONS`.
         seed: draws weights, training frames and their order; the test frames are always the same.
         folder: where models are kept: a later run loads them.
-        progress: told about training.
+        progress: called during training.
         device: where to train and test.
     """
 

@@ -18,7 +18,7 @@ OPS_LIBRARY = "libposeren_ops.so"
 
 
 def ops_library() -> Path:
-    """The shared library of the compiled ops, which knows no Python: what a C++ program links or loads."""
+    """The shared library of the compiled ops, which does not need Python: C++ programs link or load it."""
     return _native.extension_file().with_name(OPS_LIBRARY)
 
 

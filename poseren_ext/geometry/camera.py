@@ -98,10 +98,10 @@ CAMERAS: dict[str, Camera] = {
 def intrinsics(
     camera: CameraLike, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Whatever stands for a camera, as a tensor of fx, fy, cx, cy in pixels.
+    """A camera in any accepted form, as a tensor of fx, fy, cx, cy in pixels.
 
     Args:
-        camera: a ``Camera``, four numbers, or a tensor [4] or [B, 4]. The values of a tensor are not looked at: that
+        camera: a ``Camera``, four numbers, or a tensor [4] or [B, 4]. The values of a tensor are not checked: that
             would wait for the device.
         device: where the result is to live; by default a tensor stays where it is.
         dtype: floating type of the result.

@@ -46,7 +46,7 @@ def read_mat(path: PathLike, key: str | None, error: type[ValueError]) -> tuple[
         raise ImportError(f"{path} is read with scipy: pip install 'poseren_ext[train]'") from None
     try:
         content = loadmat(path, variable_names=None if key is None else [key])
-    except Exception as fault:  # scipy raises whatever its parser stumbles over
+    except Exception as fault:  # the parser of scipy raises errors of any type
         raise error(f"{path}: not a readable MATLAB file ({fault}); is it truncated?") from fault
     arrays = {
         name: value

@@ -35,7 +35,7 @@ _Config = TypeVar("_Config", "HeadConfig", "ModelConfig")
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """A region ensemble: which regions of the feature map are looked at, and which layers see them together.
+    """A region ensemble: the regions of the feature map, and the layers that combine them.
 
     Attributes:
         num_joints: J, joints that the head gives.

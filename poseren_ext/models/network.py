@@ -133,12 +133,12 @@ class PoseREN(nn.Module):
 
     Args:
         init: gives the initial pose P0.
-        backbone: features of the refining model; computed once, whatever the number of stages.
+        backbone: features of the refining model; computed once for any number of stages.
         head: the refining model's head, of guided regions.
         skeleton: the joints.
         cube: half edge of the crop's cube, mm.
         hand: the hand that the model knows; by default the skeleton's.
-        mean_pose: normalised mean pose of the training set [J, 3], an initial pose for want of a better one; by default
+        mean_pose: normalised mean pose of the training set [J, 3], fallback initial pose; by default
             zeros: every joint at the centre.
         weight_dtype: type that ``save`` stores the weights in.
     """

@@ -146,7 +146,7 @@ class _FusedBackbone:
 
 class _OneDnn(_FusedBackbone):
     def __getstate__(self) -> dict[str, _Layer]:
-        # oneDNN's own layout has no bytes to write; another process makes it anew.
+        # oneDNN's layout cannot be serialised; another process creates it again.
         return {name: (weight.to_dense(), *rest) for name, (weight, *rest) in self._layers.items()}  # type: ignore[misc]
 
     def __setstate__(self, layers: dict[str, _Layer]) -> None:

@@ -159,12 +159,12 @@ def _stage(features: Tensor, pose: Tensor, head: Head) -> Tensor:
             mode=geometry.mode,
         )
     dtype = features.dtype
-    looked = [
+    region_hidden = [
         relu(linear(regions[:, m].flatten(1), head.region_weight[m].to(dtype), head.region_bias[m].to(dtype)))
         for m in range(regions.shape[1])
     ]
     fingers = [
-        relu(linear(torch.cat([looked[m] for m in members], 1), weight.to(dtype), bias.to(dtype)))
+        relu(linear(torch.cat([region_hidden[m] for m in members], 1), weight.to(dtype), bias.to(dtype)))
         for members, weight, bias in zip(geometry.tree, head.finger_weight, head.finger_bias, strict=True)
     ]
     joints = linear(torch.cat(fingers, 1), head.pose_weight.to(dtype), head.pose_bias.to(dtype))

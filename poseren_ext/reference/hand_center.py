@@ -24,7 +24,7 @@ def hand_center(
     """Mean pixel and mean depth of the valid pixels.
 
     A pixel is valid where ``near <= depth * depth_unit <= far``, its depth is finite and the mask, if any, allows it.
-    Each iteration then means again over the valid pixels inside the cube around the last centre (u, v, z):
+    Each iteration recomputes the mean over the valid pixels inside the cube around the last centre (u, v, z):
     ``u - c*fx/z <= column <= u + c*fx/z``, the same for rows, ``z - c <= depth * depth_unit <= z + c``. A cube with
     no valid pixel (the middle of a ring) leaves its frame's last centre and count as they are.
     All comparisons are in float32 and inclusive; the depth of an integer pixel is rounded to float32 first. Sums are

@@ -31,7 +31,7 @@ def export_frames(
     """Writes whole frames and their labels.
 
     `depth/000000.png`: 16-bit, mm, 0 where the camera sees nothing; `labels.txt`: u v d of every joint in the order of
-    the hands' skeleton, a line a frame; `centers.txt`: u v d; `list.txt`: the frames' paths; `camera.txt`: fx fy cx cy.
+    the skeleton, one line per frame; `centers.txt`: u v d; `list.txt`: paths of the frames; `camera.txt`: fx fy cx cy.
     When it is interrupted, the frames that are there have their labels.
 
     Args:
@@ -39,7 +39,7 @@ def export_frames(
         folder: where to; made if need be.
         count: how many frames.
         first: index of the first one.
-        progress: told how far it is.
+        progress: called with the number of frames written.
 
     Raises:
         ValueError: fewer than one frame, or a camera without a size.
@@ -65,7 +65,7 @@ def export_frames(
 def export_stack(
     hands: SyntheticHands, path: Path, count: int, first: int = 0, progress: Progress | None = None
 ) -> None:
-    """Writes frames and labels into one .npz, whole or not at all; `poseren predict` reads it.
+    """Write frames and labels atomically into one .npz file, which `poseren predict` reads.
 
     `depth`: uint16 [N, H, W] mm; `uvd` and `xyz`: float32 [N, J, 3]; `center`: [N, 3]; `camera`: fx, fy, cx, cy;
     `joints`: their names.
@@ -75,7 +75,7 @@ def export_stack(
         path: the file.
         count: how many frames.
         first: index of the first one.
-        progress: told how far it is.
+        progress: called with the number of frames written.
 
     Raises:
         ValueError: fewer than one frame, or a camera without a size.

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the run is kept")
     parser.add_argument("overrides", nargs="*", help="field=value")
     parser.add_argument("--config", type=Path, help="TOML file")
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
     parser.add_argument(
         "--device", default="cpu", help="cpu or cuda; under torchrun each process takes a GPU of its own"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints: one safetensors file, written whole or not at all, with a checksum; the previous one is kept."""
+"""Checkpoints: one safetensors file, written atomically, with a checksum; the previous one is kept."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def existing_checkpoints(path: Path) -> list[Path]:
-    """The checkpoint at `path` and the previous one, as far as they are there: between two renames the last is not."""
+    """The checkpoint at `path` and the previous one, if they exist: between two renames the last one does not."""
     return [file for file in (path, path.with_name(path.name + _PREVIOUS)) if file.exists()]
 
 
@@ -88,4 +88,4 @@ def read_checkpoint(path: Path) -> Checkpoint:
             return _read(candidate)
         except CorruptCheckpointError as error:
             faults.append(str(error))
-    raise CorruptCheckpointError("; ".join(faults) + ": start the training anew, in another folder")
+    raise CorruptCheckpointError("; ".join(faults) + ": start a new training in another folder")

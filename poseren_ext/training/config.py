@@ -39,7 +39,7 @@ class TrainConfig:
         validation_data: the same; "" for synthetic frames of unseen subjects with synthetic data, else none.
         skeleton, hand, cube: what the model gives, and from which crop.
         init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors.
-        start: weights to go on from: a model file, or "demo" for the bundled one; "" for none. The second phase then
+        start: initial weights: a model file, or "demo" for the bundled one; "" for none. The second phase then
             keeps its own convolutions instead of taking Init-CNN's. Zero `init_steps` leave Init-CNN as it is.
         initial: what the second phase starts from: "init" (the first phase's poses; without Init-CNN steps, those of an
             untrained one), "mean" (the mean pose), or a pose file with a line for each frame of the pack.
@@ -81,11 +81,11 @@ class TrainConfig:
         rotation: degrees, translation: crop pixels, scale: fraction, depth_shift: mm (synthetic frames only).
             Augmentation, uniform within plus and minus these.
         refine_translation: the second phase's.
-        chunk, reuse: synthetic frames rendered at a time, and how often each is shown (augmented anew).
+        chunk, reuse: synthetic frames rendered at a time, and how often each is used, with a new augmentation.
         difficulty: of the synthetic training frames, 0 to 1.
         palm_share: how many of the synthetic frames show the palm as `SyntheticHands` draws it; the others show hands
             from every side (`TrainingHands`).
-        init_every: in the second phase, Init-CNN goes on learning from every so many batches; 0 leaves it as it is.
+        init_every: in the second phase, Init-CNN is also trained on every so many batches; 0 keeps it fixed.
         log_every, validate_every, checkpoint_every: steps.
         finish: after the last step, put the weights on steps that bytes hold and take the joints' constant errors out
             (`poseren_ext.training.finalize`); not with a pose file to start from.

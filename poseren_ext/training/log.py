@@ -75,7 +75,7 @@ def _lines(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _open_events(folder: Path, first: int) -> SummaryWriter:
-    """TensorBoard's writer; what it was told of steps from `first` on is forgotten."""
+    """TensorBoard writer that discards earlier records of steps from `first` on."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -174,14 +174,14 @@ class Viewer:
 
 
 def _within(value: float, low: float, high: float) -> float:
-    """What a slider says: a page may send any number, whatever its slider shows; NaN is low."""
+    """Value of a slider, limited to its range, because a page may send any number; NaN counts as the lowest."""
     return min(max(low, value), high)
 
 
 def view_recording(
     viewer: Viewer, files: Sequence[FrameFile], *, rate: float = 15.0, stop: Callable[[], bool] = lambda: False
 ) -> None:
-    """Show the frame that the page's slider is at, or play, until told to stop.
+    """Show the frame selected by the slider, or play, until stopped.
 
     Args:
         viewer: the page, made for as many frames.

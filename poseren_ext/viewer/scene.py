@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the viewer shows, as arrays: points, bones, and the windows on the feature grid. Knows no browser."""
+"""Arrays shown by the viewer: points, bones, and the windows on the feature grid. Independent of the browser."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def joint_colors(skeleton: Skeleton) -> Array:
 def windows_picture(view: View, estimator: Estimator, stage: int) -> Array:
     """The crop under the feature grid, and the windows that the given stage's pose puts on it.
 
-    A window that the last stage's pose put elsewhere is thick: only what it sees is computed anew.
+    Windows moved by the last stage are thick: only their regions are recomputed.
 
     Args:
         view: the frame; without a pose the grid is empty.
@@ -157,7 +157,7 @@ def _mirror(pose: HandPose, estimator: Estimator) -> torch.Tensor | None:
 
 
 def _normalized(pose: HandPose, center: torch.Tensor, estimator: Estimator) -> torch.Tensor:
-    """The poses of all stages as the model speaks of them [T+1, J, 3]."""
+    """Normalised poses of all stages [T+1, J, 3]."""
     uvd = torch.as_tensor(pose.uvd)[None] if pose.stages is None else torch.as_tensor(pose.stages)
     poses = ops.normalize_pose(uvd, center.expand(len(uvd), -1).contiguous(), estimator.camera, cube=estimator.cube)
     return poses if _mirror(pose, estimator) is None else poses * torch.tensor([-1.0, 1.0, 1.0])

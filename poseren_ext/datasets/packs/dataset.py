@@ -110,10 +110,10 @@ class PackedDataset(Dataset[Sample]):
         """
         if cube > self.info.cube:
             raise ValueError(f"cube is {cube:g} mm; {self.path} was packed for {self.info.cube:g}. {REMEDY} with it")
-        looked = augmentation.reach() * cube / self.info.cube
-        if looked > self.info.reach + 1e-9:
+        reach = augmentation.reach() * cube / self.info.cube
+        if reach > self.info.reach + 1e-9:
             raise ValueError(
-                f"{augmentation} looks {looked:.3f} half edges of the cube away from the centre; {self.path} holds "
+                f"{augmentation} reaches {reach:.3f} half edges of the cube from the centre; {self.path} holds "
                 f"{self.info.reach:.3f}. {REMEDY} for this augmentation"
             )
 

@@ -45,7 +45,7 @@ class PackInfo:
 
     Attributes:
         dataset: key in ``CAMERAS``.
-        split: as its reader was told.
+        split: the split of its reader.
         skeleton: key in ``SKELETONS``.
         hand: which hand the frames show.
         camera: intrinsics and size of the frames.
@@ -97,7 +97,7 @@ def write_pack(
     progress: Callable[[int], None] | None = None,
     skip: Callable[[str, Exception], None] | None = None,
 ) -> PackInfo:
-    """Packs a dataset into one file, which appears whole or not at all.
+    """Pack a dataset into one file, which is written atomically.
 
     Args:
         dataset: frames as recorded; their centres are packed with them.

@@ -172,7 +172,7 @@ def _fill(path: Path, network: str, targets: Targets) -> None:
     """Copy every layer of a file to where it belongs, once, and refuse what does not belong.
 
     Raises:
-        ValueError: a missing, doubled or foreign layer, another shape, values that are not finite.
+        ValueError: A layer is missing, duplicate or unexpected, a shape differs, or a value is not finite.
     """
     found: list[str] = []
     for layer in read_layers(path):
@@ -183,9 +183,9 @@ def _fill(path: Path, network: str, targets: Targets) -> None:
         if layer.name in targets:
             _copy(path, network, layer, targets[layer.name])
     missing = [name for name in targets if name not in found]
-    foreign = [name for name in found if name not in targets]
-    if missing or foreign:
-        faults = [f"{kind} {', '.join(names)}" for kind, names in (("lacks", missing), ("has", foreign)) if names]
+    unexpected = [name for name in found if name not in targets]
+    if missing or unexpected:
+        faults = [f"{kind} {', '.join(names)}" for kind, names in (("lacks", missing), ("has", unexpected)) if names]
         raise ValueError(
             f"{path} is not {network}: it {' and '.join(faults)}. Choose the dataset that the weights are of; the "
             "Init-CNN (*_baseline) and Pose-REN (*_pose_ren) are two files"

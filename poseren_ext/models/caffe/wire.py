@@ -2,7 +2,7 @@
 """Caffe's binary model files: a protobuf message of layers, read one layer at a time.
 
 The schema is the part of caffe.proto that holds weights, in both of its layer formats. A file is walked field by field,
-so that memory is bounded by its largest layer, whatever the file claims to be; nothing in it is ever executed.
+so that memory is bounded by its largest layer for any file; nothing in it is ever executed.
 """
 
 from __future__ import annotations
