@@ -16,6 +16,7 @@ from poseren_ext.cli.demo import demo_command
 from poseren_ext.cli.doctor import doctor_command
 from poseren_ext.cli.evaluate import evaluate_command
 from poseren_ext.cli.experiment import experiment_command
+from poseren_ext.cli.folds import folds_command
 from poseren_ext.cli.interchange import export_command, import_caffe_command
 from poseren_ext.cli.live import live_command
 from poseren_ext.cli.predict import predict_command
@@ -40,6 +41,7 @@ app.command("predict")(predict_command)
 app.command("train")(train_command)
 app.command("render")(render_command)
 app.command("experiment")(experiment_command)
+app.command("folds")(folds_command)
 app.command("import-caffe")(import_caffe_command)
 app.command("export")(export_command)
 app.command("view")(view_command)
