@@ -148,18 +148,22 @@ class DepthDataset(Dataset[Sample]):
             unlabelled += [prefix + file for file in sorted(found - files)]
         return missing, unlabelled
 
+    def label_file(self, name: str) -> Path:
+        """The file that holds, or should hold, the label of a frame."""
+        return self.labels
+
     def _refuse_strays(self) -> None:
         missing, unlabelled = self.strays()
         if missing:
             raise FileNotFoundError(
-                f"{self.folder / missing[0]}: no such file; {self.labels} has labels for {len(self)} frames and "
-                f"{len(missing)} of them are missing. Unpack the dataset again"
+                f"{self.folder / missing[0]}: no such file, but {self.label_file(missing[0])} has a label for it; "
+                f"{len(missing)} of {len(self)} labelled frames are missing. Unpack the dataset again"
             )
         if unlabelled:
             raise DatasetError(
-                f"{self.folder / unlabelled[0]}: a frame without a label; {self.labels} has {len(self)} labels and "
-                f"there are {len(self) + len(unlabelled)} frames. Use the label file of this version of the dataset, "
-                "or pass strict=False to leave such frames out"
+                f"{self.folder / unlabelled[0]}: a frame without a label in {self.label_file(unlabelled[0])}; there "
+                f"are {len(self)} labels for {len(self) + len(unlabelled)} frames. Use the label file of this version "
+                "of the dataset, or pass strict=False to leave such frames out"
             )
 
     def _is_frame(self, file: str) -> bool:

@@ -76,6 +76,11 @@ class ICVL(DepthDataset):
             folder / "Depth", names, uvd, subjects, centers=centers, hand=hand, strict=strict, labels=labels
         )
 
+    def label_file(self, name: str) -> Path:
+        """The label file of a frame: a test sequence has its own."""
+        own = self.labels.parent / f"{Path(name).parts[0]}.txt"
+        return own if own.is_file() else self.labels
+
 
 def _is_recorded(name: str) -> bool:
     """Recorded sequences are named by their date; rotated copies lie in folders named by the angle, such as 22-5."""

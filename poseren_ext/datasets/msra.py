@@ -83,6 +83,10 @@ class MSRA(DepthDataset):
         uvd = xyz_to_uvd(np.concatenate(parts), CAMERAS["msra"])
         super().__init__(root, names, uvd, subjects, centers=centers, hand=hand, strict=strict, labels=labels)
 
+    def label_file(self, name: str) -> Path:
+        """The ``joint.txt`` beside a frame."""
+        return self.folder / Path(name).parent / "joint.txt"
+
 
 def read_joints(path: Path) -> npt.NDArray[np.float64]:
     """Joints of a ``joint.txt``: the number of frames, then 63 numbers per frame.
