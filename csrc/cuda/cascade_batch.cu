@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The cascade for many samples. Nothing comes back to the host: a stage without work is kernels without work, so that
-// the whole can be captured in a CUDA graph.
+// The cascade for many samples. It never synchronises with the host: kernels of a stage without work return at once, so
+// that a CUDA graph can capture it.
 #include "cuda/cascade.h"
 
 #include "cuda/cascade_batch_state.h"
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// A block a sample.
+// One block per sample.
 __global__ void __launch_bounds__(kThreads) start_cascade(const BatchCascade c) {
   const int sample = static_cast<int>(blockIdx.x), pose_size = static_cast<int>(c.op.pool.num_joints) * 3;
   const float* pose = c.op.pose + (c.first + sample) * pose_size;
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kThreads) start_cascade(const BatchCascade c) 
   if (threadIdx.x == 0) c.op.stages_run[c.first + sample] = 0;
 }
 
-// ---- what a stage has to compute: a block a sample, a thread a region (JointList::kCapacity of them)
+// ---- the work of a stage: one block per sample, one thread per region
 constexpr int kPlanThreads = JointList::kCapacity;
 
 __device__ inline bool feeds_a_finger(const FingerTree& tree, int m) {
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kPlanThreads) plan_cascade_stage(const BatchCa
     known = window;
   }
   const bool any_moved = __syncthreads_or(moved), any_used_moved = __syncthreads_or(used && moved);
-  const bool lost = __syncthreads_or(used && is_invalid(window)), needed = any_used_moved && !lost;
+  const bool invalid = __syncthreads_or(used && is_invalid(window)), needed = any_used_moved && !invalid;
 
   wanted[m] = needed && used && moved;
   if (is_region) c.needs[int64_t{m} * c.capacity + sample] = wanted[m];
@@ -61,10 +61,10 @@ __global__ void __launch_bounds__(kPlanThreads) plan_cascade_stage(const BatchCa
     c.op.stages_run[c.first + sample] += any_moved;
   }
   if (needed) return;
-  for (int i = m; i < pose_size; i += kPlanThreads) c.pose(stage, sample)[i] = lost ? kNaN<float> : before[i];
+  for (int i = m; i < pose_size; i += kPlanThreads) c.pose(stage, sample)[i] = invalid ? kNaN<float> : before[i];
 }
 
-// ---- the samples of each list, in order: a block a list
+// ---- the samples of each work list, in order: one block per list
 __global__ void __launch_bounds__(kThreads) compact_lists(const BatchCascade c) {
   constexpr int kWarps = kThreads / kWarp;
   SHARED(warp_counts, int[kWarps]);
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads) compact_lists(const BatchCascade c) 
   if (threadIdx.x == 0) c.sizes[blockIdx.x] = found;
 }
 
-// ---- the regions that moved: a block a region of a sample
+// ---- the regions that moved: one block per region of a sample
 template <class Reader>
 __device__ void pool_split(const Reader& reader, const BatchCascade& c, int64_t row) {
   constexpr int kPack = Pack<BFloat16>::kSize;
@@ -158,7 +158,7 @@ struct RegionProblem : LayerProblem<W> {
     const int64_t fingers = int64_t{c.sample(m, i)} * tree.fingers;
     for (int f = 0, slot = 0; f < tree.fingers; f++)
       for (int k = 0; k < tree.members; k++, slot++)
-        if (tree.region[slot] == m) c.looked.store(fingers + f, k * this->layer.rows + row, value);
+        if (tree.region[slot] == m) c.region_hidden.store(fingers + f, k * this->layer.rows + row, value);
   }
 };
 
@@ -167,10 +167,10 @@ struct FingerProblem : LayerProblem<W> {
   __device__ int count(int f) const { return this->c.sizes[this->c.finger_list(f)]; }
   __device__ int64_t sample(int f, int i) const { return this->c.sample(this->c.finger_list(f), i); }
   __device__ const BFloat16* input(int f, int i, int part) const {
-    return this->c.looked.row(sample(f, i) * this->c.num_fingers() + f, part);
+    return this->c.region_hidden.row(sample(f, i) * this->c.num_fingers() + f, part);
   }
   __device__ void store(int f, int i, int64_t row, float sum) const {
-    this->c.understood.store(sample(f, i), f * this->layer.rows + row, this->activation(f, row, sum));
+    this->c.finger_hidden.store(sample(f, i), f * this->layer.rows + row, this->activation(f, row, sum));
   }
 };
 
@@ -185,14 +185,14 @@ struct PoseProblem : LayerProblem<W> {
   }
   __device__ int count(int) const { return this->c.sizes[this->c.pose_list()]; }
   __device__ const BFloat16* input(int, int i, int part) const {
-    return this->c.understood.row(this->c.sample(this->c.pose_list(), i), part);
+    return this->c.finger_hidden.row(this->c.sample(this->c.pose_list(), i), part);
   }
   __device__ void store(int slice, int i, int64_t row, float sum) const {
     this->c.partial[(int64_t{slice} * this->c.capacity + i) * this->layer.rows + row] = sum;
   }
 };
 
-// The slices' sums become the new poses.
+// Adds the sums of the slices to the new poses.
 __global__ void __launch_bounds__(kThreads) write_cascade_poses(const BatchCascade c, int64_t stage) {
   const HeadLayer& layer = c.op.joint;
   const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x, i = at / layer.rows, row = at % layer.rows;
@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(kThreads) write_cascade_poses(const BatchCasca
       (layer.scale ? sum * layer.scale[row] : sum) + layer.bias[row];
 }
 
-// ---- the host's side
+// ---- host code
 template <class W>
 bool is_packed(const HeadLayer& layer) {
   constexpr int64_t kUnitBytes = GemmTile::kUnit * sizeof(W) < 16 ? GemmTile::kUnit * sizeof(W) : 16;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The cascade's state for many samples, in device memory: which samples each layer's groups have to be computed for,
-// and the layers' values, kept from stage to stage.
+// The state of the cascade for many samples, in device memory: the work list of every layer and the values that are
+// kept from stage to stage.
 #pragma once
 
 #include <algorithm>
@@ -26,17 +26,17 @@ struct SplitRows {
 // Lists of samples: one for each region, then one for each finger, then one for the pose.
 struct BatchCascade {
   CascadeRefine op;
-  int64_t first;         // sample of the call that is sample 0 here
-  int count;             // samples at once
-  int capacity;          // of each list, of rows a group: at least count
-  Window* known;         // [count, M]: of the last stage
-  uint8_t* needs;        // [lists, capacity]: whether the list holds the sample
-  int* samples;          // [lists, capacity]
-  int* sizes;            // [lists]
-  SplitRows pooled;      // [M, capacity] rows of C*P*P
-  SplitRows looked;      // [capacity, F] rows of K*W1: first-layer outputs, side by side as the fingers take them
-  SplitRows understood;  // [capacity] rows of F*W2
-  float* partial;        // [splits, capacity, 3J]: the pose's sums over parts of the depth
+  int64_t first;            // sample of the call that is sample 0 here
+  int count;                // samples at once
+  int capacity;             // of each list, of rows a group: at least count
+  Window* known;            // [count, M]: of the last stage
+  uint8_t* needs;           // [lists, capacity]: whether the list holds the sample
+  int* samples;             // [lists, capacity]
+  int* sizes;               // [lists]
+  SplitRows pooled;         // [M, capacity] rows of C*P*P
+  SplitRows region_hidden;  // [capacity, F] rows of K*W1: hidden activations, adjacent as the fingers read them
+  SplitRows finger_hidden;  // [capacity] rows of F*W2
+  float* partial;           // [splits, capacity, 3J]: the pose's sums over parts of the depth
 
   POSEREN_HD int num_regions() const { return static_cast<int>(op.pool.joints.count); }
   POSEREN_HD int num_fingers() const { return static_cast<int>(op.tree.fingers); }
@@ -93,8 +93,8 @@ inline BatchCascade batch_cascade(const CascadeRefine& op, int64_t first, Scratc
   c.samples = layout.take<int>(lists * capacity);
   c.sizes = layout.take<int>(lists);
   c.pooled = layout.take_rows(capacity * c.num_regions(), op.region.depth);
-  c.looked = layout.take_rows(capacity * c.num_fingers(), op.finger.depth);
-  c.understood = layout.take_rows(capacity, op.joint.depth);
+  c.region_hidden = layout.take_rows(capacity * c.num_fingers(), op.finger.depth);
+  c.finger_hidden = layout.take_rows(capacity, op.joint.depth);
   c.partial = layout.take<float>(pose_slices(op) * capacity * op.joint.rows);
   return c;
 }

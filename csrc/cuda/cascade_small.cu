@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The cascade for a few samples as one kernel: all stages, all layers, every weight that is needed read once a stage.
 //
-// Every multiprocessor has one block. A layer's rows are shared out evenly; the blocks meet at a grid barrier between
-// layers, and ask for the first of their next weights before they wait there. When no window of any sample moved, no
-// block does anything more, and none has to be told.
+// One block per multiprocessor. The rows of a layer are split evenly; the blocks meet at a grid barrier between layers
+// and prefetch the first of their next weights before it. Every block knows by itself when no window moved any more.
 #include "cuda/cascade.h"
 
 #include "cuda/cascade_small_plan.h"
@@ -19,8 +18,8 @@ constexpr int kLineBytes = 128;
 
 struct SmallCascade {
   CascadeRefine op;
-  float* looked;      // [B, M, W1]: first-layer outputs, kept from stage to stage
-  float* understood;  // [B, F, W2]: second-layer outputs
+  float* region_hidden;  // [B, M, W1]: first-layer outputs, kept from stage to stage
+  float* finger_hidden;  // [B, F, W2]
 };
 
 // Member i of a set of samples.
@@ -29,12 +28,12 @@ __device__ inline int member(unsigned set, int i) {
   return __ffs(static_cast<int>(set)) - 1;
 }
 
-// A stretch of one group's rows.
+// Adjacent rows of one group.
 struct Rows {
   int64_t group, first, last;
 };
 
-// This block's share of the rows of `groups` groups, a group's stretch at a time.
+// This block's part of the rows of `groups` groups, one group at a time.
 class Share {
  public:
   __device__ Share(int64_t groups, int64_t rows) : rows_(rows), at_(bound(groups * rows, blockIdx.x)) {
@@ -67,10 +66,10 @@ class SmallKernel {
       planner_.plan_stage(stage);
       if (blockIdx.x == 0) report(stage);
       if (!plan_.needed) continue;
-      look(stage);
+      compute_regions(stage);
       prefetch_next(op_.finger, plan_.fingers, plan_.num_fingers);
       grid_barrier();
-      understand();
+      compute_fingers();
       prefetch_pose();
       grid_barrier();
       write_pose(stage);
@@ -84,7 +83,7 @@ class SmallKernel {
     return op_.poses + (stage * op_.pool.batch + sample) * pose_size();
   }
 
-  // Block 0 writes what takes no computation; a value is always the same thread's, which sees what it wrote before.
+  // Block 0 writes what needs no computation. A value always belongs to the same thread, which sees its earlier writes.
   __device__ void start() {
     if (blockIdx.x > 0) return;
     for (int64_t i = threadIdx.x; i < op_.pool.batch * pose_size(); i += kThreads) op_.poses[i] = op_.pose[i];
@@ -94,14 +93,14 @@ class SmallKernel {
     for (int64_t i = threadIdx.x; i < op_.pool.batch * pose_size(); i += kThreads) {
       const int sample = static_cast<int>(i / pose_size());
       if (plan_.needed >> sample & 1) continue;
-      const bool lost = plan_.lost >> sample & 1;
-      pose(stage, 0)[i] = lost ? kNaN<float> : planner_.pose_before(stage, 0)[i];
+      const bool invalid = plan_.invalid >> sample & 1;
+      pose(stage, 0)[i] = invalid ? kNaN<float> : planner_.pose_before(stage, 0)[i];
     }
     if (threadIdx.x < op_.pool.batch) op_.stages_run[threadIdx.x] += plan_.moved >> threadIdx.x & 1;
   }
 
-  // First layers of the regions that moved.
-  __device__ void look(int64_t stage) {
+  // The layers of the regions that moved.
+  __device__ void compute_regions(int64_t stage) {
     const int64_t rows = op_.region.rows;
     Share share(plan_.num_regions, rows);
     for (Rows stretch; share.next(stretch);) {
@@ -110,13 +109,13 @@ class SmallKernel {
       stage_inputs(static_cast<int>(op_.region.depth), members,
                    [&](int sample, float* input) { stage_region(stage, sample, m, input); });
       multiply(op_.region, m, stretch, members, [&](int64_t row, int sample, float value) {
-        c_.looked[(sample * op_.pool.joints.count + m) * rows + row] = value;
+        c_.region_hidden[(sample * op_.pool.joints.count + m) * rows + row] = value;
       });
     }
   }
 
-  // Second layers of the fingers with such regions.
-  __device__ void understand() {
+  // The layers of the fingers with such regions.
+  __device__ void compute_fingers() {
     const HeadLayer& layer = op_.finger;
     Share share(plan_.num_fingers, layer.rows);
     for (Rows stretch; share.next(stretch);) {
@@ -125,15 +124,15 @@ class SmallKernel {
       stage_inputs(static_cast<int>(layer.depth), members,
                    [&](int sample, float* input) { stage_finger(sample, f, input); });
       multiply(layer, f, stretch, members, [&](int64_t row, int sample, float value) {
-        c_.understood[(sample * op_.tree.fingers + f) * layer.rows + row] = value;
+        c_.finger_hidden[(sample * op_.tree.fingers + f) * layer.rows + row] = value;
       });
     }
   }
 
-  // The members' inputs, one after the other, where multiply() looks for them.
+  // Stages the inputs of the members in shared memory for multiply().
   template <class StageOne>
   __device__ void stage_inputs(int depth, unsigned members, const StageOne& stage_one) {
-    __syncthreads();  // the stretch before is done with its inputs
+    __syncthreads();  // the previous rows no longer need their inputs
     for (int i = 0; i < __popc(members); i++) stage_one(member(members, i), inputs_ + i * staged_size<kPack>(depth));
     __syncthreads();
   }
@@ -157,10 +156,10 @@ class SmallKernel {
   }
   __device__ void stage_finger(int sample, int f, float* input) const {
     const int rows = static_cast<int>(op_.region.rows), depth = static_cast<int>(op_.finger.depth);
-    const float* looked = c_.looked + sample * op_.pool.joints.count * rows;
+    const float* region_hidden = c_.region_hidden + sample * op_.pool.joints.count * rows;
     const int16_t* members = op_.tree.region + f * op_.tree.members;
     for (int k = static_cast<int>(threadIdx.x); k < depth; k += kThreads)
-      input[staged_index<kPack>(k)] = looked[int64_t{members[k / rows]} * rows + k % rows];
+      input[staged_index<kPack>(k)] = region_hidden[int64_t{members[k / rows]} * rows + k % rows];
   }
 
   // store(row, sample, value) for a stretch of a group's rows and the members, whose inputs are staged.
@@ -191,7 +190,7 @@ class SmallKernel {
     return (layer.scale ? sum * layer.scale[row] : sum) + layer.bias[row];
   }
 
-  // The last layer has few, long rows: a block a row, its inputs straight from memory.
+  // The last layer has few, long rows: one block per row, inputs read from global memory.
   __device__ void write_pose(int64_t stage) {
     const unsigned members = plan_.needed;
     for (int64_t row = blockIdx.x; row < op_.joint.rows; row += gridDim.x)
@@ -201,11 +200,11 @@ class SmallKernel {
       }
   }
 
-  // The thread's share of a row's products with a sample's input.
+  // The thread's part of the product of a row and a sample's input.
   __device__ float pose_products(int64_t row, int sample) const {
     const int64_t depth = op_.joint.depth;
     const W* weights = static_cast<const W*>(op_.joint.weight) + row * depth;
-    const float* input = c_.understood + sample * depth;
+    const float* input = c_.finger_hidden + sample * depth;
     float sum = 0;
 #pragma unroll 2
     for (int64_t k = int64_t{threadIdx.x} * kPack; k < depth; k += kThreads * kPack) {
@@ -227,7 +226,7 @@ class SmallKernel {
     return value;
   }
 
-  // Asks for a line a thread of the first weights that the block reads after the barrier.
+  // Prefetches the first weights that the block reads after the barrier, one cache line per thread.
   __device__ void prefetch_next(const HeadLayer& layer, const int16_t* groups, int count) const {
     Share share(count, layer.rows);
     Rows stretch;
@@ -278,13 +277,13 @@ bool is_small(const CascadeRefine& op) {
 }
 
 int64_t small_scratch_bytes(const CascadeRefine& op) {
-  const int64_t looked = op.pool.joints.count * op.region.rows, understood = op.tree.fingers * op.finger.rows;
-  return op.pool.batch * (looked + understood) * static_cast<int64_t>(sizeof(float));
+  const int64_t region_hidden = op.pool.joints.count * op.region.rows, finger_hidden = op.tree.fingers * op.finger.rows;
+  return op.pool.batch * (region_hidden + finger_hidden) * static_cast<int64_t>(sizeof(float));
 }
 
 void refine_small(const CascadeRefine& op, Queue queue) {
-  float* const looked = static_cast<float*>(op.scratch);
-  const SmallCascade small{op, looked, looked + op.pool.batch * op.pool.joints.count * op.region.rows};
+  float* const region_hidden = static_cast<float*>(op.scratch);
+  const SmallCascade small{op, region_hidden, region_hidden + op.pool.batch * op.pool.joints.count * op.region.rows};
   const Launch at{.grid = static_cast<unsigned>(device_limits().multiprocessors),
                   .block = kThreads,
                   .shared = shared_bytes(op),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a stage of the cascade has to compute for a few samples. Every block works it out for itself, in shared memory:
-// all come to the same plan, and none waits for another.
+// The work of a stage for a few samples. Every block computes the same plan in its shared memory, without waiting for
+// another.
 #pragma once
 
 #include "core/cascade.h"
@@ -19,8 +19,8 @@ struct CascadePlan {
   int16_t regions[JointList::kCapacity];             // those with samples
   int16_t fingers[FingerTree::kCapacity];            // those with samples
   int num_regions, num_fingers;
-  unsigned moved, used_moved, lost;
-  unsigned needed;  // samples whose pose has to be computed; others keep theirs, or have none (lost)
+  unsigned moved, used_moved, invalid;
+  unsigned needed;  // samples whose pose must be computed; others keep theirs or are invalid
 };
 
 class CascadePlanner {
@@ -32,15 +32,15 @@ class CascadePlanner {
       for (int slot = 0; slot < op_.tree.slots(); slot++) plan_.used[op_.tree.region[slot]] = true;
   }
 
-  // Plans stage 1, 2, ...: one after the other, by all threads of the block.
+  // Plans stages 1, 2, ... in order; called by all threads of the block.
   __device__ void plan_stage(int64_t stage) {
-    const Before before{stage, stage > 1 ? plan_.needed : 0, stage > 1 ? plan_.lost : 0};
+    const Before before{stage, stage > 1 ? plan_.needed : 0, stage > 1 ? plan_.invalid : 0};
     __syncthreads();
     clear();
     __syncthreads();
-    for (int i = thread(); i < batch() * regions(); i += threads()) look(before, i / regions(), i % regions());
+    for (int i = thread(); i < batch() * regions(); i += threads()) plan_region(before, i / regions(), i % regions());
     __syncthreads();
-    const unsigned needed = plan_.used_moved & ~plan_.lost;
+    const unsigned needed = plan_.used_moved & ~plan_.invalid;
     for (int m = thread(); m < regions(); m += threads()) plan_.region_samples[m] &= needed;
     __syncthreads();
     for (int f = thread(); f < op_.tree.fingers; f += threads()) plan_.finger_samples[f] = samples_of_finger(f);
@@ -63,7 +63,7 @@ class CascadePlanner {
  private:
   struct Before {
     int64_t stage;
-    unsigned needed, lost;  // samples in the stage before
+    unsigned needed, invalid;  // samples in the stage before
   };
 
   __device__ static int thread() { return static_cast<int>(threadIdx.x); }
@@ -73,10 +73,10 @@ class CascadePlanner {
 
   __device__ void clear() {
     for (int m = thread(); m < regions(); m += threads()) plan_.region_samples[m] = 0;
-    if (thread() == 0) plan_.moved = plan_.used_moved = plan_.lost = 0;
+    if (thread() == 0) plan_.moved = plan_.used_moved = plan_.invalid = 0;
   }
 
-  __device__ void look(const Before& before, int sample, int m) {
+  __device__ void plan_region(const Before& before, int sample, int m) {
     const unsigned bit = 1u << sample;
     Window& known = plan_.known[sample * regions() + m];
     const Window window = window_now(before, sample, m, known);
@@ -84,16 +84,16 @@ class CascadePlanner {
     known = window;
     if (moved) atomicOr(&plan_.moved, bit);
     if (!plan_.used[m]) return;
-    if (is_invalid(window)) atomicOr(&plan_.lost, bit);
+    if (is_invalid(window)) atomicOr(&plan_.invalid, bit);
     if (!moved) return;
     atomicOr(&plan_.used_moved, bit);
     atomicOr(&plan_.region_samples[m], bit);
   }
 
-  // Only poses that the stage before computed are read: the others may still be on their way to memory.
+  // Reads only poses that the previous stage computed: the others may not have reached memory yet.
   __device__ Window window_now(const Before& before, int sample, int m, const Window& known) const {
-    const bool lost = before.lost >> sample & 1, computed = before.needed >> sample & 1;
-    if (lost) return {-1, -1, -1, -1};
+    const bool invalid = before.invalid >> sample & 1, computed = before.needed >> sample & 1;
+    if (invalid) return {-1, -1, -1, -1};
     if (before.stage > 1 && !computed) return known;
     return window_at(pose_before(before.stage, sample) + joint_offset(op_.pool, 0, m), op_.pool.geometry);
   }

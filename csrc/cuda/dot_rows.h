@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Weight rows times a few vectors: memory's speed is all that counts, so each weight is read once, 16 bytes a lane.
+// Weight rows times a few vectors. Memory bandwidth is the limit, so each weight is read once, 16 bytes per lane.
 //
 // A warp takes whole rows; lane l takes every 32nd pack of kPack weights from pack l on, and the lanes are folded by
 // halves. A sum's order depends on the row's length alone: the same bits for one sample and for eight.
@@ -70,12 +70,12 @@ __device__ inline void add_packs(const Pack<W> (&weights)[kRows], const float* i
   }
 }
 
-// The lane's share of rows [kRows, depth] times kSamples staged inputs.
+// The lane's part of rows [kRows, depth] times kSamples staged inputs.
 template <int kPack, int kRows, int kSamples, class W>
 __device__ inline void add_products(const W* const (&rows)[kRows], int depth, const float* inputs,
                                     float (&sums)[kRows * kSamples]) {
   const int size = staged_size<kPack>(depth);
-#pragma unroll(kRows == 2 ? 4 : 1)  // as many loads under way as registers allow
+#pragma unroll(kRows == 2 ? 4 : 1)  // as many loads in flight as registers allow
   for (int k = static_cast<int>(threadIdx.x % kWarp) * kPack; k < depth; k += kWarp * kPack) {
     Pack<W> weights[kRows];
 #pragma unroll
@@ -92,7 +92,7 @@ __device__ void dot_rows(const W* weights, int depth, int64_t first, int64_t las
   constexpr int kRows = kSamples <= 4 ? 2 : 4;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   for (int64_t row = first + warp * kRows; row < last; row += warps * kRows) {
-    const W* rows[kRows];  // beyond the last row: that again, its sums unused
+    const W* rows[kRows];  // past the end: the last row again, its sums unused
 #pragma unroll
     for (int r = 0; r < kRows; r++) rows[r] = weights + (row + r < last ? row + r : last - 1) * int64_t{depth};
     float sums[kRows * kSamples] = {};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Products of many samples with the weights of several groups, each group for the samples that need it.
+// Products of the weights of several groups with the samples that each group needs.
 //
-// How many samples a group has stands in device memory: the grid is made for all of them, and blocks beyond the count
-// return. A block multiplies a tile of samples by a tile of weight rows; a sum depends on its own sample and row alone.
+// The number of samples of a group is in device memory: the grid covers all samples, and blocks past the count return.
+// A block multiplies a tile of samples by a tile of weight rows; a sum depends only on its sample and row.
 #pragma once
 
 #include "cuda/tensor_core.h"
@@ -166,7 +166,7 @@ class Gemm {
         if (has_samples(i)) add_products(i, inputs + i * kFragment * T::kStride + k, b);
     }
   }
-  // Tensor cores cut sums off where floats round: they sum 16 products, the small ones first, and floats the rest.
+  // Tensor-core accumulation truncates, so accumulate 16 products per MMA and add partial sums in fp32.
   __device__ void add_products(int i, const BFloat16* input, const MatrixB (&b)[kWeightPartsHere][kRowFragments]) {
     MatrixC products[kRowFragments];
     for (auto& line : products) wmma::fill_fragment(line, 0.0f);

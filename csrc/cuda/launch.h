@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Everything that a kernel file needs of CUDA, and the only place that launches. nvcc gives the real thing; a host
-// compiler gives hostsim, which runs the same kernels on a CPU.
+// What kernel files need of CUDA, and the only place that launches. With nvcc this is CUDA, with a host compiler
+// hostsim, which runs the same kernels on a CPU.
 //
 //   __global__ void scale(float* x, int64_t n, float by) {  // x: [n]
 //     SHARED(tile, float[256]);
@@ -24,7 +24,7 @@
 #include <type_traits>
 
 // SHARED(tile, float[8][32]) declares a block's variable `tile`; DYNAMIC_SHARED(float, tile) the launch's `shared`
-// bytes as a pointer, one a kernel.
+// bytes as a pointer, once per kernel.
 #ifdef __CUDACC__
 #define SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
 #define DYNAMIC_SHARED(T, name)                                          \
@@ -41,13 +41,13 @@ struct Launch {
   dim3 grid, block;
   size_t shared = 0;  // bytes of dynamic shared memory
   void* stream = nullptr;
-  bool cooperative = false;  // all blocks run at once, so that they can meet at grid_barrier
+  bool cooperative = false;  // all blocks run concurrently and may use grid_barrier
 };
 
 // Of the current device.
 struct DeviceLimits {
   int multiprocessors;
-  size_t shared;  // bytes a block
+  size_t shared;  // bytes per block
 };
 
 namespace detail {
@@ -72,7 +72,7 @@ __device__ inline void grid_barrier() {
 namespace detail {
 
 [[noreturn]] inline void refuse(const std::string& what, cudaError_t status) {
-  cudaGetLastError();  // or the next call, which may be anyone's, reports it again
+  cudaGetLastError();  // clears the error, or a later call would report it
   std::string message = what + ": " + cudaGetErrorString(status);
   if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction)
     message += "; rebuild with this GPU's compute capability in CMAKE_CUDA_ARCHITECTURES";
@@ -124,7 +124,7 @@ inline DeviceLimits device_limits() {
   return {multiprocessors, static_cast<size_t>(shared)};
 }
 
-// Asks for a line of memory to come to the second-level cache.
+// Prefetches a cache line into L2.
 __device__ inline void prefetch(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
@@ -178,7 +178,7 @@ inline unsigned blocks(int64_t n, int size) {
   return static_cast<unsigned>(count < kMaxBlocks ? count : kMaxBlocks);
 }
 
-// A grid of just that many blocks.
+// A grid of exactly this many blocks.
 inline unsigned grid_of(int64_t count) {
   if (count > kMaxBlocks) throw std::runtime_error("poseren: more work than one CUDA grid holds; split the batch");
   return static_cast<unsigned>(count);
