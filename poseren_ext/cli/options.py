@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 """As an output file: standard output."""
-RECORDING = "recording.json"
-"""Beside recorded frames: their camera and depth unit."""
 
 
 class Hand(str, Enum):
@@ -330,29 +328,17 @@ def compute_device(text: str) -> torch.device:
 
 
 def recorded_settings(inputs: Sequence[Path]) -> tuple[cameras.Camera | None, float | None]:
-    """Camera and depth unit that lie beside recorded frames: recording.json, or camera.txt and millimetres.
+    """Camera and depth unit next to recorded frames: recording.json, or camera.txt and millimetres.
 
     Raises:
         ValueError: such a file is damaged.
     """
-    import json
-
-    from poseren_ext.geometry.camera import Camera
+    from poseren_ext.datasets.folder import CAMERA, RECORDING, read_settings
 
     for path in inputs:
-        for folder in (path, path.parent):
-            file = folder / RECORDING
-            if file.is_file():
-                try:
-                    settings = json.loads(file.read_text(encoding="utf-8"))
-                    return Camera(**settings["camera"]), float(settings["depth_unit"])
-                except (ValueError, TypeError, KeyError) as error:
-                    raise ValueError(
-                        f"{file}: not the settings of a recording ({error}); remove it and give --camera"
-                    ) from None
-            file = folder / "camera.txt"
-            if file.is_file():
-                return camera_file(file), 1.0
+        for folder in (path, path.parent, *((path.parent.parent,) if path.is_file() else ())):
+            if (folder / RECORDING).is_file() or (folder / CAMERA).is_file():
+                return read_settings(folder)
     return None, None
 
 
@@ -391,7 +377,7 @@ def parse_camera(text: str) -> cameras.Camera:
 def resolve_camera(
     camera: str | None, depth_unit: float | None, inputs: Sequence[Path]
 ) -> tuple[cameras.Camera, float]:
-    """The camera and the depth unit: as given, else as recorded beside the inputs (the unit is 1 where nobody says).
+    """The camera and the depth unit: as given, else as recorded next to the inputs (the unit is 1 where nobody says).
 
     Raises:
         ValueError: the camera is unknown or its file damaged.
@@ -404,7 +390,7 @@ def resolve_camera(
         chosen = recorded
     else:
         raise typer.BadParameter(
-            f"required: neither {RECORDING} nor camera.txt lies beside the frames. Give fx,fy,cx,cy in pixels, or a "
+            "required: neither recording.json nor camera.txt is next to the frames. Give fx,fy,cx,cy in pixels, or a "
             "camera's name",
             param_hint="--camera",
         )

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from poseren_ext._utils.atomic_files import append_whole, atomic_file, write_atomic
+from poseren_ext.datasets.folder import RECORDING
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.estimator import HandPose
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.live.estimator import LiveResult
-from poseren_ext.live.sources import SETTINGS
 
 POSES = "poses.jsonl"
 
@@ -81,7 +81,7 @@ class Recorder:
         self.folder = folder
         self.frames = 0
         settings = {"camera": asdict(camera), "depth_unit": depth_unit}
-        write_atomic(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
+        write_atomic(folder / RECORDING, json.dumps(settings, indent=1) + "\n")
         self._lines = (folder / POSES).open("ab", buffering=0)
 
     def write(self, result: LiveResult) -> None:

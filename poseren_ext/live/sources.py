@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from poseren_ext.datasets.folder import CAMERA, RECORDING, read_settings
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.io.depth_files import FrameError, FrameFile, find_frames
 from poseren_ext.live.frames import StreamFrame
 
 SOURCES = ("realsense", "kinect", "folder", "npz")
-SETTINGS = "recording.json"
-"""Beside recorded frames: their camera and unit."""
 
 
 class SourceLost(OSError):  # noqa: N818  the camera is what is lost
@@ -90,14 +88,7 @@ class RecordingSource:
 
 
 def _recorded_settings(path: Path) -> tuple[Camera | None, float | None]:
-    file = path / SETTINGS
-    if not file.is_file():
-        return None, None
-    try:
-        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return Camera(**settings["camera"]), float(settings["depth_unit"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file}: not the settings of a recording ({error}); remove it and give --camera") from None
+    return read_settings(path) if (path / RECORDING).is_file() or (path / CAMERA).is_file() else (None, None)
 
 
 def open_source(
