@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
     from poseren_ext.inference.captured_estimator import CapturedEstimator
     from poseren_ext.inference.estimator import Estimator, HandPose, refine
+    from poseren_ext.inference.hand_detection import HandDetection, find_hands
     from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, load, load_model, save
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "Camera",
     "CapturedEstimator",
     "Estimator",
+    "HandDetection",
     "HandPose",
     "HeadConfig",
     "ModelConfig",
     "PoseREN",
     "Skeleton",
+    "find_hands",
     "load",
     "load_model",
     "ops",
@@ -44,6 +47,7 @@ _HOMES = {
     "inference.captured_estimator": ("CapturedEstimator",),
     "models": ("HeadConfig", "ModelConfig", "PoseREN", "load", "load_model", "save"),
     "inference.estimator": ("Estimator", "HandPose", "refine"),
+    "inference.hand_detection": ("HandDetection", "find_hands"),
     "geometry.skeleton": ("SKELETONS", "Skeleton"),
 }
 

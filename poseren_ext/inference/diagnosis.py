@@ -18,10 +18,9 @@ import numpy.typing as npt
 import torch
 
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.inference.estimator import CENTER_ITERATIONS
-from poseren_ext.inference.hand_detection import SLAB, find_hand
+from poseren_ext.inference.hand_detection import SLAB, find_hands
 from poseren_ext.inference.input_frames import check_units, read_frames
-from poseren_ext.ops import depth_crop, hand_center
+from poseren_ext.ops import depth_crop
 
 Image: TypeAlias = npt.NDArray[Any]
 Kind: TypeAlias = Literal["fine", "note", "fault"]
@@ -239,32 +238,21 @@ def _palm(frame: Image, camera: Camera, unit: float) -> tuple[float, float] | No
     """How far away a hand is in this unit, and the radius of the largest disc inside it, mm; None where none is."""
     depth = np.asarray(frame, np.float32) * np.float32(unit)
     # What is farther needs no search: in a wrong unit that may be kilometres.
-    found = find_hand(np.where(depth <= FARTHEST_HAND + SLAB, depth, 0), camera)
-    if found is None or not NEAREST_HAND <= found[1] <= FARTHEST_HAND:
+    found = find_hands(np.where(depth <= FARTHEST_HAND + SLAB, depth, 0), camera, 1)
+    if not found or not NEAREST_HAND <= found[0].center[2] <= FARTHEST_HAND:
         return None
-    pixels = float(cv2.distanceTransform(np.uint8(found[0]), cv2.DIST_L2, 3).max())
-    return found[1], pixels * found[1] / camera.fx
+    distance = found[0].center[2]
+    pixels = float(cv2.distanceTransform(np.uint8(found[0].mask), cv2.DIST_L2, 3).max())
+    return distance, pixels * distance / camera.fx
 
 
 def _locate(frame: Image, camera: Camera, unit: float, cube: float) -> Region | None:
-    found = find_hand(np.asarray(frame, np.float32) * np.float32(unit), camera)
-    if found is None:
+    found = find_hands(frame, camera, 1, depth_unit=unit)
+    if not found:
         return None
-    mask, near, far = found
     depth = torch.from_numpy(np.ascontiguousarray(frame))[None]
-    center, _ = hand_center(
-        depth,
-        near=near,
-        far=far,
-        mask=torch.from_numpy(mask)[None],
-        depth_unit=unit,
-        iterations=CENTER_ITERATIONS,
-        cube=cube,
-        camera=camera,
-    )
-    crop = depth_crop(depth, center, camera, cube=cube, depth_unit=unit)[0, 0].numpy()
-    u, v, d = center[0].tolist()
-    return Region(mask, (u, v, d), crop, camera, unit)
+    crop = depth_crop(depth, torch.tensor([found[0].center]), camera, cube=cube, depth_unit=unit)[0, 0].numpy()
+    return Region(found[0].surface, found[0].center, crop, camera, unit)
 
 
 def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Finding]:

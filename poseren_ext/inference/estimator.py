@@ -19,7 +19,7 @@ from poseren_ext._utils.arrays import as_tensor, stored_at
 from poseren_ext.geometry.camera import Camera, intrinsics, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turned_views
 from poseren_ext.geometry.skeleton import Skeleton
-from poseren_ext.inference.hand_detection import find_hand
+from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.inference.input_frames import Frames, check_camera, check_units, read_frames
 from poseren_ext.inference.pose_output import in_layout, pose_dict, save_pose
 from poseren_ext.io.joint_files import Format
@@ -200,18 +200,15 @@ class Estimator:
     def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None) -> Tensor:
         """Where the cubes are [B, 3]: as given, or found and taken again inside the cube."""
         if center is None:
-            near, far, mask = self._hand_regions(frames)
-        elif not isinstance(center, str):
+            return self._detected_centers(frames)
+        if not isinstance(center, str):
             return _given_centers(center, frames)
-        elif center == "cube":
-            near, far, mask = _NEAREST, np.inf, None
-        else:
+        if center != "cube":
             raise ValueError(f"center is {center!r}; expected None (find the hand), 'cube', or u, v, d [B, 3]")
         centers, _ = ops.hand_center(
             frames.depth,
-            near=near,
-            far=far,
-            mask=mask,
+            near=_NEAREST,
+            far=np.inf,
             depth_unit=self.depth_unit,
             iterations=CENTER_ITERATIONS,
             cube=self.cube,
@@ -219,24 +216,20 @@ class Estimator:
         )
         return centers
 
-    def _hand_regions(self, frames: Frames) -> tuple[float, float, Tensor]:
-        """Nearest and farthest depth in mm of the hands, and their pixels: bool [B, H, W]."""
-        mask = torch.zeros(frames.depth.shape, dtype=torch.bool)
-        lost = []
-        near, far = np.inf, 0.0
-        for i, frame in enumerate(frames.millimetres(self.depth_unit)):
-            found = find_hand(frame, self.camera)
-            if found is None:
-                lost.append(i)
-                continue
-            mask[i] = torch.from_numpy(found[0])
-            near, far = min(near, found[1]), max(far, found[2])
+    def _detected_centers(self, frames: Frames) -> Tensor:
+        """Centres [B, 3] of the nearest hand in each frame.
+
+        Raises:
+            ValueError: a frame has no hand.
+        """
+        found = [find_hands(frame, self.camera, 1, depth_unit=self.depth_unit) for frame in frames.depth]
+        lost = [i for i, hands in enumerate(found) if not hands]
         if lost:
             raise ValueError(
                 f"no hand in frames {lost}: no surface of a hand's size was found. Expected depth in mm after "
                 f"depth_unit={self.depth_unit:g}; check the unit and the frame, or pass center=(u, v, d)"
             )
-        return near, far, mask.to(frames.depth.device)
+        return torch.tensor([hands[0].center for hands in found], device=frames.depth.device)
 
     def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str) -> Tensor | str | None:
         """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from poseren_ext import ops
-from poseren_ext.inference.estimator import CENTER_ITERATIONS, Estimator, Hand, HandPose
-from poseren_ext.inference.hand_detection import find_hand
+from poseren_ext.inference.estimator import Estimator, Hand, HandPose
+from poseren_ext.inference.hand_detection import find_hands
 
 Mode: TypeAlias = Literal["tracked", "detected"]
 
@@ -131,29 +131,19 @@ class Tracker:
         return (None, why) if why else (pose, "")
 
     def _center(self, frame: Tensor, last: Tensor) -> Tensor | None:
-        """Centre of mass [1, 3] of the hand-sized surface in the cube around the last one; None where there is none."""
+        """Centre [1, 3] of the hand in the cube around the last one; None where there is none."""
         estimator = self.estimator
         (u, v, d), cube, camera = last.tolist(), estimator.cube, estimator.camera
         half_u, half_v = cube * camera.fx / d, cube * camera.fy / d
         rows = slice(max(0, round(v - half_v)), max(0, round(v + half_v) + 1))
         columns = slice(max(0, round(u - half_u)), max(0, round(u + half_u) + 1))
         window = frame[0, rows, columns].cpu().float().numpy() * np.float32(estimator.depth_unit)
-        found = find_hand(np.where(np.abs(window - d) <= cube, window, 0), camera) if window.size else None
-        if found is None:
+        window = np.where(np.abs(window - d) <= cube, window, 0)
+        found = find_hands(window, camera, 1) if window.size else []
+        if not found:
             return None
-        mask = torch.zeros(frame.shape, dtype=torch.bool)
-        mask[0, rows, columns] = torch.from_numpy(found[0])
-        center, _ = ops.hand_center(
-            frame,
-            near=found[1],
-            far=found[2],
-            mask=mask.to(frame.device),
-            depth_unit=estimator.depth_unit,
-            iterations=CENTER_ITERATIONS,
-            cube=cube,
-            camera=camera,
-        )
-        return center
+        u, v, d = found[0].center
+        return torch.tensor([[u + columns.start, v + rows.start, d]], device=frame.device)
 
     def _implausible(self, frame: Tensor, pose: HandPose) -> str:
         """Why the pose is not the tracked hand's; empty when it may be."""

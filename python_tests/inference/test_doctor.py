@@ -153,7 +153,7 @@ def test_picture_of_every_kind():
     figure = plot_checkups(checkups)
     titles = [axes.get_title() for axes in figure.axes]
     assert "depth, mm, read with --depth-unit 1000" in titles
-    assert titles.count("what the network sees") == 4
+    assert titles.count("crop for the network") == 4
     with pytest.raises(ValueError, match="no frame"):
         plot_checkups([])
 
