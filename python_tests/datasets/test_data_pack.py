@@ -239,7 +239,7 @@ def test_what_a_pack_can_be_used_for(packed):
     pack.require(Augmentation.recipe("released"), 120)
     with pytest.raises(ValueError, match=r"cube is 160 mm; .* was packed for 150"):
         pack.require(PAPER, 160)
-    with pytest.raises(ValueError, match=r"looks 2\.\d+ half edges .* holds 1\.902"):
+    with pytest.raises(ValueError, match=r"reaches 2\.\d+ half edges .* holds 1\.902"):
         pack.require(Augmentation(180, 15, 0.2), 150)
 
 
