@@ -87,7 +87,7 @@ def test_train(tmp_path: Path, random: Random) -> None:
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), name
     logs = [list(csv.DictReader((tmp_path / part / "log.csv").open(newline=""))) for part in ("run", "whole")]
-    # A run that goes on begins its means anew at the checkpoint; with a row a step they are the same.
+    # A resumed run restarts its running means at the checkpoint; with one row per step they are the same.
     kept = ("phase", "step", "loss", "learning_rate", "validation_mm")
     assert [[row[key] for key in kept] for row in logs[0]] == [[row[key] for key in kept] for row in logs[1]]
     assert names(folder) == names(tmp_path / "whole")  # no drafts of those that were killed
@@ -102,7 +102,7 @@ def test_predict(tmp_path: Path, recording: Path, model: Path, random: Random) -
 
     def check() -> None:
         lines = out.read_bytes()
-        assert whole.startswith(lines)  # half a line at its end is dropped when it goes on
+        assert whole.startswith(lines)  # half a line at its end is dropped when the run is resumed
 
     kills = until_done([*arguments, out], random, check, begun=out, again=("--resume",))
     assert out.read_bytes() == whole

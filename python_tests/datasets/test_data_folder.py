@@ -80,7 +80,7 @@ def test_a_recording_is_a_dataset_of_its_frames_with_poses(rendered: Path, recor
     assert frames.names == ["000000.png", "000002.png", "000003.png"]
     ours, theirs = frames[1].depth, open_dataset(rendered)[2].depth
     near = theirs.int() < 8000
-    torch.testing.assert_close(ours[near], theirs[near].float())  # mm, whatever the unit
+    torch.testing.assert_close(ours[near], theirs[near].float())  # mm for any unit
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ int block_barrier(int vote, Site site) {
   return static_cast<int>(self->result);
 }
 
-// ---- the grid barrier: the scheduler completes it, when no block can go on without
+// ---- the grid barrier: the scheduler completes it when all blocks wait for it
 void grid_barrier(Site site) {
   if (!machine.geometry.cooperative) fail("grid barrier at " + describe(site) + " outside a cooperative launch");
   if (!machine.waiting_at_grid_barrier) machine.grid_barrier_site = site;

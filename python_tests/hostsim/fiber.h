@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Fibers: stacks that one OS thread switches between. Sanitizers are told about every switch.
+// Fibers: stacks that one OS thread switches between. Every switch is reported to the sanitizers.
 #pragma once
 
 #include <cstddef>

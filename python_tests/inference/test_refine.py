@@ -106,7 +106,7 @@ def test_depth_units(model, frames):
 def test_a_mirrored_frame_shows_the_other_hand(model, frames):
     right = refine(frames, model, camera=CAMERA, hand="right")
     flipped = np.ascontiguousarray(frames[:, :, ::-1])
-    # The search looks at every few columns, counted from the left: it is told where the hand is.
+    # Detection samples every few columns, counted from the left, so the centre is given.
     center = np.array([2 * CAMERA.cx, 0, 0], np.float32) + right.center * np.array([-1, 1, 1], np.float32)
     left = refine(flipped, model, camera=CAMERA, hand="left", center=center)
     assert left.hand == ("left",) * 3
