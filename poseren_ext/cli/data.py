@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from poseren_ext.cli._errors import INCOMPLETE
-from poseren_ext.cli.options import DatasetOption, Skeleton
+from poseren_ext.cli.options import DatasetOption, Overwrite, Skeleton, check_outputs
 
 _STATUS = {"found": ("OK", "green"), "odd": ("WARNING", "yellow"), "wrong": ("ERROR", "bold red")}
 _LISTED = 10  # frames that are named of those that were left out
@@ -83,6 +83,7 @@ def pack_command(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Pack the hand regions of a dataset into one file, so that training decodes no images.
 
@@ -95,6 +96,7 @@ def pack_command(
 
     poseren data pack msra/ msra-without-3.pack --subject 3
     """
+    check_outputs(out, overwrite=overwrite)
     from poseren_ext.cli._console import console, progress
     from poseren_ext.datasets.base import NoCenterError
     from poseren_ext.datasets.packs.writer import write_pack

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poseren_ext.cli.options import CAMERA_HELP, Dataset
+from poseren_ext.cli.options import CAMERA_HELP, Dataset, Overwrite, check_outputs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -84,6 +84,7 @@ def evaluate_command(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers; - for stdout.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write curves and bars: .png, .pdf or .svg.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure predictions against labels: mean 3D and 2D error, success rates, every joint.
 
@@ -102,6 +103,8 @@ def evaluate_command(
         from poseren_ext.plotting import check_path
 
         check_path(plot)
+    by_viewpoint = None if plot is None else plot.with_stem(f"{plot.stem}-viewpoints")
+    check_outputs(json_file, markdown, plot, by_viewpoint, overwrite=overwrite)
     if gt.is_dir():
         own = open_dataset(gt, Dataset.FOLDER.value)
         info, gt = own.info, own.labels

@@ -77,6 +77,17 @@ def test_a_narrow_terminal_cuts_no_number(run, files, monkeypatch):
     assert narrow.count("thumb root 1") > 1
 
 
+@pytest.mark.parametrize("option", ["--json", "--markdown", "--plot"])
+def test_files_that_exist_are_not_replaced_unasked(run, files, option):
+    mine = files / ("mine.png" if option == "--plot" else "mine.txt.json")
+    mine.write_text("mine")
+    code, _, err = run("--pred", files / "pred" / "far.txt", option, mine)
+    assert (code, "exists; --overwrite replaces it" in err) == (1, True)
+    assert mine.read_text() == "mine"
+    assert run("--pred", files / "pred" / "far.txt", option, mine, "--overwrite")[0] == 0
+    assert mine.read_bytes() != b"mine"
+
+
 def test_json_to_stdout_is_json_alone(run, files):
     code, out, _ = run("--pred", files / "pred" / "far.txt", "--json", "-")
     assert code == 0
@@ -86,7 +97,7 @@ def test_json_to_stdout_is_json_alone(run, files):
 def test_frames(run, files):
     write_poses(files / "part.txt", FAR[3:7])
     for prediction in (files / "pred" / "far.txt", files / "part.txt"):
-        assert run("--pred", prediction, "--frames", "3:7", "--json", files / "r.json")[0] == 0
+        assert run("--pred", prediction, "--frames", "3:7", "--json", files / "r.json", "--overwrite")[0] == 0
         (result,) = systems(files / "r.json").values()
         assert result["frames"] == 4
     code, _, err = run("--pred", files / "part.txt")

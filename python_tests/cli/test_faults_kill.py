@@ -122,7 +122,7 @@ def test_data_pack(tmp_path: Path, random: Random) -> None:
     def check() -> None:
         assert pack.read_bytes() == before  # the old one or the new one: they are the same
 
-    kills = until_done([*arguments, pack], random, check, begun=pack)
+    kills = until_done([*arguments, pack], random, check, begun=pack, again=("--overwrite",))
     check()
     assert not list(PackedDataset(pack).damaged())
     record("faults", "kill -9 during data pack", injected=kills, kept="the pack before, or the whole new one")
