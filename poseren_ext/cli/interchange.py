@@ -12,7 +12,12 @@ from poseren_ext.cli import options
 
 
 def import_caffe_command(
-    file: Annotated[Path, typer.Argument(help="The refinement network: <dataset>_pose_ren*.caffemodel.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The refinement network <dataset>_pose_ren*.caffemodel, or a REN: model_<dataset>_ren_*.caffemodel."
+        ),
+    ],
     dataset: Annotated[
         options.Dataset,
         typer.Option("--dataset", case_sensitive=False, help="Dataset that the weights were trained on."),
@@ -35,6 +40,8 @@ def import_caffe_command(
     poseren import-caffe nyu_pose_ren.caffemodel --dataset nyu --out nyu.safetensors
 
     poseren import-caffe msra_pose_ren_3.caffemodel --init msra_baseline_3.caffemodel --dataset msra
+
+    poseren import-caffe model_icvl_ren_9x6x6.caffemodel --dataset icvl
     """
     from poseren_ext.cli._console import say
     from poseren_ext.models import save

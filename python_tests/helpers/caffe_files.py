@@ -20,6 +20,10 @@ TREES = {
 JOINTS = {"nyu": 14, "icvl": 16, "msra": 21, "hands17": 21}
 # public[i] = own[NYU_OWN[i]], as the authors' code turns its output into label order.
 NYU_OWN = [6, 7, 8, 9, 10, 11, 12, 13, 3, 4, 5, 1, 2, 0]
+# Regions of the region ensemble networks in the order in which the last layer joins them: row and column of a quarter,
+# then the middles of the left, right, upper and lower edges, then the middle.
+REN_REGIONS = {"ren_4x6x6": ["1_1", "1_2", "2_1", "2_2"]}
+REN_REGIONS["ren_9x6x6"] = [*REN_REGIONS["ren_4x6x6"], "3_1", "3_2", "4_1", "4_2", "c1"]
 OLD_TYPES = {"Convolution": 4, "InnerProduct": 14, "ReLU": 18}
 
 CONVOLUTIONS = (  # name, inputs, outputs (as multiples of 16), kernel
@@ -52,6 +56,10 @@ def random_weights(dataset, kind, *, channels=16, width=2048, generator=None):
     outputs = 3 * JOINTS[dataset]
     if kind == "baseline":
         layers |= {"fc1": draw(width, 4 * channels * 144), "fc2": draw(width, width), "fc3": draw(outputs, width)}
+    elif kind in REN_REGIONS:
+        for name in REN_REGIONS[kind]:
+            layers |= {f"fc1_{name}": draw(width, 4 * channels * 36), f"fc2_{name}": draw(width, width)}
+        layers["fc_concat"] = draw(outputs, len(REN_REGIONS[kind]) * width)
     else:
         layers |= {f"fc1_{joint}": draw(width, 4 * channels * 49) for joint in guided(dataset)}
         layers |= {f"fc2_{finger}": draw(width, 3 * width) for finger in range(5)}
@@ -106,6 +114,15 @@ def prototxt(dataset, kind, batch, *, channels=16, width=2048):
     def fc(name, bottom, outputs):
         layer(name, "InnerProduct", [bottom], f"inner_product_param {{ num_output: {outputs} }}")
 
+    def cut(source, tops):
+        bottom, axis, points = source
+        wires = "".join(f' top: "{top}"' for top in tops)
+        where = " ".join(f"slice_point: {point}" for point in points)
+        blocks.append(
+            f'layer {{ name: "slice_{tops[0]}" type: "Slice" bottom: "{bottom}"{wires} '
+            f"slice_param {{ axis: {axis} {where} }} }}"
+        )
+
     def hidden(name, relu_name, bottom):
         fc(name, bottom, width)
         relu(relu_name, name)
@@ -131,6 +148,22 @@ def prototxt(dataset, kind, batch, *, channels=16, width=2048):
         hidden("fc1", "relu6_0", "pool3")
         hidden("fc2", "relu7_0", "fc1")
         fc("fc3", "fc2", outputs)
+    elif kind in REN_REGIONS:
+        slices = {"1": ("pool3", 2, (6,)), "rows": ("pool3", 2, (3, 9)), "columns": ("pool3", 3, (3, 9))}
+        cut(slices["1"], ["top", "bottom"])
+        cut(("top", 3, (6,)), ["feat_1_1", "feat_1_2"])
+        cut(("bottom", 3, (6,)), ["feat_2_1", "feat_2_2"])
+        if kind == "ren_9x6x6":
+            cut(slices["rows"], ["above", "middle_rows", "below_rows"])
+            cut(("middle_rows", 3, (6,)), ["feat_3_1", "feat_3_2"])
+            cut(("middle_rows", 3, (3, 9)), ["left", "feat_c1", "right"])
+            cut(slices["columns"], ["left_columns", "middle_columns", "right_columns"])
+            cut(("middle_columns", 2, (6,)), ["feat_4_1", "feat_4_2"])
+        for name in REN_REGIONS[kind]:
+            hidden(f"fc1_{name}", f"relu6_{name}", f"feat_{name}")
+            hidden(f"fc2_{name}", f"relu7_{name}", f"fc1_{name}")
+        layer("joined", "Concat", [f"fc2_{name}" for name in REN_REGIONS[kind]])
+        fc("fc_concat", "joined", outputs)
     else:
         for joint in guided(dataset):
             blocks.insert(0, _input(f"rois_{joint}", batch, 5))

@@ -134,3 +134,27 @@ def test_saved_as_safetensors(tmp_path):
     crop = torch.from_numpy(random_crops(2))
     with torch.inference_mode():
         assert torch.equal(loaded(crop), model(crop))
+
+
+@pytest.mark.parametrize("kind", ["ren_4x6x6", "ren_9x6x6"])
+@pytest.mark.parametrize("dataset", ["nyu", "icvl", "msra"])
+def test_a_region_ensemble_network_equals_opencv(tmp_path, dataset, kind):
+    path = tmp_path / f"model_{dataset}_{kind}.caffemodel"
+    caffe_files.write(path, caffe_files.random_weights(dataset, kind, **NARROW))
+    text = caffe_files.prototxt(dataset, kind, 3, **NARROW).encode()
+    net = cv2.dnn.readNetFromCaffe(np.frombuffer(text, np.uint8), np.fromfile(path, np.uint8))
+    crop = random_crops(3)
+    net.setInput(crop, "data")
+    expected = net.forward("fc_concat").reshape(3, -1, 3)[:, caffe_files.own_order(dataset)]
+    model = import_caffe(path, dataset, **OURS)
+    with torch.inference_mode():
+        poses = model(torch.from_numpy(crop), stages=1).numpy()
+    np.testing.assert_allclose(poses[0], expected, atol=1e-4)
+    np.testing.assert_allclose(poses[1], expected, atol=1e-4)
+    assert np.abs(expected).max() > 0.05
+    save(model, tmp_path / "ren.safetensors")
+    assert load(tmp_path / "ren.safetensors").config.init.map_dropout == (0.5 if kind == "ren_9x6x6" else 0.0)
+    refiner, _ = system(tmp_path, dataset)
+    start = import_caffe(refiner, dataset, init=path, **OURS).init
+    with torch.inference_mode():
+        np.testing.assert_allclose(start(torch.from_numpy(crop)).numpy(), expected, atol=1e-4)

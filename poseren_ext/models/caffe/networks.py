@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +26,11 @@ from poseren_ext.models.caffe.wire import Layer, read_layers
 
 Targets: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
 """For each layer where its weight and its bias go."""
+
+# Names of REN's regions in the order in which the last layer joins them -> our region (`HeadConfig.ren_9x6x6`).
+_REN_FOUR = {"1_1": 0, "1_2": 1, "2_1": 2, "2_2": 3}
+_REN_NINE = {**_REN_FOUR, "3_1": 5, "3_2": 6, "4_1": 4, "4_2": 7, "c1": 8}
+_REN_FIRST = "fc1_1_1"
 
 WIDTHS = (2048, 2048)
 CHANNELS = (16, 32, 64)
@@ -62,14 +68,17 @@ def import_caffe(
     widths: tuple[int, int] = WIDTHS,
     channels: tuple[int, int, int] = CHANNELS,
 ) -> PoseREN:
-    """The released estimator of a dataset: Init-CNN and refining network.
+    """The released estimator of a dataset: Init-CNN and refining network, or a region ensemble network (REN).
+
+    A REN refines no pose: the model gives REN's pose as the initial pose, and every stage repeats it.
 
     Args:
-        path: the refining network, ``<dataset>_pose_ren*.caffemodel``.
+        path: the refining network, ``<dataset>_pose_ren*.caffemodel``, or REN-4x6x6 or REN-9x6x6,
+            ``model_<dataset>_ren_*.caffemodel``; the layers tell which it is.
         dataset: "nyu", "icvl", "msra" or "hands17".
-        init: the Init-CNN, ``<dataset>_baseline*.caffemodel``; by default the file beside ``path`` whose name says
-            ``baseline`` in place of ``pose_ren``. The Init-CNNs of msra and hands17 have equal shapes: no check can
-            tell a mix-up of these two.
+        init: the Init-CNN, ``<dataset>_baseline*.caffemodel``, or a REN; by default the file beside ``path`` whose name
+            says ``baseline`` in place of ``pose_ren``. Not used with a REN. The Init-CNNs of msra and hands17 have
+            equal shapes: no check can tell a mix-up of these two.
         widths: outputs of the fully connected layers.
         channels: of the backbone.
 
@@ -77,16 +86,58 @@ def import_caffe(
         The model on the CPU, in evaluation mode, joints in the public order; ``poseren_ext.models.save`` writes it.
 
     Raises:
-        FileNotFoundError: no such file, or no Init-CNN beside it.
-        ModuleNotFoundError: the protobuf library is not installed.
-        ValueError: an unknown dataset, a file that is no Caffe model, or one that lacks a layer, has another one, or
-            one of another shape, or values that are not finite.
+        FileNotFoundError: The file does not exist, or there is no Init-CNN beside it.
+        ModuleNotFoundError: The protobuf library is not installed.
+        ValueError: The dataset is unknown, the file is not a Caffe model, a layer is missing, unknown or of another
+            shape, or values are not finite.
     """
     skeleton = _order(dataset).skeleton
+    if is_ren(path):
+        ren = read_ren(path, dataset, widths=widths, channels=channels)
+        again = deepcopy(ren)  # files hold every tensor of both networks
+        return PoseREN(ren, again.backbone, again.head, skeleton).eval()
     init = _init_beside(Path(path)) if init is None else init
     backbone, head = read_refiner(path, dataset, widths=widths, channels=channels)
-    start = read_init_cnn(init, dataset, widths=widths, channels=channels)
-    return PoseREN(start, backbone, head, skeleton).eval()
+    read = read_ren if is_ren(init) else read_init_cnn
+    return PoseREN(read(init, dataset, widths=widths, channels=channels), backbone, head, skeleton).eval()
+
+
+def is_ren(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has the layers of a region ensemble network; raises as :func:`read_layers` does."""
+    return any(layer.name == _REN_FIRST and layer.blobs for layer in read_layers(path))
+
+
+def read_ren(
+    path: str | os.PathLike[str],
+    dataset: str,
+    *,
+    widths: tuple[int, int] = WIDTHS,
+    channels: tuple[int, int, int] = CHANNELS,
+) -> InitCNN:
+    """REN-4x6x6 or REN-9x6x6 as a network that gives an initial pose; arguments and errors as `import_caffe`'s.
+
+    The authors' script for these networks scales crop rows and y by fy, this package by fx, which differs by up to
+    0.2 % on NYU.
+    """
+    order = _order(dataset)
+    names = {layer.name for layer in read_layers(path) if layer.blobs}
+    nine = "fc1_c1" in names
+    make = HeadConfig.ren_9x6x6 if nine else HeadConfig.ren_4x6x6
+    regions = _REN_NINE if nine else _REN_FOUR
+    with torch.device("meta"):
+        backbone = Backbone(channels)
+        head = RegionEnsemble(make(order.skeleton, widths=widths, channels=channels[-1]))
+    backbone, head = backbone.to_empty(device="cpu"), head.to_empty(device="cpu")
+    targets = {
+        **_convolutions(backbone),
+        **{f"fc1_{name}": (head.region_weight[r], head.region_bias[r]) for name, r in regions.items()},
+        **{f"fc2_{name}": (head.finger_weight[r], head.finger_bias[r]) for name, r in regions.items()},
+        "fc_concat": (head.pose_weight, head.pose_bias),
+    }
+    with torch.no_grad():
+        _fill(Path(path), f"REN-{9 if nine else 4}x6x6 of {dataset}", targets)
+        _to_public_order(head, order.own, tuple(regions.values()))
+    return InitCNN(backbone, head).eval()
 
 
 def read_init_cnn(
