@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The schemas of all ops. poseren_ext/ops documents them; poseren_ext/ops/_registrations adds what the stable ABI
-// does not have: fake tensors, autograd, autocast and vmap. Sizes and indices are SymInt, so that torch.compile does not
-// recompile for each value; the kernels receive int64_t.
+// does not have: fake tensors, autograd, autocast and vmap. Sizes and indices are SymInt, so that torch.compile does
+// not recompile for each value; the kernels receive int64_t.
 #include "ops/tensor.h"
 
 STABLE_TORCH_LIBRARY(POSEREN_NAMESPACE, m) {
@@ -12,15 +12,15 @@ STABLE_TORCH_LIBRARY(POSEREN_NAMESPACE, m) {
   // depth [B,H,W], center [B,3], camera [B,4], cube [B,3], transform [B,2,3] -> crop [B,1,S,S]
   // invalid: 0 keeps stored values, 1 replaces by the background, 2 by invalid_value (mm)
   m.def(
-      "depth_crop(Tensor depth, Tensor center, Tensor camera, Tensor cube, Tensor? transform, SymInt size, int invalid, "
+      "depth_crop(Tensor depth, Tensor center, Tensor camera, Tensor cube, Tensor? transform, SymInt size, int "
+      "invalid, "
       "float invalid_value, bool nearest, float depth_unit, ScalarType dtype) -> Tensor");
   // -> gradient of depth, float32 [B,H,W]
   m.def(
       "depth_crop_backward(Tensor grad, Tensor depth, Tensor center, Tensor camera, Tensor cube, Tensor? transform, "
       "int invalid, float invalid_value, bool nearest, float depth_unit) -> Tensor");
   // pose [B,J,D] float32 -> int32 [B,M,4]
-  m.def(
-      "roi_windows(Tensor pose, SymInt[] joints, SymInt image_size, SymInt roi_size, float spatial_scale) -> Tensor");
+  m.def("roi_windows(Tensor pose, SymInt[] joints, SymInt image_size, SymInt roi_size, float spatial_scale) -> Tensor");
   // features [B,C,H,W], pose [B,J,D] float32 or float64 -> [B,M,C,P,P]
   m.def(
       "pose_roi_pool(Tensor features, Tensor pose, SymInt[] joints, SymInt output_size, SymInt image_size, "
