@@ -24,11 +24,19 @@ _LARGEST_FILE = 12_000_000
 
 
 def card(
-    model: PoseREN, config: TrainConfig, results: Sequence[SplitResult], size: int, made: str, where: str, samples: str
+    name: str,
+    model: PoseREN,
+    config: TrainConfig,
+    results: Sequence[SplitResult],
+    size: int,
+    made: str,
+    where: str,
+    samples: str,
 ) -> str:
     """The model card, Markdown.
 
     Args:
+        name: of the bundled model.
         model: the model.
         config: of its last training run.
         results: what it does on each test split.
@@ -50,7 +58,7 @@ def card(
     )
     seeds = ", ".join(f"`{result.kind}` {result.seed}" for result in results)
     learnt = config.refine_steps // config.init_every if config.init_every else 0
-    return f"""# demo: a compact Pose-REN for right hands
+    return f"""# {name}: a compact Pose-REN for right hands
 
 A Pose-REN with narrow fully connected layers, trained on synthetic hands alone: no recorded frame was used. It gives
 {len(names)} joints in MSRA's order (`{config.skeleton}`) from a depth crop of a cube of half edge {config.cube:.0f} mm.
@@ -97,7 +105,7 @@ poseren predict unseen/depth --camera sr305 --centers unseen/centers.txt --stage
 poseren eval --dataset msra --camera 476.007,476.007,313.683,242.755 --gt unseen/labels.txt --pred joints.txt
 ```
 
-Or `python -m tools.bundle_model.measure demo --frames {frames}` for all splits.
+Or `python -m tools.bundle_model.measure {name} --frames {frames}` for all splits.
 
 ## How it was made
 
@@ -146,7 +154,7 @@ def bundle(
     if size > _LARGEST_FILE:
         raise ValueError(f"the model file has {size} bytes; a bundled model may have at most {_LARGEST_FILE}")
     write_atomic(target, content)
-    write_atomic(target.with_suffix(".md"), card(model, config, results, size, made, where, samples))
+    write_atomic(target.with_suffix(".md"), card(target.stem, model, config, results, size, made, where, samples))
     return results
 
 
