@@ -22,13 +22,8 @@ from poseren_ext.models.quantization import byte_rows, fully_connected_weights
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
-BUNDLED: dict[str, Path] = {
-    name: Path(__file__).parents[1] / "weights" / f"{name}.safetensors" for name in ("demo", "any_view")
-}
-"""Name -> file of the compact Pose-RENs trained on synthetic hands, each with a model card NAME.md beside its file.
-
-``demo`` knows palms; ``any_view`` knows hands from every side, held objects and clutter, and palms less well.
-"""
+BUNDLED: dict[str, Path] = {"demo": Path(__file__).parents[1] / "weights" / "demo.safetensors"}
+"""Name -> file. ``demo``: a compact Pose-REN trained on synthetic hands; its model card is weights/demo.md."""
 
 FORMAT = "poseren_ext"
 FORMAT_VERSION = "2"

@@ -46,7 +46,7 @@ def card(
         samples: how many samples it has seen in all its training.
     """
     base = asdict(RECIPES[config.recipe])
-    changed = {name: value for name, value in asdict(config).items() if base[name] != value}
+    changed = {name: value for name, value in asdict(config).items() if base[name] != value and name != "start"}
     names = SKELETONS[config.skeleton].joints
     frames = len(results[0].frame_mm)
     joint_mm = np.mean([result.joint_mm for result in results], 0)

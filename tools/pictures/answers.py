@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -61,12 +62,13 @@ def worst_frames(model: PoseREN, kind: str, count: int) -> Figure:
     return figure
 
 
-def recorded_frames(model: PoseREN, folder: Path) -> Figure:
-    """The joints in frames of an SR305 camera and in one of NYU, hand found by the library.
+def recorded_frames(model: PoseREN, folder: Path, hand: Literal["right", "auto"] = "right") -> Figure:
+    """The joints in frames of an SR305 camera and in one of NYU, where the library finds the hand.
 
     Args:
         model: knows right hands.
-        folder: with `sr305/*/*.png` (1/8 mm) and `nyu/depth_1_0000001.png`.
+        folder: with `sr305/*/*.png` (1/8 mm) and `nyu/depth_1_0000001.png`; they show right hands.
+        hand: what the estimator is told.
     """
     shown: list[tuple[np.ndarray, Camera, float]] = []
     for path in sorted((folder / "sr305").glob("*")):
@@ -80,7 +82,7 @@ def recorded_frames(model: PoseREN, folder: Path) -> Figure:
     for one in axes:
         one.axis("off")
     for one, (depth, camera, unit) in zip(axes, shown, strict=False):
-        result = Estimator(model, camera=camera, hand="auto", depth_unit=unit)(depth)
+        result = Estimator(model, camera=camera, hand=hand, depth_unit=unit)(depth)
         millimetres = torch.from_numpy(depth.astype(np.float32) * unit)[None]
         center, uvd = torch.as_tensor(result.center)[None], torch.as_tensor(result.uvd)[None]
         draw_crop(one, depth_crop(millimetres, center, camera)[0, 0].numpy())
@@ -93,12 +95,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.pictures.answers", description=__doc__)
     parser.add_argument("what", choices=("worst", "recorded"))
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--hand", choices=("right", "auto"), default="right", help="of the recorded frames")
     parser.add_argument("--frames", type=int, default=128, help="of each split, to choose the worst from")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
     model = load_model(given.model)
     if given.what == "recorded":
-        save(recorded_frames(model, Path(os.environ["POSEREN_TEST_DATA"])), given.folder / "recorded.png")
+        save(recorded_frames(model, Path(os.environ["POSEREN_TEST_DATA"]), given.hand), given.folder / "recorded.png")
         return
     for kind in SPLIT_KINDS:
         save(worst_frames(model, kind, given.frames), given.folder / f"worst_{kind}.png")
