@@ -124,6 +124,16 @@ def _positive(value: float | None) -> float | None:
     return value
 
 
+def _cube(value: float) -> float:
+    """A cube that holds a hand: 30 to 500 mm from its middle to its faces."""
+    low, high = 30.0, 500.0
+    if low <= value <= high:
+        return value
+    others = {"m": value * 1000, "cm": value * 10}
+    meant = next((f"; {value:g} {unit} are {mm:g} mm" for unit, mm in others.items() if low <= mm <= high), "")
+    raise typer.BadParameter(f"{value:g}; expected {low:g} to {high:g} mm{meant}")
+
+
 def _device(text: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
         raise typer.BadParameter(f"{text!r}; expected cpu, cuda, or cuda and a number such as cuda:1")
@@ -170,7 +180,7 @@ Stages: TypeAlias = Annotated[
     int, typer.Option("--stages", min=0, help="Number of refinement stages; 0 gives the initial pose.")
 ]
 Cube: TypeAlias = Annotated[
-    float, typer.Option("--cube", callback=_positive, help="Half edge of the cube around the hand, mm.")
+    float, typer.Option("--cube", callback=_cube, help="Half edge of the cube around the hand, mm (30 to 500).")
 ]
 PrecisionOption: TypeAlias = Annotated[
     Precision, typer.Option("--precision", case_sensitive=False, help="Precision of the fully connected weights.")

@@ -548,6 +548,16 @@ def test_values_that_an_option_does_not_have(run, disc_recording, options):
     assert str(options[0]) in done.error
 
 
+@pytest.mark.parametrize(
+    ("cube", "meant"),
+    [("0.15", "0.15 m are 150 mm"), ("15", "15 cm are 150 mm"), ("5000", "30 to 500 mm"), ("nan", "nan")],
+)
+def test_cubes_that_hold_no_hand_are_refused_with_the_likely_unit(run, disc_recording, cube, meant):
+    done = run(disc_recording, "--cube", cube)
+    assert done.code == 2
+    assert meant in done.error
+
+
 def test_bad_input_is_one_line(run, disc_recording, tmp_path):
     for arguments, camera, message in (
         ((tmp_path / "nowhere",), CAMERA, "no such file or folder"),
