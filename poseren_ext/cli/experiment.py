@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from poseren_ext.cli import options
+
 if TYPE_CHECKING:
     from poseren_ext.experiments.report import Report
 
@@ -53,7 +55,7 @@ def experiment_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for NAME/: JSON, Markdown, pictures.")] = Path(
         "results"
     ),
-    device: Annotated[str, typer.Option("--device", help="Where to train and run: cpu or cuda.")] = "cpu",
+    device: options.Device = "cpu",
 ) -> None:
     """Rerun a table or a figure of the paper.
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from poseren_ext.cli import options
+
 if TYPE_CHECKING:
     from poseren_ext.training import TrainConfig
     from poseren_ext.training.trainer import Watch
@@ -30,7 +32,7 @@ def train_command(
         typer.Option("--out", help="The run's folder. Default: runs/ and the name; of a run's own file, that run's."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    device: options.Device = "cpu",
 ) -> None:
     """Train Init-CNN, then Pose-REN on the poses that it predicts; nothing but a configuration is needed.
 
@@ -53,6 +55,7 @@ def train_command(
     from poseren_ext.training.__main__ import launch
     from poseren_ext.training.interruption import Terminated
 
+    options.compute_device(device)
     read = _read(config, fields or [])
     folder = out or _folder(config)
     command = ["poseren", "train", str(folder / _OWN_CONFIG), "--resume", *(["--device", device] * (device != "cpu"))]
