@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from poseren_ext.geometry.camera import CAMERAS, Camera, uvd_to_xyz, xyz_to_uvd
     from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
     from poseren_ext.inference.captured_estimator import CapturedEstimator
+    from poseren_ext.inference.errors import HandDistanceError, NoHandError
     from poseren_ext.inference.estimator import Estimator, HandPose, refine
     from poseren_ext.inference.hand_detection import HandDetection, find_hands
     from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, load, load_model, save
@@ -23,9 +24,11 @@ __all__ = [
     "CapturedEstimator",
     "Estimator",
     "HandDetection",
+    "HandDistanceError",
     "HandPose",
     "HeadConfig",
     "ModelConfig",
+    "NoHandError",
     "PoseREN",
     "Skeleton",
     "find_hands",
@@ -46,6 +49,7 @@ _HOMES = {
     "geometry.camera": ("CAMERAS", "Camera", "uvd_to_xyz", "xyz_to_uvd"),
     "inference.captured_estimator": ("CapturedEstimator",),
     "models": ("HeadConfig", "ModelConfig", "PoseREN", "load", "load_model", "save"),
+    "inference.errors": ("HandDistanceError", "NoHandError"),
     "inference.estimator": ("Estimator", "HandPose", "refine"),
     "inference.hand_detection": ("HandDetection", "find_hands"),
     "geometry.skeleton": ("SKELETONS", "Skeleton"),

@@ -8,7 +8,7 @@ top-left pixel; d is z. ``u = x * fx / z + cx``, ``v = y * fy / z + cy``, ``d = 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -136,6 +136,59 @@ def intrinsics(
         return torch.tensor(values, dtype=dtype, device=device)
     # Filled where they are needed: a copy from the host waits for a GPU, and cannot be captured in a CUDA graph.
     return torch.stack([torch.full((), value, dtype=dtype, device=device) for value in values])
+
+
+def as_camera(camera: object) -> Camera:
+    """A camera from any of the usual forms of intrinsics.
+
+    Args:
+        camera: a ``Camera``; a dataset's name or "fx,fy,cx,cy"; four numbers fx, fy, cx, cy or a 3x3 matrix as nested
+            sequences, array or tensor; a mapping with fx, fy, cx, cy or with K (nine numbers, as in ROS's camera_info),
+            and optionally width and height; an object with fx, fy, ppx, ppy (RealSense) or with k or K.
+
+    Raises:
+        TypeError: the camera has another form.
+        ValueError: the numbers are not those of a pinhole camera without skew.
+    """
+    if isinstance(camera, Camera):
+        return camera
+    if isinstance(camera, str):
+        return Camera.parse(camera)
+    size: dict[str, int] = {}
+    values: Any = camera
+    if not isinstance(camera, Tensor | np.ndarray | Sequence):
+        fields = camera if isinstance(camera, Mapping) else _attributes(camera)
+        size = {name: int(fields[name]) for name in ("width", "height") if fields.get(name)}
+        for names in (("fx", "fy", "cx", "cy"), ("fx", "fy", "ppx", "ppy")):
+            if all(name in fields for name in names):
+                values = [fields[name] for name in names]
+        for name in ("K", "k", "camera_matrix"):
+            if name in fields:
+                matrix = fields[name]
+                values = matrix["data"] if isinstance(matrix, Mapping) and "data" in matrix else matrix
+    values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape == (9,):
+        numbers = numbers.reshape(3, 3)
+    if numbers.shape == (3, 3):
+        if numbers[0, 1] != 0 or numbers[1, 0] != 0 or not np.allclose(numbers[2], (0, 0, 1)):
+            raise ValueError(f"camera matrix is {numbers.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+        numbers = numbers[[0, 1, 0, 1], [0, 1, 2, 2]]
+    if numbers.shape != (4,):
+        raise TypeError(
+            f"camera is {camera!r}; expected a Camera, a name, four numbers fx, fy, cx, cy in pixels, a 3x3 matrix, or "
+            "an object with these"
+        )
+    fx, fy, cx, cy = numbers.tolist()
+    return Camera(fx, fy, cx, cy, size.get("width"), size.get("height"))
+
+
+def _attributes(camera: object) -> dict[str, Any]:
+    names = ("fx", "fy", "cx", "cy", "ppx", "ppy", "K", "k", "width", "height")
+    return {name: getattr(camera, name) for name in names if hasattr(camera, name)}
 
 
 def uvd_to_xyz(uvd: Points, camera: CameraLike, *, y_up: bool = False, check: bool = True) -> Points:

@@ -19,25 +19,12 @@ import torch
 
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.hand_detection import SLAB, find_hands
-from poseren_ext.inference.input_frames import check_units, read_frames
+from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND, UNITS, check_units, read_frames
 from poseren_ext.ops import depth_crop
 
 Image: TypeAlias = npt.NDArray[Any]
 Kind: TypeAlias = Literal["fine", "note", "fault"]
 
-UNITS = {
-    1.0: "millimetres",
-    1000.0: "metres",
-    0.125: "eighths of a millimetre: SR300, SR305",
-    0.1: "tenths of a millimetre",
-    0.25: "quarters of a millimetre: L515",
-    10.0: "centimetres",
-    0.001: "micrometres",
-}
-"""mm per stored unit, and what cameras and files of that unit hold."""
-
-NEAREST_HAND, FARTHEST_HAND = 120.0, 2000.0
-"""mm: where depth cameras see hands well enough for a pose."""
 PALM_RADIUS = 38.0
 """mm, of the largest disc inside an adult's hand."""
 

@@ -16,16 +16,19 @@ from torch import Tensor
 
 from poseren_ext import ops
 from poseren_ext._utils.arrays import as_tensor, stored_at
-from poseren_ext.geometry.camera import Camera, intrinsics, uvd_to_xyz, xyz_to_uvd
+from poseren_ext.geometry.camera import as_camera, intrinsics, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turned_views
 from poseren_ext.geometry.skeleton import Skeleton
+from poseren_ext.inference.errors import NoHandError
+from poseren_ext.inference.given_geometry import check_cubes, check_initial, given_centers
 from poseren_ext.inference.hand_detection import find_hands
-from poseren_ext.inference.input_frames import Frames, check_camera, check_units, read_frames
+from poseren_ext.inference.input_frames import Frames, check_camera, check_distances, check_units, read_frames
+from poseren_ext.inference.model_checks import snapshot
 from poseren_ext.inference.pose_output import in_layout, pose_dict, save_pose
 from poseren_ext.io.joint_files import Format
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.models import PoseREN
-from poseren_ext.models.files import Precision, packed_model
+from poseren_ext.models.files import Precision, load_model, packed_model
 
 Array: TypeAlias = Tensor | npt.NDArray[Any]
 Hand: TypeAlias = Literal["left", "right", "auto"]
@@ -115,7 +118,8 @@ class Estimator:
     Args:
         model: a ``PoseREN``, the path of a safetensors file that ``poseren_ext.save`` wrote, or "demo": the one that
             comes with the package.
-        camera: intrinsics of the frames: a Camera, or fx, fy, cx, cy in pixels.
+        camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
+            camera_info or RealSense's intrinsics.
         hand: which hand the frames show. A model knows one hand; for the other the crop is mirrored and the joints are
             mirrored back. "auto" tries both and keeps the one whose joints agree better with the depth's surface.
         cube: half edge of the cube around the hand, mm.
@@ -125,6 +129,8 @@ class Estimator:
             float32. A model from a file is kept in this form alone.
         turns: look at each hand so often, turned in the image plane by equal parts of the circle, and take the mean:
             on the bundled model two turns err 9 % less than one and four 15 % less, for two and four times the work.
+        device: where the work is done; None stays where the model is. The estimator is a snapshot: it does not follow
+            later changes of the model's weights.
 
     Raises:
         TypeError: a model, camera or number of another kind.
@@ -136,13 +142,14 @@ class Estimator:
         self,
         model: PoseREN | str | os.PathLike[str] = "demo",
         *,
-        camera: Camera | Sequence[float],
+        camera: object,
         hand: Hand = "right",
         cube: float = 150.0,
         stages: int = 3,
         depth_unit: float = 1.0,
         precision: Precision | None = None,
         turns: int = 1,
+        device: torch.device | str | None = None,
     ) -> None:
         if hand not in ("left", "right", "auto"):
             raise ValueError(f"hand is {hand!r}; expected 'left', 'right' or 'auto'")
@@ -155,8 +162,10 @@ class Estimator:
         for name, value in (("cube", cube), ("depth_unit", depth_unit)):
             if not (isinstance(value, numbers.Real) and 0 < value < np.inf):
                 raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
+        if isinstance(model, PoseREN) or device is not None:
+            model = snapshot(load_model(model), device)
         self.model = packed_model(model, precision or "float32")
-        self.camera = camera if isinstance(camera, Camera) else Camera(*_four(camera))
+        self.camera = as_camera(camera)
         self.intrinsics = intrinsics(self.camera, device=self.device)
         self.hand = hand
         self.cube = float(cube)
@@ -174,7 +183,7 @@ class Estimator:
         """Where the model's weights are, and the work is done."""
         return self.model.device
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         depth: Array | Sequence[Array],
@@ -182,14 +191,20 @@ class Estimator:
         init_pose: Array | Literal["mean"] | None = None,
         init_space: Literal["uvd", "xyz"] = "uvd",
         center: Array | Sequence[float] | Literal["cube"] | None = None,
+        missing: Literal["raise", "nan"] = "raise",
         return_stages: bool = False,
     ) -> HandPose:
         """The hand's pose in each frame: arguments and errors as in :func:`refine`."""
         frames = read_frames(depth, self.device)
         check_camera(self.camera, frames)
         check_units(frames, self.depth_unit)
-        centers = self._centers(frames, center)
+        if missing not in ("raise", "nan"):
+            raise ValueError(f"missing is {missing!r}; expected 'raise' or 'nan'")
+        centers = self._centers(frames, center, missing)
+        check_distances(centers, self.depth_unit)
         initial = self._initial_uvd(frames, init_pose, init_space)
+        if isinstance(initial, Tensor):
+            check_initial(ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube))
         results = [self._run(frames.depth, centers, initial, hand) for hand in self._hands()]
         uvd, run, hands = results[0] if len(results) == 1 else self._better(frames.depth, results)
         return self._result(frames, uvd, run, hands, centers, return_stages)
@@ -197,12 +212,14 @@ class Estimator:
     def _hands(self) -> tuple[str, ...]:
         return ("right", "left") if self.hand == "auto" else (self.hand,)
 
-    def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None) -> Tensor:
+    def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None, missing: str) -> Tensor:
         """Where the cubes are [B, 3]: as given, or found and taken again inside the cube."""
         if center is None:
-            return self._detected_centers(frames)
+            return self._detected_centers(frames, missing)
         if not isinstance(center, str):
-            return _given_centers(center, frames)
+            centers = given_centers(center, frames)
+            check_cubes(centers, frames, self.camera, self.cube, self.depth_unit)
+            return centers
         if center != "cube":
             raise ValueError(f"center is {center!r}; expected None (find the hand), 'cube', or u, v, d [B, 3]")
         centers, _ = ops.hand_center(
@@ -216,20 +233,23 @@ class Estimator:
         )
         return centers
 
-    def _detected_centers(self, frames: Frames) -> Tensor:
-        """Centres [B, 3] of the nearest hand in each frame.
+    def _detected_centers(self, frames: Frames, missing: str) -> Tensor:
+        """Centres [B, 3] of the nearest hand in each frame; NaN for a frame without a hand where that is allowed.
 
         Raises:
-            ValueError: a frame has no hand.
+            NoHandError: a frame has no hand.
         """
         found = [find_hands(frame, self.camera, 1, depth_unit=self.depth_unit) for frame in frames.depth]
         lost = [i for i, hands in enumerate(found) if not hands]
-        if lost:
-            raise ValueError(
+        if lost and missing == "raise":
+            raise NoHandError(
                 f"no hand in frames {lost}: no surface of a hand's size was found. Expected depth in mm after "
-                f"depth_unit={self.depth_unit:g}; check the unit and the frame, or pass center=(u, v, d)"
+                f"depth_unit={self.depth_unit:g}; check the unit and the frame, pass center=(u, v, d), or "
+                "missing='nan' for NaN joints",
+                lost,
             )
-        return torch.tensor([hands[0].center for hands in found], device=frames.depth.device)
+        nowhere = (float("nan"),) * 3
+        return torch.tensor([hands[0].center if hands else nowhere for hands in found], device=frames.depth.device)
 
     def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str) -> Tensor | str | None:
         """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""
@@ -341,7 +361,7 @@ def refine(
     depth: Array | Sequence[Array],
     model: PoseREN | str | os.PathLike[str] = "demo",
     *,
-    camera: Camera | Sequence[float],
+    camera: object,
     init_pose: Array | Literal["mean"] | None = None,
     init_space: Literal["uvd", "xyz"] = "uvd",
     center: Array | Sequence[float] | Literal["cube"] | None = None,
@@ -351,6 +371,8 @@ def refine(
     depth_unit: float = 1.0,
     precision: Precision | None = None,
     turns: int = 1,
+    device: torch.device | str | None = None,
+    missing: Literal["raise", "nan"] = "raise",
     return_stages: bool = False,
 ) -> HandPose:
     """3D hand joints in depth frames, by Pose-REN's cascade (the paper's equations 1 and 2).
@@ -361,7 +383,8 @@ def refine(
         depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames of
             one size. 0, NaN and infinity mean no depth.
         model: a ``PoseREN``, the path of a safetensors file, or "demo": the model that comes with the package.
-        camera: intrinsics of the frames: a Camera, or fx, fy, cx, cy in pixels.
+        camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
+            camera_info or RealSense's intrinsics.
         init_pose: where the cascade starts: None takes the model's Init-CNN, "mean" its mean pose; or joints [B, J, 3]
             of any other method.
         init_space: what init_pose is in: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
@@ -374,6 +397,8 @@ def refine(
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
         precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
         turns: look so often, turned in the image plane, and take the mean: slower and better.
+        device: where the work is done; None stays where the model is.
+        missing: what to do with a frame without a hand: "raise" an error or give "nan" joints.
         return_stages: keep the pose of every stage.
 
     Returns:
@@ -381,8 +406,11 @@ def refine(
 
     Raises:
         TypeError: depth, model or camera of another kind or dtype.
-        ValueError: shapes that do not fit, an empty frame, depth that looks like another unit, a camera that is not
-            this frame's, NaN joints.
+        NoHandError: a frame has no hand.
+        HandDistanceError: a hand is nearer than 120 mm or farther than 2 m: most often the unit is wrong.
+        ValueError: shapes do not fit, a frame is empty, depth looks like another unit, the camera is not this frame's,
+            a given centre is outside the frame or has no depth around it, an initial pose is not at the hand, the model
+            has hooks or layers that the packed form does not know.
         FileNotFoundError: no model file of that name.
     """
     estimator = Estimator(
@@ -394,25 +422,13 @@ def refine(
         depth_unit=depth_unit,
         precision=precision,
         turns=turns,
+        device=device,
     )
-    return estimator(depth, init_pose=init_pose, init_space=init_space, center=center, return_stages=return_stages)
-
-
-def _four(camera: Sequence[float]) -> tuple[float, float, float, float]:
-    if isinstance(camera, str) or not isinstance(camera, Sequence | np.ndarray) or len(camera) != 4:
-        raise TypeError(f"camera is {camera!r}; expected a Camera or four numbers: fx, fy, cx, cy in pixels")
-    return cast("tuple[float, float, float, float]", tuple(float(value) for value in camera))
-
-
-def _given_centers(center: Array | Sequence[float], frames: Frames) -> Tensor:
-    centers = as_tensor(center).to(frames.depth.device, torch.float32)
-    shape = tuple(centers.shape)
-    if centers.dim() == 1:
-        centers = centers.expand(len(frames.depth), -1)
-    if centers.shape != (len(frames.depth), 3):
-        raise ValueError(f"center has shape {shape}; expected [3] or [{len(frames.depth)}, 3]: u, v in pixels, d in mm")
-    usable = torch.isfinite(centers).all(1) & (centers[:, 2] > 0)
-    if not bool(usable.all()):
-        bad = (~usable).nonzero()[:, 0].tolist()
-        raise ValueError(f"center of frames {bad} is not finite with a positive depth; expected u, v, d (px, px, mm)")
-    return centers
+    return estimator(
+        depth,
+        init_pose=init_pose,
+        init_space=init_space,
+        center=center,
+        missing=missing,
+        return_stages=return_stages,
+    )

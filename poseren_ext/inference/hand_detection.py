@@ -48,6 +48,9 @@ LONGEST_SIDE = 160
 FREE_HAND_LENGTH = 230.0
 """Length along the surface, mm, up to which one without an arm in sight is a hand altogether."""
 
+LONGEST_ARM = 700.0
+"""Extent, mm, beyond which a surface in one slab of depth is part of a wall or a table."""
+
 TIP_LENGTH = 20.0
 """Length along the surface, mm, of a hand's tip, which is narrower than the stump of an arm."""
 
@@ -210,6 +213,9 @@ class _Search:
         for part in np.nonzero(sizes >= SMALLEST_AREA)[0]:
             surface: Mask = labels == part
             distance = float(np.median(self.free[surface]))
+            height, width = (float(np.ptp(np.flatnonzero(span))) for span in _spans(surface))
+            if np.hypot(height, width) * float(np.median(self.pitch[surface])) > LONGEST_ARM:
+                continue
             if radii[0] <= inside[surface].max() <= radii[1] and distance < nearest:
                 nearest, found = distance, surface
         return found

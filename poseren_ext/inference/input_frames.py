@@ -15,6 +15,7 @@ from torch import Tensor
 from poseren_ext import ops
 from poseren_ext._utils.arrays import as_tensor, is_array, like
 from poseren_ext.geometry.camera import Camera
+from poseren_ext.inference.errors import HandDistanceError
 
 DEPTH_DTYPES = (torch.uint16, torch.int32, torch.float16, torch.bfloat16, torch.float32)
 
@@ -22,6 +23,18 @@ NEAREST_PLAUSIBLE = 20.0
 """mm. A frame whose farthest point is nearer is in another unit: no hand fits in front of such a camera."""
 FARTHEST_PLAUSIBLE = 100_000.0
 """mm. A frame whose nearest point is farther is in another unit."""
+NEAREST_HAND, FARTHEST_HAND = 120.0, 2000.0
+"""mm: where depth cameras see hands well enough for a pose."""
+UNITS = {
+    1.0: "millimetres",
+    1000.0: "metres",
+    0.125: "eighths of a millimetre: SR300, SR305",
+    0.1: "tenths of a millimetre: D405",
+    0.25: "quarters of a millimetre: L515",
+    10.0: "centimetres",
+    0.001: "micrometres",
+}
+"""mm per stored unit, and the cameras and files that use it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,8 @@ def read_frames(depth: object, device: torch.device) -> Frames:
     if depth.dtype not in DEPTH_DTYPES:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in DEPTH_DTYPES)
         raise TypeError(f"depth has dtype {depth.dtype}; expected one of {names}: 8-bit images are no depth frames")
+    if not is_list and depth.dim() in (3, 4) and depth.shape[-1] == 1 and depth.shape[-2] > 1:
+        depth = depth[..., 0]  # [H, W, 1]: one channel
     if depth.dim() not in (2, 3):
         raise ValueError(f"depth has shape {tuple(depth.shape)}; expected [H, W] or [B, H, W], one channel")
     batched = is_list or depth.dim() == 3
@@ -117,6 +132,31 @@ def check_units(frames: Frames, depth_unit: float) -> None:
             raise ValueError(
                 f"frame {i} begins at {nearest:g} mm (depth_unit={depth_unit:g}); expected mm: this looks like "
                 f"micrometres. Pass depth_unit={depth_unit / 1000:g}"
+            )
+
+
+def check_distances(centers: Tensor, depth_unit: float) -> None:
+    """Refuse hands at distances at which no depth camera sees a hand.
+
+    Args:
+        centers: [B, 3] u, v (pixels), d (mm); NaN where there is none.
+        depth_unit: mm per stored unit.
+
+    Raises:
+        HandDistanceError: a hand is outside NEAREST_HAND..FARTHEST_HAND.
+    """
+    for i, distance in enumerate(centers[:, 2].tolist()):
+        if distance < NEAREST_HAND or distance > FARTHEST_HAND:
+            stored = distance / depth_unit
+            likely = [
+                f"{unit:g} ({name}; {stored * unit:.0f} mm away)"
+                for unit, name in UNITS.items()
+                if unit != depth_unit and 200 <= stored * unit <= 1200
+            ]
+            advice = f"pass depth_unit={' or '.join(likely)}" if likely else "check depth_unit and the frame"
+            raise HandDistanceError(
+                f"the hand in frame {i} is {distance:.0f} mm away with depth_unit={depth_unit:g}; expected "
+                f"{NEAREST_HAND:g} to {FARTHEST_HAND:g} mm: {advice}"
             )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from poseren_ext.inference.errors import NoHandError
 from poseren_ext.inference.estimator import Estimator, HandPose
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.live.frames import FrameGate, StreamFrame, UnusableFrameError
@@ -132,7 +133,7 @@ class LiveEstimator:
         try:
             estimate = self._tracker.estimate(depth)
         except ValueError as error:
-            reason = "no hand" if str(error).startswith("no hand") else "no depth in this unit"
+            reason = "no hand" if isinstance(error, NoHandError) else "no depth in this unit"
             return self._result(frame, "no hand", None, reason, str(error))
         return self._result(frame, estimate.mode, estimate.pose, estimate.lost, estimate.lost)
 

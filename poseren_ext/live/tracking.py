@@ -126,7 +126,10 @@ class Tracker:
         initial = ops.denormalize_pose(relative, center, estimator.camera, cube=estimator.cube)
         same_hand = copy.copy(estimator)
         same_hand.hand = _hand(last)
-        pose = same_hand(depth, center=center[0], init_pose=initial[0], return_stages=self.return_stages)
+        try:
+            pose = same_hand(depth, center=center[0], init_pose=initial[0], return_stages=self.return_stages)
+        except ValueError:
+            return None, "the pose left the cube around the hand"
         why = self._implausible(frame, pose)
         return (None, why) if why else (pose, "")
 

@@ -78,6 +78,14 @@ def test_a_wall_is_no_hand():
     assert find_hands(scene(900), CAMERA) == []
 
 
+def test_a_slanting_wall_behind_a_hand_is_no_hand():
+    frame = np.linspace(500, 1900, 480, dtype=np.float32)[:, None].repeat(640, 1)
+    disc(frame, 320, 400, 700, 45)
+    (hand, *others) = find_hands(frame, CAMERA)
+    assert hand.center == pytest.approx((320, 400, 700), abs=4)
+    assert others == []
+
+
 def test_works_on_small_and_integer_frames():
     frame = np.zeros((60, 80), np.uint16)
     frame[20:40, 30:50] = 400

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""What is given is checked, a frame's answer is its own, and an estimator computes what its model computes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers.drawn_hand import hand
+from torch import nn
+
+from poseren_ext import CAMERAS, Camera, Estimator, HandDistanceError, NoHandError, refine
+from poseren_ext.geometry.camera import as_camera
+from poseren_ext.models import load_model
+
+CAMERA = Camera(240, 240, 159.5, 119.5)
+
+
+@pytest.fixture(scope="module")
+def estimator() -> Estimator:
+    return Estimator(camera=CAMERA)
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return np.stack([hand(u=130 + 20 * i, wall=1500 * (i % 2)) for i in range(4)])
+
+
+def test_a_frames_joints_do_not_depend_on_its_batch(estimator, frames):
+    batch = estimator(frames).joints
+    for order in ([3, 1, 0, 2], [2, 0], [1], [0, 0, 3]):
+        np.testing.assert_allclose(estimator(frames[order]).joints, batch[order], atol=1e-3)
+
+
+def test_results_are_ordinary_tensors(estimator, frames):
+    pose = estimator(torch.from_numpy(frames), return_stages=True)
+    for tensor in (pose.joints, pose.uvd, pose.center, pose.stages):
+        assert not tensor.is_inference()
+    pose.joints[..., 1].mul_(-1)
+    nn.Linear(63, 1)(pose.joints.flatten(1)).sum().backward()
+    assert estimator(torch.from_numpy(frames)).joints.requires_grad_().requires_grad
+
+
+@pytest.mark.parametrize(
+    ("center", "says"),
+    [
+        ((5000, 5000, 500), "outside the 320x240 frame"),
+        ((-30, 100, 500), "outside"),
+        ((20, 20, 500), "no depth is in the cube"),
+        ((160, 110, 1500), "no depth is in the cube"),
+        ((160, 110, 0.5), "looks like metres"),
+        ((1.0, -17.0, 500), "looks like x, y, z in mm"),
+    ],
+)
+def test_refuses_centres_that_are_not_at_a_hand(estimator, center, says):
+    with pytest.raises(ValueError, match=says):
+        estimator(hand(), center=center)
+
+
+def test_refuses_initial_poses_in_another_space_or_unit(estimator):
+    pose = estimator(hand())
+    estimator(hand(), init_pose=pose.uvd)
+    estimator(hand(), init_pose=pose.joints, init_space="xyz")
+    for wrong in (pose.joints, pose.uvd * [1, 1, -1], pose.uvd * [1, 1, 1e-3], pose.uvd + np.float32([300, 0, 0])):
+        with pytest.raises(ValueError, match="init_pose of frames"):
+            estimator(hand(), init_pose=wrong.astype(np.float32))
+
+
+@pytest.mark.parametrize(("stored", "unit"), [(8, "0.125"), (10, "0.1"), (4, "0.25")])
+def test_a_hand_metres_away_is_an_error_that_names_the_unit(estimator, stored, unit):
+    with pytest.raises(HandDistanceError, match=rf"\b{unit} \("):
+        estimator(hand(mm=600) * stored, center=(160, 110, 600.0 * stored))
+
+
+def test_a_frame_without_a_hand_raises_or_gives_nan(estimator, frames):
+    wall = np.full_like(frames[0], 900)
+    mixed = np.stack([frames[0], wall, frames[1]])
+    with pytest.raises(NoHandError, match=r"no hand in frames \[1\]") as caught:
+        estimator(mixed)
+    assert caught.value.frames == (1,)
+    joints = estimator(mixed, missing="nan").joints
+    assert np.isnan(joints[1]).all()
+    np.testing.assert_allclose(joints[[0, 2]], estimator(frames[:2]).joints, atol=1e-3)
+    with pytest.raises(ValueError, match="missing is 'none'"):
+        estimator(mixed, missing="none")
+
+
+MATRIX = [[240, 0, 159.5], [0, 240, 119.5], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        (240, 240, 159.5, 119.5),
+        np.array([240, 240, 159.5, 119.5]),
+        torch.tensor([240, 240, 159.5, 119.5]),
+        "240,240,159.5,119.5",
+        MATRIX,
+        np.array(MATRIX),
+        torch.tensor(MATRIX),
+        {"fx": 240, "fy": 240, "cx": 159.5, "cy": 119.5},
+        {"K": np.ravel(MATRIX).tolist()},
+        {"camera_matrix": {"rows": 3, "cols": 3, "data": np.ravel(MATRIX).tolist()}},
+        SimpleNamespace(fx=240, fy=240, ppx=159.5, ppy=119.5),
+        SimpleNamespace(k=np.ravel(MATRIX)),
+    ],
+)
+def test_every_usual_form_of_intrinsics_is_read(camera):
+    assert as_camera(camera) == CAMERA
+
+
+def test_names_sizes_and_what_is_not_a_camera():
+    assert as_camera("sr305") is CAMERAS["sr305"]
+    info = SimpleNamespace(fx=240, fy=240, ppx=159.5, ppy=119.5, width=320, height=240)
+    assert as_camera(info) == Camera(240, 240, 159.5, 119.5, 320, 240)
+    for wrong in (3, None, (1, 2, 3), np.eye(2), {"fx": 240}, object()):
+        with pytest.raises(TypeError, match="camera is"):
+            as_camera(wrong)
+    with pytest.raises(ValueError, match="camera matrix"):
+        as_camera(np.array([[240, 5, 159.5], [0, 240, 119.5], [0, 0, 1]]))
+
+
+def _hook(model):
+    model.backbone.register_forward_hook(lambda module, inputs, output: output * 0.5)
+
+
+def _padding(model):
+    model.backbone.conv1.padding_mode = "circular"
+
+
+def _forward(model):
+    model.head.forward = lambda features, pose=None: pose
+
+
+def _other_layer(model):
+    model.init.backbone.conv0 = nn.Sequential(model.init.backbone.conv0)
+
+
+@pytest.mark.parametrize("change", [_hook, _padding, _forward, _other_layer])
+def test_refuses_a_model_that_computes_something_else(change):
+    model = load_model("demo")
+    change(model)
+    with pytest.raises(ValueError, match="which an Estimator would ignore"):
+        Estimator(model, camera=CAMERA)
+
+
+def test_an_estimator_is_a_snapshot_of_its_model():
+    model = load_model("demo")
+    estimator = Estimator(model, camera=CAMERA)
+    before = estimator(hand()).joints
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.05)
+    np.testing.assert_array_equal(estimator(hand()).joints, before)
+    assert np.abs(Estimator(model, camera=CAMERA)(hand()).joints - before).max() > 1
+
+
+@pytest.mark.parametrize("kind", ["half", "bfloat16", "double"])
+def test_models_of_other_types_work(kind):
+    expected = refine(hand(), camera=CAMERA).joints
+    joints = refine(hand(), getattr(load_model("demo"), kind)(), camera=CAMERA).joints
+    np.testing.assert_allclose(joints, expected, atol=15 if kind == "bfloat16" else 0.5)
+
+
+def test_a_channel_axis_of_one_is_one_frame(estimator):
+    expected = estimator(hand())
+    np.testing.assert_array_equal(estimator(hand()[..., None]).joints, expected.joints)
+
+
+def test_a_device_is_where_the_work_is_done():
+    assert Estimator(camera=CAMERA, device="cpu").device == torch.device("cpu")
+    assert refine(hand(), camera=CAMERA, device="cpu").joints.shape == (21, 3)
