@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.upright_hands import write_nyu
+from helpers.upright_hands import training_frames, unseen_crops, write_nyu
 from torch import Tensor
 
 from poseren_ext.cli import main
@@ -21,8 +21,9 @@ from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.io.pose_files import read_poses, write_poses
 from poseren_ext.models import load
 from poseren_ext.ops import denormalize_pose, depth_crop, normalize_pose
-from poseren_ext.training import TrainConfig, Trainer, read_config
+from poseren_ext.training import TrainConfig, Trainer, make_config, read_config
 from poseren_ext.training.pack_batches import CropBatch
+from poseren_ext.training.validation import stage_errors, stage_poses
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +183,17 @@ def test_the_model_is_predicted_with_and_evaluated_on_unseen_subjects(staged: Pa
         uvd = denormalize_pose(pose, center, pack.info.camera).double()
         own = joint_errors(uvd_to_xyz(uvd, pack.info.camera), xyz[1]).mean()
         assert error == pytest.approx(float(own), abs=0.1)
+
+
+def test_the_error_falls_from_stage_to_stage_on_unseen_subjects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured: 38.5, 36.6 and 36.3 mm; the mean pose 51.3 mm."""
+    frames = training_frames(64)
+    monkeypatch.setattr("poseren_ext.training.trainer.open_set", lambda config, device: frames)
+    longer = {"learning_rate": 0.02, "refine_rate": 0.2, "init_epochs": 16, "refine_epochs": 16}
+    model = Trainer(make_config({**STAGED, **longer}), tmp_path).run()
+    unseen = unseen_crops(48)
+    errors = stage_errors(stage_poses(model, unseen.crop, stages=2), unseen, 150.0).mean((1, 2)).tolist()
+    assert errors[0] < 45.0
+    assert errors[0] > errors[1] > errors[2], errors
