@@ -19,7 +19,7 @@ import torch
 
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.hand_detection import SLAB, find_hands
-from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND, UNITS, check_units, read_frames
+from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND, UNITS, check_units, read_frames, reordered
 from poseren_ext.ops import depth_crop
 
 Image: TypeAlias = npt.NDArray[Any]
@@ -162,6 +162,8 @@ def check_intrinsics(camera: Camera, shape: tuple[int, ...]) -> tuple[Finding, C
         What was found, and the camera to go on with: the given one, or one scaled to the frames.
     """
     height, width = shape
+    if (found := reordered(camera, (height, width))) is not None:
+        return Finding("fault", "camera", found[0]), found[1]
     # The principal point of a depth camera is near the middle of its image: twice that is the size it belongs to.
     own = (camera.width or 2 * camera.cx + 1, camera.height or 2 * camera.cy + 1)
     scale = (width / own[0], height / own[1]) if min(own) > 0 else (math.nan, math.nan)

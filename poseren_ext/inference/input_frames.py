@@ -102,11 +102,50 @@ def check_camera(camera: Camera, frames: Frames) -> None:
             f"the frames are {width}x{height}, the camera's are {camera.width}x{camera.height}; give the intrinsics of "
             "these frames: a resized frame has its fx, fy, cx, cy scaled with it"
         )
+    if (found := reordered(camera, (height, width))) is not None:
+        raise ValueError(found[0])
     if not (0 <= camera.cx < width and 0 <= camera.cy < height):
         raise ValueError(
             f"the camera's principal point ({camera.cx:g}, {camera.cy:g}) is outside the {width}x{height} frames; give "
             "the intrinsics of these frames: a resized frame has its fx, fy, cx, cy scaled with it"
         )
+
+
+def reordered(camera: Camera, shape: tuple[int, ...]) -> tuple[str, Camera] | None:
+    """Recognise intrinsics in another order, or of frames that were turned by a quarter.
+
+    Args:
+        camera: intrinsics of unknown frame size.
+        shape: rows and columns of the frames.
+
+    Returns:
+        What is wrong, and the camera that fits these frames; None where the intrinsics fit, or no other order does.
+    """
+    given = (camera.fx, camera.fy, camera.cx, camera.cy)
+    if camera.width is not None or _fits(given, shape, 0.15):
+        return None
+    fx, fy, cx, cy = given
+    orders = {
+        "cx, cy, fx, fy": (cx, cy, fx, fy),
+        "fx, cx, fy, cy": (fx, cx, fy, cy),
+        "of a landscape camera, for portrait frames, or the reverse": (fy, fx, cy, cx),
+    }
+    for name, values in orders.items():
+        if min(values) > 0 and _fits(values, shape, 0.05):
+            numbers = ",".join(f"{value:g}" for value in values)
+            what = "in the order " * ("fx" in name) + name
+            return f"the intrinsics look as if they were {what}; these frames fit fx,fy,cx,cy = {numbers}", Camera(
+                *values
+            )
+    return None
+
+
+def _fits(values: tuple[float, ...], shape: tuple[int, ...], tolerance: float) -> bool:
+    """Whether pixels are about square and the principal point is near the middle, as a share of the frame's size."""
+    fx, fy, cx, cy = values
+    height, width = shape
+    off = max(abs(cx - (width - 1) / 2) / width, abs(cy - (height - 1) / 2) / height)
+    return abs(fx / fy - 1) < 2 * tolerance and off < tolerance
 
 
 def check_units(frames: Frames, depth_unit: float) -> None:

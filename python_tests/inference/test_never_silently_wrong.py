@@ -11,6 +11,8 @@ from torch import nn
 
 from poseren_ext import CAMERAS, Camera, Estimator, HandDistanceError, NoHandError, refine
 from poseren_ext.geometry.camera import as_camera
+from poseren_ext.inference.diagnosis import check_intrinsics
+from poseren_ext.inference.input_frames import reordered
 from poseren_ext.models import load_model
 
 CAMERA = Camera(240, 240, 159.5, 119.5)
@@ -170,3 +172,26 @@ def test_a_channel_axis_of_one_is_one_frame(estimator):
 def test_a_device_is_where_the_work_is_done():
     assert Estimator(camera=CAMERA, device="cpu").device == torch.device("cpu")
     assert refine(hand(), camera=CAMERA, device="cpu").joints.shape == (21, 3)
+
+
+@pytest.mark.parametrize(
+    ("camera", "says"),
+    [
+        ((159.5, 119.5, 240, 240), "in the order cx, cy, fx, fy"),
+        ((240, 159.5, 240, 119.5), "in the order fx, cx, fy, cy"),
+        ((240, 240, 119.5, 159.5), "landscape camera, for portrait"),
+    ],
+)
+def test_intrinsics_in_another_order_are_recognised(camera, says):
+    with pytest.raises(ValueError, match=says) as caught:
+        refine(hand(), camera=camera)
+    assert "fx,fy,cx,cy = 240,240,159.5,119.5" in str(caught.value)
+    finding, usable = check_intrinsics(Camera(*camera), (240, 320))
+    assert finding.kind == "fault"
+    assert says in finding.text
+    assert usable == CAMERA
+
+
+@pytest.mark.parametrize("camera", [CAMERA, Camera(240, 240, 150, 100), Camera(475, 470, 160, 120)])
+def test_plausible_intrinsics_are_not_called_reordered(camera):
+    assert reordered(camera, (240, 320)) is None
