@@ -16,8 +16,8 @@ namespace poseren {
 
 enum class Invalid : int32_t {
   keep = 0,        // stored values as they are
-  background = 1,  // 0, NaN and infinity become the cube's far face
-  value = 2,       // 0, NaN and infinity become a given depth
+  background = 1,  // values that are no depth (0, negative, NaN, infinite) become the cube's far face
+  value = 2,       // they become a given depth
 };
 
 // One row of numbers per sample.
@@ -70,7 +70,7 @@ POSEREN_HD inline bool is_finite(float value) {
   return fabsf(value) <= FLT_MAX;
 }
 POSEREN_HD inline bool is_length(float value) {
-  return value > 0 && value <= FLT_MAX;
+  return (value > 0) & (value <= FLT_MAX);  // not &&: a branch would prevent vectorisation
 }
 
 POSEREN_HD inline CropView crop_view(const CropGeometry& g, int64_t sample) {
@@ -135,10 +135,7 @@ POSEREN_HD inline Cell cell_at(double position, double size) {
 // The depth in mm of a stored value.
 template <bool kReplace>
 POSEREN_HD inline float depth_of(float stored, const CropView& view, float unit) {
-  if constexpr (kReplace) {
-    const bool is_depth = (stored != 0) & (fabsf(stored) <= FLT_MAX);
-    return is_depth ? stored * unit : view.replacement;
-  }
+  if constexpr (kReplace) return is_length(stored) ? stored * unit : view.replacement;
   return stored * unit;
 }
 
@@ -173,8 +170,7 @@ struct CropSource {
   // Whether the result of `tap` depends on the stored value.
   POSEREN_HD bool depends(int32_t column, int32_t row) const {
     if (!contains(column, row)) return false;
-    const float stored = to_float(frame[row * row_stride + column]);
-    return !replace || (stored != 0 && is_finite(stored));
+    return !replace || is_length(to_float(frame[row * row_stride + column]));
   }
   // Interpolates between two neighbours in a row.
   POSEREN_HD float across(Cell x, int32_t row) const {

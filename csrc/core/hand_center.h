@@ -32,7 +32,7 @@ struct CenterRegion {
   float near, far;
 };
 
-// The limits are finite, so that infinite depths never pass.
+// The limits are positive and finite, so that a depth that is 0, negative or infinite never passes.
 POSEREN_HD inline bool is_inside(float depth, const CenterRegion& region) {
   return (depth >= region.near) & (depth <= region.far);
 }
@@ -68,7 +68,7 @@ struct CenterSums {
 
 POSEREN_HD inline CenterRegion whole_frame(const HandCenter& p) {
   return {
-      0, p.depth.width, 0, p.depth.height, p.near < -FLT_MAX ? -FLT_MAX : p.near, p.far > FLT_MAX ? FLT_MAX : p.far};
+      0, p.depth.width, 0, p.depth.height, p.near < FLT_MIN ? FLT_MIN : p.near, p.far > FLT_MAX ? FLT_MAX : p.far};
 }
 
 // The first whole number not below `bound`, clamped to 0..size; 0 for NaN.

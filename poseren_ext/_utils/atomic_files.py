@@ -101,7 +101,7 @@ def _mode_of_new_files(folder: Path) -> int:
 
 def _require_folder(path: Path) -> None:
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal, TypeAlias
 
 import torch
@@ -19,18 +20,20 @@ OUTPUTS = ("joints", "uvd")
 
 
 class EstimatorGraph(nn.Module):
-    """Crop, both networks and T stages, without Python's decisions in between: what exporters trace.
+    """Crop, both networks and T stages as one function of tensors without data-dependent control flow, for exporters.
+
+    The graph is in evaluation mode. The model's own mode stays as it is.
 
     Args:
-        model: the estimator; its weights are shared, not copied, and it is put into evaluation mode.
-        stages: T, how often to refine.
-        operators: "compiled" calls this package's ops; "standard" the same maths in PyTorch's own, with windows as
-            gathers, for runtimes that know nothing of us.
-        invalid: depth in mm that stands for pixels without depth, or "background", the far side of the cube.
+        model: The estimator. The graph shares its weights.
+        stages: T, the number of refinement stages.
+        operators: "compiled" calls this package's compiled operators. "standard" does the same with PyTorch's own
+            operators only, for runtimes without this package; regions are then gathers.
+        invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
 
     Raises:
-        ValueError: a negative number of stages.
+        ValueError: The number of stages is negative.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class EstimatorGraph(nn.Module):
         super().__init__()
         if stages < 0:
             raise ValueError(f"stages is {stages}; expected 0 or more")
-        self.model = model
+        # A copy of the modules, whose mode can differ, with the same weights.
+        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        self.model = model = copy.deepcopy(model, memo=shared)
         self.stages = stages
         self.operators = operators
         self.invalid: float | Literal["background"] = invalid
@@ -57,12 +62,12 @@ class EstimatorGraph(nn.Module):
         """Joints of the hand in each frame.
 
         Args:
-            depth: [B, H, W] as stored.
-            center: [B, 3] u, v (pixels), d (mm): the middle of the cube.
-            camera: [B, 4] fx, fy, cx, cy, pixels.
+            depth: Depth frames as stored, [B, H, W].
+            center: The cube's centre, [B, 3]: u, v in pixels, d in mm.
+            camera: fx, fy, cx, cy in pixels, [B, 4].
 
         Returns:
-            joints [B, J, 3] in mm, camera frame, and uvd [B, J, 3].
+            joints [B, J, 3] in mm in the camera frame, and uvd [B, J, 3]: u, v in pixels, d in mm.
         """
         backend = ops if self.operators == "compiled" else reference
         config = self.model.config
@@ -87,10 +92,10 @@ class EstimatorGraph(nn.Module):
 
 
 class GatheringHead(RegionEnsemble):
-    """A region ensemble whose regions are gathers: exact, in operators that every runtime has.
+    """A region ensemble that pools its regions with gathers: the same values, in operators that every runtime has.
 
     Args:
-        head: whose configuration and parameters it shares.
+        head: The head whose configuration and parameters it shares.
     """
 
     def __init__(self, head: RegionEnsemble) -> None:
@@ -128,9 +133,9 @@ def _bins(windows: Tensor, config: HeadConfig, size: int) -> tuple[Tensor, Tenso
     """Cells of each bin along both axes, and which of them are in the bin and on the map: two [B, M, 2, P, K].
 
     Args:
-        windows: int64 [B, M, 4]: first column, first row, last column, last row.
-        config: the head's.
-        size: rows and columns of the map.
+        windows: First column, first row, last column, last row: int64 [B, M, 4].
+        config: The head's configuration.
+        size: Rows and columns of the map.
     """
     P = config.cells
     first, last = windows[..., :2, None], windows[..., 2:, None]
@@ -144,6 +149,6 @@ def _bins(windows: Tensor, config: HeadConfig, size: int) -> tuple[Tensor, Tenso
 
 
 def _widest_bin(config: HeadConfig) -> int:
-    """Cells of the widest bin that any window has: rounding makes a window one cell wider at most."""
+    """Cells of the widest bin of any window; rounding makes a window at most one cell wider."""
     P, most = config.cells, -(-config.roi_size // STRIDE) + 2
     return max(-(-(p + 1) * h // P) - p * h // P for h in range(1, most + 1) for p in range(P))

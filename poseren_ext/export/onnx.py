@@ -26,24 +26,24 @@ def export_onnx(
     depth_unit: float = 1.0,
     opset: int = 20,
 ) -> None:
-    """Write depth frames to joints as one ONNX file.
+    """Write the estimator, from depth frames to joints, as one ONNX file.
 
-    Inputs, all float32, with any number of frames and any frame size: ``depth`` [B, H, W] as stored, ``center`` [B, 3]
-    (u, v in pixels, d in mm) and ``camera`` [B, 4] (fx, fy, cx, cy in pixels). Outputs: ``joints`` [B, J, 3] in mm and
-    ``uvd`` [B, J, 3]. The metadata names joints and units.
+    The inputs are float32, with any number of frames and any frame size: ``depth`` [B, H, W] as stored, ``center``
+    [B, 3] (u, v in pixels, d in mm) and ``camera`` [B, 4] (fx, fy, cx, cy in pixels). The outputs are ``joints``
+    [B, J, 3] in mm and ``uvd`` [B, J, 3]. The metadata names joints and units. The model's mode stays as it is.
 
     Args:
-        model: the estimator.
-        path: the file, by convention ``*.onnx``; replaced where it exists.
-        stages: T, how often to refine.
-        invalid: depth in mm that stands for pixels without depth, or "background", the far side of the cube.
+        model: The estimator.
+        path: The file, by convention ``*.onnx``; an existing file is replaced.
+        stages: T, the number of refinement stages.
+        invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
-        opset: version of the standard operators.
+        opset: Version of the standard operators.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError: The folder does not exist.
         ModuleNotFoundError: onnx or onnxscript is not installed.
-        ValueError: an opset below 18, a negative number of stages.
+        ValueError: The opset is below 18, or the number of stages negative.
     """
     try:
         import onnx
@@ -52,12 +52,12 @@ def export_onnx(
         raise ModuleNotFoundError(f"{error}; exporting to ONNX needs: pip install 'poseren_ext[onnx]'") from error
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
     if opset < MIN_OPSET:
         raise ValueError(f"opset is {opset}; expected {MIN_OPSET} or later")
     graph = EstimatorGraph(model, stages=stages, invalid=invalid, depth_unit=depth_unit)
     device = model.mean_pose.device
-    # Two frames of 5x6 pixels: sizes that coincide with no other, so that no axis is taken for a constant.
+    # Two frames of 5x6 pixels: sizes that equal no other size, so that the exporter takes no axis for a constant.
     example = (
         torch.full((2, 5, 6), 500.0, device=device),
         torch.tensor([[3.0, 2.0, 500.0]], device=device).expand(2, 3).contiguous(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The estimator compiled ahead of time: a package that C++ runs with libtorch and our ops library, without Python."""
+"""The estimator compiled ahead of time: a package for C++ programs with libtorch but without Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPS_LIBRARY = "libposeren_ops.so"
 
 
 def ops_library() -> Path:
-    """The shared library of the compiled ops, which does not need Python: C++ programs link or load it."""
+    """The shared library of the compiled ops, for C++ programs to link or load. It does not need Python."""
     return _native.extension_file().with_name(OPS_LIBRARY)
 
 
@@ -31,30 +31,31 @@ def export_package(
     invalid: float | Literal["background"] = "background",
     depth_unit: float = 1.0,
 ) -> None:
-    """Compile depth frames to joints into one ``.pt2`` package, by AOTInductor, for the device that the model is on.
+    """Compile the estimator, from depth frames to joints, with AOTInductor into one ``.pt2`` package.
 
-    Inputs, with any number of frames and any frame size: depth [B, H, W] of ``depth_dtype``, center [B, 3] (u, v in
-    pixels, d in mm) and camera [B, 4] (fx, fy, cx, cy in pixels), both float32. Outputs: joints [B, J, 3] in mm and
-    uvd [B, J, 3]. ``examples/cpp`` runs one.
+    The package runs on the device that the model is on. The inputs, with any number of frames and any frame size, are
+    depth [B, H, W] of ``depth_dtype``, center [B, 3] (u, v in pixels, d in mm) and camera [B, 4] (fx, fy, cx, cy in
+    pixels), both float32. The outputs are joints [B, J, 3] in mm and uvd [B, J, 3]. ``examples/cpp`` shows how to run
+    it. The model's mode stays as it is.
 
     Args:
-        model: the estimator.
-        path: the package, ``*.pt2``; replaced where it exists.
-        stages: T, how often to refine.
+        model: The estimator.
+        path: The package, ``*.pt2``; an existing file is replaced.
+        stages: T, the number of refinement stages.
         depth_dtype: uint16, int32, float16, bfloat16 or float32.
-        invalid: depth in mm that stands for pixels without depth, or "background", the far side of the cube.
+        invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: another suffix than .pt2, a negative number of stages.
-        RuntimeError: there is no C++ compiler.
+        FileNotFoundError: The folder does not exist.
+        ValueError: The suffix is not .pt2, or the number of stages is negative.
+        RuntimeError: There is no C++ compiler.
     """
     path = Path(path)
     if path.suffix != ".pt2":
         raise ValueError(f"path is {path}; expected a name that ends in .pt2")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
     graph = EstimatorGraph(model, stages=stages, operators="compiled", invalid=invalid, depth_unit=depth_unit)
     device = model.mean_pose.device
     example = (

@@ -50,7 +50,7 @@ def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}; make it first")
+        raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}; create it first")
     dtypes, scales = _stored_dtypes(model)
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():

@@ -44,14 +44,14 @@ def hand_center(
 ) -> tuple[Tensor, Tensor]:
     """Mean pixel and mean depth of the hand region, where the crop is taken around (paper, section 3.5).
 
-    A pixel is valid where ``near <= depth * depth_unit <= far``, its depth is finite and the mask allows it. Each
-    iteration means again over the valid pixels inside the cube around the last centre; a cube without any leaves the
-    last centre as it is. Sums of integer depths are exact and those of floating-point depths are taken in one order:
-    the result depends neither on the number of threads nor on the device.
+    A pixel is valid where its depth is positive and finite, ``near <= depth * depth_unit <= far``, and the mask allows
+    it. Each iteration takes the mean over the valid pixels inside the cube around the last centre; a cube without any
+    leaves the last centre as it is. Sums of integer depths are exact, and those of floating-point depths are taken in
+    one order: the result depends neither on the number of threads nor on the device.
 
     Args:
         depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32. Views of larger frames are not copied.
-        near: nearest valid depth, mm.
+        near: nearest valid depth, mm; 0 or less means any positive depth.
         far: farthest valid depth, mm.
         mask: bool, of depth's shape: False takes a pixel out.
         depth_unit: mm per stored unit.
@@ -118,8 +118,8 @@ def depth_crop(
         cube: half edges c in mm: a number, [B] or [B, 3].
         size: S, side of the crop, pixels; at least 2.
         transform: floating-point A [B, 2, 3] or [2, 3], moves normalised coordinates: augmented = A p.
-        invalid: depth in mm that stands for every tap whose stored value is 0, NaN or infinite, before interpolation;
-            "background" for ``z + c_z``; None takes stored values as they are.
+        invalid: depth in mm that replaces, before interpolation, every stored value that is no depth (0, negative, NaN
+            or infinite); "background" for ``z + c_z``; None takes stored values as they are.
         interpolation: "bilinear" or "nearest".
         depth_unit: mm per stored unit.
         dtype: float32, float16 or bfloat16 of the crop.

@@ -47,8 +47,8 @@ def depth_crop(
         cube: half edges c in mm: a number, [B] or [B, 3].
         size: S, side of the output; at least 2.
         transform: A [B, 2, 3] or [2, 3], moves normalised coordinates: augmented = A p.
-        invalid: depth in mm that stands for every tap whose stored value is 0, NaN or infinite, before interpolation;
-            "background" for ``z + c_z``; None takes stored values as they are.
+        invalid: depth in mm that replaces, before interpolation, every stored value that is no depth (0, negative, NaN
+            or infinite); "background" for ``z + c_z``; None takes stored values as they are.
         interpolation: "bilinear" or "nearest".
         depth_unit: mm per stored unit.
         dtype: float32, float16 or bfloat16 of the output.
@@ -155,6 +155,6 @@ def _tap(
     stored = stored_at(depth, sample, row.clamp(0, H - 1), column.clamp(0, W - 1)).float()
     value = stored * unit
     if policy is not None:
-        value = torch.where((stored == 0) | ~stored.isfinite(), policy, value)
+        value = torch.where((stored > 0) & stored.isfinite(), value, policy)
     inside = (column >= 0) & (column < W) & (row >= 0) & (row < H)
     return torch.where(inside, value, background)

@@ -23,7 +23,8 @@ def hand_center(
 ) -> tuple[Tensor, Tensor]:
     """Mean pixel and mean depth of the valid pixels.
 
-    A pixel is valid where ``near <= depth * depth_unit <= far``, its depth is finite and the mask, if any, allows it.
+    A pixel is valid where its depth is positive and finite, ``near <= depth * depth_unit <= far``, and the mask, if
+    any, allows it. Depths in mm below the smallest normal float32 (1.2e-38) count as 0.
     Each iteration recomputes the mean over the valid pixels inside the cube around the last centre (u, v, z):
     ``u - c*fx/z <= column <= u + c*fx/z``, the same for rows, ``z - c <= depth * depth_unit <= z + c``. A cube with
     no valid pixel (the middle of a ring) leaves its frame's last centre and count as they are.
@@ -33,7 +34,7 @@ def hand_center(
 
     Args:
         depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32.
-        near: nearest valid depth, mm.
+        near: nearest valid depth, mm; 0 or less means any positive depth.
         far: farthest valid depth, mm.
         mask: bool, of depth's shape: False takes a pixel out.
         depth_unit: mm per stored unit.
@@ -56,7 +57,7 @@ def hand_center(
     if iterations < 0 or (iterations > 0 and camera is None):
         raise ValueError(f"iterations is {iterations}; expected 0 or more, and a camera to refine with")
     scaled = depth.float() * positive(depth_unit, "depth_unit")  # [B, H, W] mm
-    valid = (scaled >= float(near)) & (scaled <= float(far)) & torch.isfinite(scaled)
+    valid = (scaled >= max(float(near), torch.finfo(torch.float32).tiny)) & (scaled <= float(far)) & scaled.isfinite()
     if mask is not None:
         if mask.dtype != torch.bool:
             raise TypeError(f"mask has dtype {mask.dtype}; expected bool")

@@ -101,3 +101,31 @@ def test_refusals(tmp_path):
         export_package(model, tmp_path / "a.onnx")
     with pytest.raises(FileNotFoundError, match="no folder"):
         export_package(model, tmp_path / "nowhere" / "a.pt2")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("operators", ["standard", "compiled"])
+def test_a_graph_evaluates_and_leaves_the_mode_of_the_model(training, operators):
+    model = small_model().train(training)
+    model.backbone.eval()
+    modes = [module.training for module in model.modules()]
+    graph = EstimatorGraph(model, operators=operators)
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module.training for module in graph.modules())
+    with torch.inference_mode():
+        first, second = graph(*frames(2)), graph(*frames(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_a_graph_shares_the_weights_of_its_model():
+    model = small_model()
+    graph = EstimatorGraph(model)
+    with torch.inference_mode():
+        before = graph(*frames(1))[0]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+    with torch.inference_mode():
+        after = graph(*frames(1))[0]
+    assert {id(p) for p in graph.parameters()} == {id(p) for p in model.parameters()}
+    assert (before - after).abs().max() > 1e-2

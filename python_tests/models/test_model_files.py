@@ -146,7 +146,7 @@ def test_weights_that_no_file_may_hold(model: PoseREN, tmp_path: Path, value: fl
 
 
 def test_a_folder_that_is_missing(model: PoseREN, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere; create it first"):
         save(model, tmp_path / "nowhere" / "model")
     with pytest.raises(FileNotFoundError, match=r"no model file .*nothing; check the path"):
         load(tmp_path / "nothing")

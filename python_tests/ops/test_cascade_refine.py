@@ -210,7 +210,7 @@ def test_refuses_gradients_clearly() -> None:
     ("change", "error", "words"),
     [
         ({"stages": -1}, ValueError, r"stages is -1; expected 0 to"),
-        ({"stages": 2.5}, TypeError, r"stages is a float"),
+        ({"stages": 2.5}, TypeError, r"stages is of type float"),
         ({"pose": torch.zeros(2, 13, 3)}, ValueError, r"pose has shape \(2, 13, 3\); expected \[B, 14, 3\]"),
         ({"pose": torch.zeros(3, 14, 3)}, ValueError, r"features have shape .* and pose has shape .* of one B"),
         ({"pose": torch.zeros(14, 3)}, ValueError, r"features have shape .* and pose has shape .* of one B"),

@@ -274,10 +274,14 @@ def test_the_golden_frame_at_its_published_centre(device: str, test_data: Path) 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"depth": torch.zeros(2, 8, 9, dtype=torch.uint8)}, TypeError, r"uint8; expected .*: convert it with .to\("),
+        (
+            {"depth": torch.zeros(2, 8, 9, dtype=torch.uint8)},
+            TypeError,
+            r"uint8; expected .*: convert it, a tensor with .to\(",
+        ),
         ({"depth": torch.zeros(2, 8, 9, dtype=torch.float64)}, TypeError, "float64; expected float32, uint16"),
         ({"depth": [[[1.0]]]}, TypeError, r"list; expected .* \(torch.as_tensor converts\)"),
-        ({"depth": torch.zeros(9)}, ValueError, r"\(9,\); expected \[B, H, W\], or that without the batch axis"),
+        ({"depth": torch.zeros(9)}, ValueError, r"\(9,\); expected \[B, H, W\], or the same without the batch axis"),
         ({"center": torch.zeros(3, 3)}, ValueError, r"center has shape \(3, 3\); expected \[2, 3\]"),
         ({"center": torch.zeros(2, 3, dtype=torch.int32)}, TypeError, "center has dtype torch.int32"),
         ({"center": torch.zeros(2, 3, device="meta")}, ValueError, "center on meta; move both to one device"),
@@ -289,9 +293,9 @@ def test_the_golden_frame_at_its_published_centre(device: str, test_data: Path) 
         ({"cube": math.nan}, ValueError, "cube is nan"),
         ({"cube": torch.ones(2, 2)}, ValueError, r"cube has shape \(2, 2\)"),
         ({"size": 1}, ValueError, "size is 1; expected 2"),
-        ({"size": 96.0}, TypeError, "size is a float"),
+        ({"size": 96.0}, TypeError, "size is of type float"),
         ({"transform": torch.eye(2)}, ValueError, r"transform has shape \(2, 2\); expected \[2, 2, 3\]"),
-        ({"transform": "left"}, TypeError, "transform is a str"),
+        ({"transform": "left"}, TypeError, "transform is of type str"),
         ({"invalid": "nothing"}, ValueError, "invalid is 'nothing'; expected one of 'background'"),
         ({"invalid": math.inf}, ValueError, "invalid is inf; expected a finite number"),
         ({"interpolation": "cubic"}, ValueError, "expected one of 'bilinear', 'nearest'"),

@@ -78,10 +78,10 @@ def test_gradients_and_one_graph(device: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"joints": [[1.0]]}, TypeError, r"is a list; expected .* \(torch.as_tensor converts\)"),
+        ({"joints": [[1.0]]}, TypeError, r"is of type list; expected .* \(torch.as_tensor converts\)"),
         ({"joints": torch.zeros(2, 14, 3, dtype=torch.int64)}, TypeError, "dtype torch.int64; expected float32"),
         ({"joints": torch.zeros(2, 14, 2)}, ValueError, r"\(2, 14, 2\); expected \[B, J, 3\]"),
-        ({"joints": torch.zeros(3)}, ValueError, r"\(3,\); expected \[B, J, 3\], or that without the batch axis"),
+        ({"joints": torch.zeros(3)}, ValueError, r"\(3,\); expected \[B, J, 3\], or the same without the batch axis"),
         ({"center": torch.zeros(3)}, ValueError, r"center has shape \(3,\); expected \[2, 3\]"),
         ({"center": torch.zeros(2, 3, device="meta")}, ValueError, "move both to one device"),
         ({"camera": None}, TypeError, "camera is a NoneType"),

@@ -91,7 +91,7 @@ def test_equals_the_reference_for_any_geometry(data: Any) -> None:
         ({"spatial_scale": 0.0}, ValueError, r"spatial_scale is 0.0; expected a positive number"),
         ({"spatial_scale": math.nan}, ValueError, r"spatial_scale is nan"),
         ({"spatial_scale": 1e30}, ValueError, r"below 2\^24 cells"),
-        ({"image_size": 96.5}, TypeError, r"image_size is a float"),
+        ({"image_size": 96.5}, TypeError, r"image_size is of type float"),
         ({"pose": torch.zeros(2, 5, 1)}, ValueError, r"pose has shape \(2, 5, 1\); expected"),
     ],
 )
