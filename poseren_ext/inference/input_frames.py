@@ -220,6 +220,11 @@ def _tensor(array: Any) -> Any:
             array = array.astype(np.float32)
         elif array.dtype in (np.int16, np.int64, np.uint32, np.uint64):
             array = array.astype(np.int32)
+    elif isinstance(array, Tensor):
+        if array.dtype == torch.float64:
+            array = array.float()
+        elif array.dtype in (torch.int16, torch.int64, torch.uint32, torch.uint64):
+            array = array.int()
     try:
         return as_tensor(array) if is_array(array) else array
     except (TypeError, BufferError):

@@ -169,6 +169,14 @@ def test_a_channel_axis_of_one_is_one_frame(estimator):
     np.testing.assert_array_equal(estimator(hand()[..., None]).joints, expected.joints)
 
 
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64, torch.uint16, torch.float64])
+def test_depth_of_every_width_is_read(estimator, dtype):
+    expected = estimator(hand()).joints
+    stored = torch.from_numpy(hand()).to(dtype)
+    np.testing.assert_allclose(estimator(stored).joints, expected, atol=1e-3)
+    np.testing.assert_allclose(estimator(stored.numpy()).joints, expected, atol=1e-3)
+
+
 def test_a_device_is_where_the_work_is_done():
     assert Estimator(camera=CAMERA, device="cpu").device == torch.device("cpu")
     assert refine(hand(), camera=CAMERA, device="cpu").joints.shape == (21, 3)
