@@ -195,6 +195,20 @@ class Estimator:
         return_stages: bool = False,
     ) -> HandPose:
         """The hand's pose in each frame: arguments and errors as in :func:`refine`."""
+        if isinstance(depth, Sequence) and len({np.shape(frame) for frame in depth}) > 1:
+            given = {"init_pose": init_pose, "center": center}
+            return _joined(
+                [
+                    self(
+                        [frame],
+                        **{name: _of_frame(value, i, len(depth)) for name, value in given.items()},
+                        init_space=init_space,
+                        missing=missing,
+                        return_stages=return_stages,
+                    )
+                    for i, frame in enumerate(depth)
+                ]
+            )
         frames = read_frames(depth, self.device)
         check_camera(self.camera, frames)
         check_units(frames, self.depth_unit)
@@ -380,8 +394,8 @@ def refine(
     For a stream of frames make an :class:`Estimator` once: this function is one call of it.
 
     Args:
-        depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames of
-            one size. 0, NaN and infinity mean no depth.
+        depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames,
+            whose sizes may differ. 0, NaN and infinity mean no depth.
         model: a ``PoseREN``, the path of a safetensors file, or "demo": the model that comes with the package.
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
@@ -431,4 +445,31 @@ def refine(
         center=center,
         missing=missing,
         return_stages=return_stages,
+    )
+
+
+def _of_frame(value: Any, i: int, count: int) -> Any:
+    """A setting of all frames, or the i-th of one for each frame with its batch axis kept."""
+    if value is None or isinstance(value, str) or np.ndim(value) < 2:
+        return value
+    if len(value) != count:
+        raise ValueError(f"{len(value)} centres or initial poses for {count} frames; expected one for each frame")
+    return value[i : i + 1]
+
+
+def _joined(poses: Sequence[HandPose]) -> HandPose:
+    """Poses of single frames as one batch."""
+
+    def together(name: str, axis: int = 0) -> Any:
+        parts = [getattr(pose, name) for pose in poses]
+        return torch.cat(parts, axis) if isinstance(parts[0], Tensor) else np.concatenate(parts, axis)
+
+    return HandPose(
+        joints=together("joints"),
+        uvd=together("uvd"),
+        center=together("center"),
+        stages=None if poses[0].stages is None else together("stages", 1),
+        stages_run=together("stages_run"),
+        hand=tuple(hand for pose in poses for hand in pose.hand),
+        skeleton=poses[0].skeleton,
     )

@@ -177,6 +177,19 @@ def test_depth_of_every_width_is_read(estimator, dtype):
     np.testing.assert_allclose(estimator(stored.numpy()).joints, expected, atol=1e-3)
 
 
+def test_frames_of_several_sizes_are_one_batch(estimator):
+    frames = [hand(), hand()[:200], hand(u=140)[:, :300]]
+    pose = estimator(frames, return_stages=True)
+    assert pose.stages.shape == (4, 3, 21, 3)
+    assert len(pose.hand) == 3
+    for i, frame in enumerate(frames):
+        np.testing.assert_allclose(pose.joints[i], estimator(frame).joints, atol=1e-3)
+    again = estimator(frames, center=pose.center, init_pose=pose.uvd)
+    np.testing.assert_array_equal(again.center, pose.center)
+    with pytest.raises(ValueError, match="for 3 frames"):
+        estimator(frames, center=pose.center[:2])
+
+
 def test_a_device_is_where_the_work_is_done():
     assert Estimator(camera=CAMERA, device="cpu").device == torch.device("cpu")
     assert refine(hand(), camera=CAMERA, device="cpu").joints.shape == (21, 3)
