@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A hand in a stream of depth frames: cameras and recordings, tracking, and what goes wrong on the way."""
+"""Tracking a hand in a stream of depth frames from cameras and recordings."""
 
 from poseren_ext.live.estimator import LiveEstimator, LiveResult, LiveStatistics
 from poseren_ext.live.frames import StreamFrame

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Depth cameras: Intel RealSense by its own library, Kinect and other OpenNI2 devices by OpenCV.
+"""Depth cameras: Intel RealSense through pyrealsense2, Kinect and other OpenNI2 devices through OpenCV.
 
-Neither library is needed by the rest: pyrealsense2 is the extra `realsense`; OpenCV reads OpenNI2 devices when it was
-built with them, which the wheels are not.
+Both libraries are optional. pyrealsense2 is the extra `realsense`. OpenCV reads OpenNI2 devices only if it was built
+with OpenNI2 support, which its wheels lack.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _WAIT_MS = 1000
 
 
 class RealSenseSource:
-    """The depth stream of a RealSense camera (SR300, SR305, D400, L500): its own intrinsics and unit.
+    """The depth stream of a RealSense camera (SR300, SR305, D400, L500), which reports its intrinsics and unit.
 
     Args:
-        device: which of several cameras, in the order of the library's list.
+        device: index of the camera in the library's list.
         width: columns of the stream.
         height: rows of the stream.
         rate: frames per second.
 
     Raises:
         ModuleNotFoundError: pyrealsense2 is not installed.
-        SourceLost: no such camera, or it cannot stream like that.
+        SourceLost: The camera does not exist, or does not support this size and rate.
     """
 
     def __init__(self, device: int = 0, *, width: int = 640, height: int = 480, rate: int = 30) -> None:
@@ -66,11 +66,11 @@ class RealSenseSource:
         while True:
             try:
                 frame = self._pipeline.wait_for_frames(_WAIT_MS).get_depth_frame()
-            except RuntimeError as error:  # a time-out, or the device is gone
+            except RuntimeError as error:  # a time-out, or the device was unplugged
                 if time.monotonic() < until and "disconnected" not in str(error).lower():
                     continue
                 raise SourceLost(f"the RealSense camera gives no frame any more ({error}); is it plugged in?") from None
-            # The library reuses the memory.
+            # Copy, because the library reuses the memory.
             return StreamFrame(np.asanyarray(frame.get_data()).copy(), int(frame.get_frame_number()))
 
     def close(self) -> None:
@@ -83,13 +83,13 @@ class RealSenseSource:
 class OpenNISource:
     """The depth stream of an OpenNI2 device (Kinect, Xtion, Astra, Orbbec) through OpenCV, in mm.
 
-    OpenNI gives a focal length, and no principal point: the middle of the image stands for it.
+    OpenNI reports a focal length but no principal point, so the middle of the image is used.
 
     Args:
-        device: which of several cameras.
+        device: index of the camera.
 
     Raises:
-        SourceLost: no such camera, or an OpenCV without OpenNI2.
+        SourceLost: The camera does not exist, or OpenCV was built without OpenNI2.
     """
 
     def __init__(self, device: int = 0) -> None:
@@ -123,11 +123,11 @@ class OpenNISource:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Let the device go."""
+        """Release the device."""
         self._capture.release()
 
 
 def _built_with_openni(information: str) -> bool:
-    """Whether OpenCV's build information says yes to OpenNI2."""
+    """Whether OpenCV was built with OpenNI2, according to its build information."""
     lines = [line for line in information.splitlines() if "OpenNI2" in line]
     return any("YES" in line for line in lines)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The frame loop: a frame in, a result out, whatever the frame is."""
+"""The frame loop: returns one result per frame, also for invalid frames."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ if TYPE_CHECKING:
 Outcome: TypeAlias = Literal["tracked", "detected", "no hand", "skipped"]
 
 WINDOW = 300
-"""Results over which frame rate and latency are taken."""
+"""Number of results over which frame rate and latency are computed."""
 
 
 @dataclass(frozen=True)
 class LiveResult:
-    """What became of one frame.
+    """The result of one frame.
 
     Attributes:
-        frame: the frame; its depth may be anything where it was skipped.
-        outcome: "tracked" from the last pose, "detected" anew, "no hand", or "skipped": not a frame to work with.
+        frame: the frame; its depth is unchecked if it was skipped.
+        outcome: "tracked" from the last pose, "detected" (initial detection or re-detection), "no hand", or "skipped"
+            (an invalid frame).
         pose: the hand, tensors without a batch axis; None unless tracked or detected.
-        reason: where there is no pose, or tracking was given up: why, in few words, the same for all of a kind.
-        detail: the same in full.
-        latency: seconds from the frame's arrival to this result.
+        reason: short reason why there is no pose or why tracking was reset; the same text for each kind of cause, so
+            that it can be counted.
+        detail: the reason with the details of this frame.
+        latency: seconds from the arrival of the frame to this result.
     """
 
     frame: StreamFrame
@@ -48,13 +50,13 @@ class LiveResult:
 
 
 class LiveStatistics:
-    """Counts of a stream, and speed over its last results. Bounded: a stream may run for days.
+    """Counts of a stream, and speed over its last results. Memory use is bounded, so a stream may run for days.
 
     Attributes:
-        frames: frames so far, faulty ones too.
-        dropped: frames that the camera counted and never gave.
-        outcomes: how many frames were tracked, detected, without a hand, or skipped.
-        reasons: how many frames had no pose, or lost their track, for which reason.
+        frames: number of frames so far, including invalid ones.
+        dropped: number of frames that the camera counted but did not deliver.
+        outcomes: number of frames for each outcome (tracked, detected, no hand, skipped).
+        reasons: number of frames without a pose, or with a reset of tracking, for each reason.
     """
 
     def __init__(self) -> None:
@@ -78,7 +80,7 @@ class LiveStatistics:
 
     @property
     def poses(self) -> int:
-        """Frames with a pose."""
+        """Number of frames with a pose."""
         return self.outcomes["tracked"] + self.outcomes["detected"]
 
     @property
@@ -89,16 +91,16 @@ class LiveStatistics:
         return (len(self._ends) - 1) / max(self._ends[-1] - self._ends[0], 1e-9)
 
     def latency(self, percent: float) -> float:
-        """Percentile of the last latencies, milliseconds; 0 before there is one."""
+        """Percentile of the last latencies, milliseconds; 0 before the first result."""
         return 1e3 * float(np.percentile(self._latencies, percent)) if self._latencies else 0.0
 
 
 class LiveEstimator:
-    """Pose-REN on a stream: keeps the hand from frame to frame, and never fails because of a frame.
+    """Pose-REN on a stream: tracks the hand from frame to frame. An invalid frame never raises.
 
     Args:
         estimator: model, camera and settings.
-        track: start from the last frame's pose; False finds the hand in every frame.
+        track: start from the pose of the last frame; False detects the hand in every frame.
         recheck: see :class:`Tracker`.
         return_stages: keep the pose of every stage.
 
@@ -116,10 +118,10 @@ class LiveEstimator:
         self._gate = FrameGate()
 
     def step(self, frame: StreamFrame) -> LiveResult:
-        """The hand in the next frame, or why there is none.
+        """Process the next frame: the pose of the hand, or the reason why there is none.
 
         Raises:
-            ValueError: the intrinsics cannot be those of the stream's frames: told at its first frame.
+            ValueError: The intrinsics do not fit the frames of the stream; raised at the first frame.
         """
         try:
             started = self._gate.size is not None
@@ -138,11 +140,11 @@ class LiveEstimator:
         return self._result(frame, estimate.mode, estimate.pose, estimate.lost, estimate.lost)
 
     def run(self, source: Source) -> Iterator[LiveResult]:
-        """Every frame of a source, until it ends.
+        """Process every frame of a source until it ends.
 
         Raises:
-            SourceLost: the camera is gone.
-            ValueError: the intrinsics cannot be those of the source's frames.
+            SourceLost: The camera was disconnected.
+            ValueError: The intrinsics do not fit the frames of the source.
         """
         while (frame := source.read()) is not None:
             yield self.step(frame)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Frames of a stream, and which of them are none: what cameras deliver when they are covered, reset or overrun."""
+"""Stream frames and their validation: cameras deliver invalid frames when they are covered, reset or overrun."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class StreamFrame:
-    """One frame as the camera gave it.
+    """One frame as the camera delivered it.
 
     Attributes:
-        depth: [H, W] as stored; whatever else a broken camera may give.
-        number: the camera's own count; a gap means dropped frames.
-        arrived: when the program had it, seconds of `time.perf_counter`.
-        name: of a recorded frame: where it is.
-        fault: of a frame that could not be read: why.
+        depth: [H, W] in stored units; not validated, so a broken camera may deliver anything.
+        number: frame counter of the camera; a gap means dropped frames.
+        arrived: time of arrival, seconds of `time.perf_counter`.
+        name: location of a recorded frame.
+        fault: reason why a recorded frame could not be read.
     """
 
     depth: Any
@@ -40,7 +40,7 @@ class UnusableFrameError(ValueError):
     """A frame that cannot be used.
 
     Attributes:
-        reason: what kind of fault: few words, the same for all of a kind.
+        reason: short name of the fault; the same text for each kind, so that it can be counted.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -49,11 +49,11 @@ class UnusableFrameError(ValueError):
 
 
 class FrameGate:
-    """Lets frames of one size through, once each, when they hold depth.
+    """Accepts each frame once, if it has the size of the stream and contains depth.
 
     Attributes:
-        size: rows and columns of the stream: those of its first frame with depth.
-        dropped: frames that the camera counted and never gave.
+        size: rows and columns of the stream, taken from its first frame with depth.
+        dropped: number of frames that the camera counted but did not deliver.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class FrameGate:
         """The frame as a tensor [H, W] on the CPU.
 
         Raises:
-            UnusableFrameError: it is repeated, of another size, has no depth, or is no depth frame at all.
+            UnusableFrameError: The frame is repeated, has another size, has no depth, or is not a depth frame.
         """
         before, self._number = self._number, frame.number
         if before is not None and frame.number > before + 1:
@@ -88,7 +88,7 @@ class FrameGate:
         if self._last is not None and np.array_equal(depth, self._last):
             raise UnusableFrameError("repeated", "the same pixels came again")
         self.size = (depth.shape[0], depth.shape[1])
-        self._last = depth.copy()  # a camera may reuse its memory
+        self._last = depth.copy()  # because a camera may reuse its memory
         return tensor
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a live session leaves behind: frames as files, and a line for every frame."""
+"""Recording of live sessions: frames as files, and one JSON line per frame."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ POSES = "poses.jsonl"
 
 
 def result_line(result: LiveResult, layout: JointLayout | None = None, **more: Any) -> str:
-    """A result as one line of JSON: number, outcome, reason, and the pose where there is one.
+    """A result as one line of JSON: number, outcome, reason, and the pose if there is one.
 
     Args:
-        result: what became of a frame.
-        layout: the pose's joints are given in this layout, with its description; default: uvd, and xyz in mm.
-        more: further entries.
+        result: the result of one frame.
+        layout: layout of the joints, written with its description; default: uvd, and xyz in mm.
+        more: additional entries.
     """
     line: dict[str, Any] = {"frame": result.frame.number, "outcome": result.outcome, **more}
     if result.reason:
@@ -60,18 +60,18 @@ def _rounded(joints: Any) -> list[list[float]]:
 class Recorder:
     """Writes a session to a folder that `poseren predict`, `doctor`, `live --source folder` and `view` read.
 
-    `000000.png` and on: the frames that were worked on, as stored, each whole or not there (`.npy` where they are not
-    16-bit). `poses.jsonl`: a line for every frame of the stream, whole lines only, even when the disk is full.
-    `recording.json`: camera and unit.
+    `000000.png`, `000001.png`, ... are the valid frames in stored units, written atomically (as `.npy` if they are not
+    16-bit). `poses.jsonl` has one line per frame of the stream; lines are complete even if the disk becomes full.
+    `recording.json` has the camera and the unit.
 
     Args:
-        folder: where to; made if need be.
+        folder: output folder; created if it does not exist.
         camera: intrinsics of the frames.
         depth_unit: mm per stored unit.
 
     Raises:
-        FileExistsError: the folder holds a recording.
-        OSError: it cannot be written to.
+        FileExistsError: The folder contains a recording.
+        OSError: The folder cannot be written to.
     """
 
     def __init__(self, folder: Path, camera: Camera, depth_unit: float) -> None:
@@ -88,7 +88,7 @@ class Recorder:
         """Add a frame and its line.
 
         Raises:
-            OSError: the disk is full, or the folder is gone.
+            OSError: The disk is full, or the folder was removed.
         """
         more: dict[str, Any] = {}
         if result.outcome != "skipped":
@@ -98,7 +98,7 @@ class Recorder:
     def _write_frame(self, depth: Any) -> str:
         if depth.dtype == np.uint16:
             name = f"{self.frames:06d}.png"
-            # The fastest compression: a live loop waits for it.
+            # The fastest compression level, because the live loop waits for it.
             content = cv2.imencode(".png", depth, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
             write_atomic(self.folder / name, content)
         else:
@@ -109,7 +109,7 @@ class Recorder:
         return name
 
     def close(self) -> None:
-        """Close the folder; a second call does nothing."""
+        """Close the files. A second call does nothing."""
         self._lines.close()
 
     def __enter__(self) -> Recorder:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where frames come from: a camera or a recording, behind one small protocol."""
+"""Frame sources: cameras and recordings with one common protocol."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SOURCES = ("realsense", "kinect", "folder", "npz")
 
 
 class SourceLost(OSError):  # noqa: N818  the camera is what is lost
-    """A camera that cannot be opened, or that gives no frame any more."""
+    """The camera cannot be opened, or delivers no more frames."""
 
 
 class Source(Protocol):
     """A stream of depth frames.
 
     Attributes:
-        camera: intrinsics of the frames where the source knows them.
-        depth_unit: mm per stored unit where the source knows it.
+        camera: intrinsics of the frames; None if the source does not know them.
+        depth_unit: mm per stored unit; None if the source does not know it.
     """
 
     camera: Camera | None
@@ -35,27 +35,27 @@ class Source(Protocol):
         """The next frame; None at the end of a recording.
 
         Raises:
-            SourceLost: the camera is gone.
+            SourceLost: The camera was disconnected.
         """
 
     def close(self) -> None:
-        """Let the camera go; a second call does nothing."""
+        """Release the camera. A second call does nothing."""
 
 
 class RecordingSource:
-    """Recorded frames: folders of them, images, stacks in .npy and .npz.
+    """Recorded frames from folders, images, and .npy and .npz files.
 
-    What `poseren live --record` wrote knows its camera and unit.
+    A recording of `poseren live --record` contains its camera and unit.
 
     Args:
         paths: files and folders.
-        rate: frames per second to keep to; None gives frames as fast as they are taken.
-        loop: begin again at the end.
+        rate: playback rate, frames per second; None means unlimited.
+        loop: restart at the end.
 
     Raises:
-        FileNotFoundError: no such file or folder, or a folder without frames.
-        FrameError: a numpy file without frames.
-        ValueError: a rate that is not positive, or a damaged recording.json.
+        FileNotFoundError: A file or folder does not exist, or a folder contains no frames.
+        FrameError: A numpy file contains no frames.
+        ValueError: rate is not positive, or recording.json is damaged.
     """
 
     def __init__(self, paths: Sequence[Path | str], *, rate: float | None = None, loop: bool = False) -> None:
@@ -76,7 +76,7 @@ class RecordingSource:
         depth, fault = None, ""
         try:
             depth = file.read()
-        except (FrameError, OSError) as error:  # the next one may be whole
+        except (FrameError, OSError) as error:  # the next frame may be readable
             fault = str(error)
         if self._rate is not None:
             self._began = self._began or time.perf_counter() - number / self._rate
@@ -84,7 +84,7 @@ class RecordingSource:
         return StreamFrame(depth, number, name=str(file), fault=fault)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Does nothing: a recording holds no device."""
 
 
 def _recorded_settings(path: Path) -> tuple[Camera | None, float | None]:
@@ -94,20 +94,20 @@ def _recorded_settings(path: Path) -> tuple[Camera | None, float | None]:
 def open_source(
     kind: str, paths: Sequence[Path | str] = (), *, rate: float | None = None, loop: bool = False, device: int = 0
 ) -> Source:
-    """A source by its name.
+    """Open a source by its name.
 
     Args:
         kind: "realsense" (pyrealsense2), "kinect" (OpenCV's OpenNI2 devices), "folder" or "npz" (recordings).
-        paths: of recordings.
-        rate: of recordings; see :class:`RecordingSource`.
-        loop: begin a recording again at its end.
-        device: which of several cameras.
+        paths: files and folders of a recording.
+        rate: playback rate of a recording; see :class:`RecordingSource`.
+        loop: restart a recording at its end.
+        device: index of the camera.
 
     Raises:
-        ValueError: an unknown kind, or a recording without a path.
-        ModuleNotFoundError: the camera's library is not installed.
-        SourceLost: no such camera.
-        FileNotFoundError: no such recording.
+        ValueError: kind is unknown, or a recording has no path.
+        ModuleNotFoundError: The library of the camera is not installed.
+        SourceLost: The camera does not exist.
+        FileNotFoundError: The recording does not exist.
     """
     if kind not in SOURCES:
         raise ValueError(f"source is {kind!r}; expected one of {', '.join(SOURCES)}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""From frame to frame: the cascade started where the hand was, and Init-CNN when that is no longer the hand.
+"""Tracking: the cascade starts from the last pose; when tracking fails, detection and Init-CNN run again.
 
-The last frame's pose is an initial pose like any other (paper, section 4.4.4), and a better one than Init-CNN's as long
-as the hand has moved by less than its cube. No search for the hand is needed then.
+Any pose can be the initial pose of the cascade (paper, section 4.4.4). That of the last frame is better than Init-CNN's
+as long as the hand has moved by less than its cube, and saves the detection.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from poseren_ext.inference.hand_detection import find_hands
 Mode: TypeAlias = Literal["tracked", "detected"]
 
 LARGEST_GAP = 30.0
-"""mm: mean distance of the joints from where the surface allows them. Right poses on synthetic sequences stay below in
-99 of 100 frames; one put on a shoulder or a chest is above in most."""
+"""Limit in mm of the mean distance between the joints and the nearest place that the surface allows. Correct poses on
+synthetic sequences stay below it in 99 % of the frames; poses on a shoulder or a chest exceed it in most frames."""
 LARGEST_STRETCH = 0.2
-"""Bones do not grow: the share by which their sum may differ from its median over the last frames."""
+"""Largest relative difference between the sum of the bone lengths and its median over the last frames."""
 MEMORY = 30
-"""Frames over which the bones' sum is remembered."""
+"""Number of frames over which the sum of the bone lengths is kept."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A pose and how it came about.
+    """A pose and how it was obtained.
 
     Attributes:
         pose: tensors without a batch axis.
-        mode: "tracked": started from the last frame's pose; "detected": found anew, Init-CNN's pose refined.
-        lost: why tracking was given up in this frame; empty otherwise.
+        mode: "tracked": refined from the pose of the last frame; "detected": refined from Init-CNN's pose.
+        lost: reason why tracking was reset in this frame; empty otherwise.
     """
 
     pose: HandPose
@@ -47,21 +47,21 @@ class Estimate:
 
 
 class Tracker:
-    """Follows one hand.
+    """Tracks one hand.
 
-    A hand counts as lost, and is looked for anew in the same frame, when one of these holds for the tracked pose:
+    Tracking is reset and detection runs again in the same frame when one of these holds for the tracked pose:
 
-    - no surface of a hand's size is in the cube around the last centre;
-    - its joints are more than LARGEST_GAP mm from where the surface allows them;
-    - its bones' sum differs by more than LARGEST_STRETCH from the last frames' median.
+    - no surface of the size of a hand is in the cube around the last centre;
+    - the joints are more than LARGEST_GAP mm on average from where the surface allows them;
+    - the sum of the bone lengths differs by more than LARGEST_STRETCH from its median over the last frames.
 
-    Every `recheck` frames the hand is looked for anyway; when it is found more than half a cube from the tracked one,
-    the tracked one was none.
+    Detection also runs every `recheck` frames. If it finds a hand more than half a cube from the tracked pose, the
+    tracked pose is replaced by the detected one.
 
     Args:
         estimator: model, camera and settings. With hand="auto" a detection tries both hands, and tracking keeps to the
             one that was found.
-        recheck: frames between two looks for the hand; 0 never looks while tracking.
+        recheck: frames between two detections while tracking; 0 disables them.
         return_stages: keep the pose of every stage.
     """
 
@@ -82,13 +82,13 @@ class Tracker:
         self._since_check = 0
 
     def estimate(self, depth: Tensor) -> Estimate:
-        """The hand in the next frame.
+        """Estimate the pose in the next frame.
 
         Args:
-            depth: as stored [H, W].
+            depth: [H, W] in stored units.
 
         Raises:
-            ValueError: no hand is found, or the frame is in another unit.
+            ValueError: No hand is detected, or the frame is in another unit.
         """
         lost, tracked = "", None
         if self._last is not None:
@@ -115,7 +115,7 @@ class Tracker:
         return Estimate(pose, mode, lost)
 
     def _follow(self, depth: Tensor, last: HandPose) -> tuple[HandPose | None, str]:
-        """The pose refined from the last one, moved with the centre of mass; or why there is none."""
+        """The last pose, moved with the centre of mass and refined; or the reason why tracking failed."""
         estimator = self.estimator
         frame = depth[None].to(estimator.device)
         center = self._center(frame, torch.as_tensor(last.center))
@@ -134,7 +134,7 @@ class Tracker:
         return (None, why) if why else (pose, "")
 
     def _center(self, frame: Tensor, last: Tensor) -> Tensor | None:
-        """Centre [1, 3] of the hand in the cube around the last one; None where there is none."""
+        """Centre [1, 3] of the hand in the cube around the last centre; None if there is no hand."""
         estimator = self.estimator
         (u, v, d), cube, camera = last.tolist(), estimator.cube, estimator.camera
         half_u, half_v = cube * camera.fx / d, cube * camera.fy / d
@@ -149,7 +149,7 @@ class Tracker:
         return torch.tensor([[u + columns.start, v + rows.start, d]], device=frame.device)
 
     def _implausible(self, frame: Tensor, pose: HandPose) -> str:
-        """Why the pose is not the tracked hand's; empty when it may be."""
+        """Reason why the pose is not that of the tracked hand; empty if it is plausible."""
         estimator = self.estimator
         if not bool(torch.isfinite(torch.as_tensor(pose.joints)).all()):
             return "the pose is not finite"
@@ -160,7 +160,7 @@ class Tracker:
         return ""
 
     def _distance(self, first: HandPose, second: HandPose) -> float:
-        """Between the middles of two poses, mm."""
+        """Distance between the mean joints of two poses, mm."""
         a, b = (torch.as_tensor(pose.joints).mean(0) for pose in (first, second))
         return float((a - b).norm())
 
@@ -170,7 +170,7 @@ def _hand(pose: HandPose) -> Hand:
 
 
 def _bone_sum(pose: HandPose) -> float:
-    """mm, of all bones."""
+    """Sum of the lengths of all bones, mm."""
     joints = torch.as_tensor(pose.joints)
     first, second = (list(ends) for ends in zip(*pose.skeleton.bones, strict=True))
     return float((joints[first] - joints[second]).norm(dim=-1).sum())

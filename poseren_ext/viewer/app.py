@@ -25,17 +25,17 @@ from poseren_ext.io.depth_files import FrameFile
 from poseren_ext.live import LiveResult
 from poseren_ext.viewer.scene import View, bones, cloud, joint_colors, stages_xyz, windows_picture
 
-# Metres. Points are so small that the skeleton, which lies inside the hand, is seen between them.
+# Metres. The points are small, so that the skeleton inside the hand is visible between them.
 _JOINT, _BONE = 0.006, 0.003
 _POINT_SIZES = (0.2, 4.0)  # mm
 _NOTHING = torch.zeros(1, 1)
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, if it can be listened on; with 0 one that can.
+    """Check that the port is free; port 0 selects a free one.
 
     Raises:
-        OSError: it is in use, or the host is none of this machine's.
+        OSError: The port is in use, or the host is not an address of this machine.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -54,14 +54,14 @@ class Viewer:
     Args:
         estimator: model, camera and settings of the frames.
         host: address to listen on.
-        port: port to listen on; 0 takes any.
-        frames: how many frames a recording has: gives the page a slider over them.
+        port: port to listen on; 0 selects a free one.
+        frames: number of frames of a recording; adds a slider over them.
 
     Attributes:
-        changed: set whenever the page asks for another frame.
+        changed: set whenever the page requests another frame.
 
     Raises:
-        OSError: the port is in use.
+        OSError: The port is in use.
     """
 
     def __init__(self, estimator: Estimator, *, host: str = "127.0.0.1", port: int = 8080, frames: int = 0) -> None:
@@ -71,7 +71,7 @@ class Viewer:
         self._lock = threading.Lock()
         self._placed = False
         port = free_port(host, port)
-        with redirect_stdout(io.StringIO()):  # it prints a table of addresses; stdout is for data
+        with redirect_stdout(io.StringIO()):  # viser prints a table of addresses, but stdout is for data
             self.server = viser.ViserServer(host=host, port=port, label="poseren", verbose=False)
         self.server.scene.set_up_direction("-y")
         self.server.gui.configure_theme(control_width="large", show_share_button=False)
@@ -80,7 +80,7 @@ class Viewer:
 
     def _controls(self, frames: int) -> None:
         gui, stages = self.server.gui, self.estimator.stages
-        # Steps that are floats make the values floats: of an int a page could make one that no message can carry.
+        # Float steps keep the values floats: a page could send an int too large for the message format.
         self.frame = gui.add_slider("Frame", 0, max(frames - 1, 1), 1.0, 0, visible=frames > 1)
         self.play = gui.add_checkbox("Play", False, visible=frames > 1)
         marks = tuple((stage, f"{stage}" if stage else "initial") for stage in range(stages + 1))
@@ -105,11 +105,11 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """Where a browser finds the page."""
+        """URL of the page."""
         return f"http://{self.server.get_host()}:{self.server.get_port()}"
 
     def go_to(self, frame: int) -> None:
-        """Move the page's slider over the frames."""
+        """Move the frame slider of the page."""
         self.frame.value = frame  # type: ignore[misc]  # viser's property has a setter that mypy does not see
 
     def show(self, view: View) -> None:
@@ -118,7 +118,7 @@ class Viewer:
         self._redraw()
 
     def _redraw(self, *, cloud_too: bool = True) -> None:
-        with self._lock:  # controls call from their own threads
+        with self._lock:  # callbacks of the controls run in other threads
             if self._view is None:
                 return
             with self.server.atomic():
@@ -139,7 +139,7 @@ class Viewer:
             x, y, z = (
                 float(value) / 1000 for value in uvd_to_xyz(torch.as_tensor(view.pose.center), self.estimator.camera)
             )
-            # A little to the left of the camera and above it, turning around the hand.
+            # The view point is slightly to the left of the camera and above it, and orbits the hand.
             self.server.initial_camera.look_at = (x, y, z)
             self.server.initial_camera.position = (x - 0.14, y - 0.1, z - 0.36)
             self.server.initial_camera.up = (0.0, -1.0, 0.0)
@@ -184,13 +184,13 @@ def view_recording(
     """Show the frame selected by the slider, or play, until stopped.
 
     Args:
-        viewer: the page, made for as many frames.
+        viewer: the page, created for this number of frames.
         files: the frames.
-        rate: frames per second when playing.
-        stop: asked several times a second.
+        rate: playback rate, frames per second.
+        stop: called several times per second; True ends the loop.
 
     Raises:
-        ValueError: the first frame cannot be this camera's.
+        ValueError: The first frame does not fit the camera.
     """
     estimate = lru_cache(maxsize=64)(lambda index: estimate_file(viewer.estimator, files[index]))
     shown = -1
@@ -211,7 +211,7 @@ def estimate_file(estimator: Estimator, file: FrameFile) -> View:
     """A recorded frame with its pose, or with the reason why there is none.
 
     Raises:
-        ValueError: the frame cannot be this camera's.
+        ValueError: The frame does not fit the camera.
     """
     try:
         frames = read_frames([file.read()], estimator.device)
@@ -226,10 +226,10 @@ def estimate_file(estimator: Estimator, file: FrameFile) -> View:
 
 
 def view_stream(viewer: Viewer, results: Iterable[LiveResult], *, rate: float = 30.0) -> None:
-    """Show a stream's results as they come, the newest at most so many times a second.
+    """Show the newest result of a stream, at a limited rate.
 
     Raises:
-        SourceLost: the camera is gone.
+        SourceLost: The camera was disconnected.
     """
     shown = 0.0
     for result in results:

@@ -22,9 +22,9 @@ from poseren_ext.plotting.style import FINGER_COLORS
 Array: TypeAlias = npt.NDArray[Any]
 
 MOST_POINTS = 80_000
-"""Points that a browser turns smoothly."""
+"""Largest number of points that a browser rotates smoothly."""
 CELL = 32
-"""Pixels of the picture for a cell of the feature grid."""
+"""Pixels of the picture per cell of the feature grid."""
 _COLORS = np.array([[round(255 * part) for part in to_rgb(color)] for color in FINGER_COLORS], np.uint8)
 _NEAR, _FAR = np.array([4, 48, 98], np.float32), np.array([176, 192, 222], np.float32)
 _GHOST = np.array([150, 150, 150], np.uint8)
@@ -32,12 +32,12 @@ _GHOST = np.array([150, 150, 150], np.uint8)
 
 @dataclass(frozen=True)
 class View:
-    """One frame to be shown.
+    """One frame to show.
 
     Attributes:
-        depth: as stored [H, W].
-        pose: the hand with all stages, tensors without a batch axis; None where there is none.
-        note: what to say about the frame.
+        depth: [H, W] in stored units.
+        pose: the hand with all stages, tensors without a batch axis; None if there is no hand.
+        note: text shown with the frame.
     """
 
     depth: torch.Tensor
@@ -51,11 +51,11 @@ def cloud(view: View, estimator: Estimator, *, hand_only: bool = False) -> tuple
     Args:
         view: the frame.
         estimator: its camera, unit and cube.
-        hand_only: leave out what is outside the hand's cube.
+        hand_only: omit points outside the cube of the hand.
 
     Returns:
-        Points float32 [N, 3] in metres, camera frame (x right, y down, z away), and their colours uint8 [N, 3]: near is
-        dark blue, far is pale, and the fingers' colours stand out. At most MOST_POINTS, taken evenly.
+        Points float32 [N, 3] in metres, camera frame (x right, y down, z forward), and their colours uint8 [N, 3]: near
+        is dark blue, far is pale, so that the colours of the fingers stand out. At most MOST_POINTS, evenly sampled.
     """
     depth = view.depth.float().numpy() * np.float32(estimator.depth_unit)
     rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
@@ -65,7 +65,7 @@ def cloud(view: View, estimator: Estimator, *, hand_only: bool = False) -> tuple
     if view.pose is not None:
         middle = uvd_to_xyz(torch.as_tensor(view.pose.center), estimator.camera).numpy()
         near_hand = (np.abs(points - middle) <= estimator.cube).all(-1)
-        # The skeleton lies inside the hand: every fourth pixel there lets it be seen.
+        # Every fourth pixel of the hand, so that the skeleton inside it is visible.
         kept = np.where(near_hand, (rows % 2 == 0) & (columns % 2 == 0), not hand_only)
     colors = _depth_colors(points[:, 2])[kept]
     points = points[kept] / np.float32(1000)
@@ -83,14 +83,14 @@ def _depth_colors(depth: Array) -> Array:
 
 
 def stages_xyz(pose: HandPose, estimator: Estimator) -> Array:
-    """The joints of all stages in metres [T+1, J, 3]; where the pose has its last stage only, [1, J, 3]."""
+    """The joints of all stages in metres [T+1, J, 3]; [1, J, 3] if the pose has its last stage only."""
     uvd = torch.as_tensor(pose.uvd)[None] if pose.stages is None else torch.as_tensor(pose.stages)
     xyz: Array = uvd_to_xyz(uvd, estimator.camera, check=False).numpy() / np.float32(1000)
     return xyz
 
 
 def bones(joints: Array, skeleton: Skeleton, *, ghost: bool = False) -> tuple[Array, Array]:
-    """A skeleton's bones as segments [N, 2, 3] and their colours uint8 [N, 2, 3]: each finger its own, or all grey."""
+    """Bones of a skeleton as segments [N, 2, 3] and colours uint8 [N, 2, 3]: one colour per finger, or all grey."""
     pairs = np.array(skeleton.bones)
     groups = np.minimum(*(np.array(skeleton.finger_of)[pairs[:, end]] for end in (0, 1)))
     colors = np.broadcast_to(_GHOST, (len(pairs), 3)) if ghost else _COLORS[groups]
