@@ -185,21 +185,27 @@ def run_grid(features: Tensor, head: Head | PackedHead) -> Tensor:
         raise ValueError(f"features have shape {tuple(features.shape)}; expected maps of {side}x{side} cells")
     roi_size = max(1, round((config.cells - 1) / SPATIAL_SCALE))  # from the first cell to the last, pixels
     grid = tuple((row, column) for row, column in config.grid)
-    rows = _grid_pose(grid, config.cells, config.image_size, joints, maps.device).expand(len(maps), -1, -1)
+    # Tracing makes tensors of other types, which must not be kept.
+    kept = type(maps) is Tensor and not torch.compiler.is_compiling()
+    grid_pose = _kept_grid_pose if kept else _grid_pose
+    rows = grid_pose(grid, config.cells, config.image_size, joints, maps.device).expand(maps.shape[0], -1, -1)
     _check_shapes(maps, rows, head, same_rank=True)
     poses, _ = _refine(maps, rows, head, range(len(config.grid)), roi_size, stages=1)
     return poses[1] if batched else poses[1, 0]
 
 
-@lru_cache(maxsize=64)
 def _grid_pose(
     grid: tuple[tuple[int, int], ...], cells: int, image_size: int, joints: int, device: torch.device
 ) -> Tensor:
-    """Normalised joints [J, 3] whose windows are a grid's. Kept: a copy to a GPU cannot be captured in a CUDA graph."""
-    with torch.inference_mode(False):  # for calls outside of it too
-        corner = torch.zeros(joints, 3)
-        corner[: len(grid), :2] = torch.tensor(grid).flip(1) / SPATIAL_SCALE  # x, y
+    """Normalised joints [J, 3] whose windows are those of a grid."""
+    with torch.inference_mode(False):  # the result can be used outside inference mode too
+        corner = torch.zeros(joints, 3, dtype=torch.float32, device="cpu")
+        corner[: len(grid), :2] = torch.tensor(grid, dtype=torch.float32, device="cpu").flip(1) / SPATIAL_SCALE  # x, y
         return ((2 * corner + (cells - 1) / SPATIAL_SCALE) / image_size - 1).to(device)
+
+
+# A CUDA graph cannot capture the copy to the GPU.
+_kept_grid_pose = lru_cache(maxsize=64)(_grid_pose)
 
 
 def _refine(
