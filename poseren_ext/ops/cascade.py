@@ -27,7 +27,7 @@ SAMPLING_RATIO = 2
 
 @dataclass(frozen=True)
 class PackedHead:
-    """A head's weights as the cascade streams them: made once by :func:`pack_head`, never trained.
+    """A head's weights in the layout and type that the cascade reads; created by :func:`pack_head`, not trainable.
 
     Attributes:
         config: the regions and the tree.
@@ -55,7 +55,7 @@ class PackedHead:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the tensors take."""
+        """Size of the tensors in bytes."""
         return sum(tensor.nbytes for tensor in self._tensors().values())
 
     def to(self, device: torch.device | str) -> PackedHead:
@@ -154,10 +154,9 @@ def cascade_refine(
 
 
 def run_grid(features: Tensor, head: Head | PackedHead) -> Tensor:
-    """The pose that a head of grid regions sees, the Init-CNN's for one; such a head looks at no other pose.
+    """The pose from a head of grid regions, such as that of the Init-CNN, which takes no initial pose.
 
-    The same code as a stage of :func:`cascade_refine`, and not differentiable either: windows around joints that are
-    put where the regions are.
+    It runs one stage of :func:`cascade_refine` with windows placed on the grid's regions. It is not differentiable.
 
     Args:
         features: [B, C, S/8, S/8] or [C, S/8, S/8] of the backbone.
@@ -242,10 +241,10 @@ def _check_head(head: object) -> None:
 
 
 def _check_shapes(maps: Tensor, pose: Tensor, head: Head | PackedHead, *, same_rank: bool) -> None:
-    """Features [B, C, H, W] and pose [B, J, 3] fit each other and the head.
+    """Checks that features [B, C, H, W] and pose [B, J, 3] match each other and the head.
 
     Raises:
-        ValueError: they do not.
+        ValueError: They do not match.
     """
     if not same_rank or maps.shape[0] != pose.shape[0]:
         raise ValueError(

@@ -42,7 +42,7 @@ def hand_center(
     cube: float | Tensor = 150.0,
     camera: CameraLike | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean pixel and mean depth of the hand region, where the crop is taken around (paper, section 3.5).
+    """Mean pixel and mean depth of the hand region, the centre of the crop (paper, section 3.5).
 
     A pixel is valid where its depth is positive and finite, ``near <= depth * depth_unit <= far``, and the mask allows
     it. Each iteration takes the mean over the valid pixels inside the cube around the last centre; a cube without any
@@ -53,9 +53,9 @@ def hand_center(
         depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32. Views of larger frames are not copied.
         near: nearest valid depth, mm; 0 or less means any positive depth.
         far: farthest valid depth, mm.
-        mask: bool, of depth's shape: False takes a pixel out.
+        mask: bool, of depth's shape: False excludes a pixel.
         depth_unit: mm per stored unit.
-        iterations: how often to refine inside the cube; needs a camera.
+        iterations: Number of refinements inside the cube; they need a camera.
         cube: half edges in mm: a number, [B] or [B, 3].
         camera: a ``Camera``, four numbers, [4] or [B, 4].
 
@@ -105,7 +105,7 @@ def depth_crop(
 ) -> Tensor:
     """The cube around the hand as the network sees it: crop, resize, clamp, normalise in one pass (paper, section 3.5).
 
-    Output pixel (row j, column i) has the normalised coordinate ``q = (2i/(S-1) - 1, 2j/(S-1) - 1)`` and looks at
+    Output pixel (row j, column i) has the normalised coordinate ``q = (2i/(S-1) - 1, 2j/(S-1) - 1)`` and samples
     ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A. A tap
     outside the frame is background, ``z + c_z``; with ``invalid=None`` one NaN among the four taps makes the pixel NaN.
     The frame is read only where the crop looks and never converted as a whole. A floating-point depth has a gradient,
@@ -114,7 +114,7 @@ def depth_crop(
     Args:
         depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32. Views of larger frames are not copied.
         center: floating-point [B, 3] or [3]: u, v in pixels, z in mm.
-        camera: a ``Camera``, four numbers, [4] or [B, 4]; its fx and fy tell how large the cube looks.
+        camera: a ``Camera``, four numbers, [4] or [B, 4]; its fx and fy determine the size of the cube in pixels.
         cube: half edges c in mm: a number, [B] or [B, 3].
         size: S, side of the crop, pixels; at least 2.
         transform: floating-point A [B, 2, 3] or [2, 3], moves normalised coordinates: augmented = A p.

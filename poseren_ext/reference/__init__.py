@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The ops in plain PyTorch: slow and obvious.
+"""The ops in plain PyTorch: slow, and simple to read.
 
-They are the oracle of the tests and the baseline of the benchmarks, and they run wherever torch does. The names,
-signatures and results are those of ``poseren_ext.ops``; gradients come from autograd.
+The tests compare the compiled ops with them, the benchmarks use them as a baseline, and they run wherever torch does.
+The names, signatures and results are those of ``poseren_ext.ops``; gradients come from autograd.
 """
 
 from poseren_ext.reference.cascade_refine import cascade_refine, moved_windows

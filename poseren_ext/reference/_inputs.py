@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Arguments that several ops share, brought to one form: batched tensors, float32."""
+"""Checks of arguments that several ops share, and their conversion to batched float32 tensors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def batched_depth(depth: Tensor) -> tuple[Tensor, bool]:
     """Depth frames as [B, H, W], and whether they came with the batch axis.
 
     Raises:
-        TypeError: no tensor, or a type that depth does not come in.
-        ValueError: neither [H, W] nor [B, H, W].
+        TypeError: The depth is not a tensor, or has an unsupported dtype.
+        ValueError: The shape is neither [H, W] nor [B, H, W].
     """
     if not isinstance(depth, Tensor):
         raise TypeError(f"depth is a {type(depth).__name__}; expected a tensor [B, H, W] (torch.as_tensor converts)")
@@ -32,7 +32,7 @@ def companion(tensor: Tensor, name: str, tail: tuple[int, ...], batch: int, batc
     """A tensor that goes with the main argument, as [batch, *tail].
 
     Raises:
-        ValueError: it has another shape, or a batch axis where the main argument has none.
+        ValueError: The shape is another one, or has a batch axis where the main argument has none.
     """
     expected = (batch, *tail) if batched else tail
     if tuple(tensor.shape) != expected:
@@ -44,8 +44,8 @@ def camera_rows(camera: CameraLike, batch: int, device: torch.device) -> Tensor:
     """Intrinsics fx, fy, cx, cy of each sample: float32 [batch, 4], pixels.
 
     Raises:
-        TypeError: no camera.
-        ValueError: values that no camera has, or another number of cameras than samples.
+        TypeError: The value is not a camera.
+        ValueError: The intrinsics are invalid, or the numbers of cameras and samples differ.
     """
     rows = intrinsics(camera, device=device)
     if rows.dim() == 2 and rows.shape[0] != batch:
@@ -59,10 +59,10 @@ def cube_rows(cube: float | Tensor, batch: int, device: torch.device) -> Tensor:
     Args:
         cube: a number or a tensor: scalar, [B] or [B, 3] ([3] for one sample without a batch axis).
         batch: B.
-        device: where the result is to live.
+        device: Device of the result.
 
     Raises:
-        ValueError: another shape, or a number that is not positive.
+        ValueError: The shape is another one, or the number is not positive.
     """
     edges = torch.as_tensor(cube, dtype=torch.float32, device=device)
     if not isinstance(cube, Tensor) and not bool(edges > 0):
@@ -75,10 +75,10 @@ def cube_rows(cube: float | Tensor, batch: int, device: torch.device) -> Tensor:
 
 
 def positive(value: float, name: str) -> float:
-    """The value, once it is known to be a positive finite number.
+    """The value, checked to be a positive finite number.
 
     Raises:
-        ValueError: it is not.
+        ValueError: It is not.
     """
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} is {value}; expected a positive finite number")

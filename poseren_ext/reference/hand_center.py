@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The centroid of the hand region, where every crop is taken around (paper, section 3.5)."""
+"""The centroid of the hand region, the centre of the crop (paper, section 3.5)."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def hand_center(
         depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32.
         near: nearest valid depth, mm; 0 or less means any positive depth.
         far: farthest valid depth, mm.
-        mask: bool, of depth's shape: False takes a pixel out.
+        mask: bool, of depth's shape: False excludes a pixel.
         depth_unit: mm per stored unit.
-        iterations: how often to refine inside the cube.
+        iterations: Number of refinements inside the cube.
         cube: half edges in mm: a number, [B] or [B, 3].
         camera: needed to refine.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The network's language: joints relative to the cube around the hand."""
+"""Joints in the coordinates of the cube around the hand, in which the network works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: flo
     """Joints from pixels and mm to the cube's coordinates: [-1, 1] spans the depth crop.
 
     ``p = ((u - cu) * z / (fx * c_x), (v - cv) * z / (fy * c_y), (d - z) / c_z)`` with (cu, cv, z) the centre. u and v
-    use the centre's z, not the joint's own: x and y are places in the crop, not metric.
+    use the centre's z, not the joint's own: x and y are positions in the crop, not lengths.
 
     Args:
         uvd: [B, J, 3] or [J, 3]: u, v in pixels, d in mm.
