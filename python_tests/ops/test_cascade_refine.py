@@ -202,7 +202,7 @@ def test_sums_are_as_precise_as_float32(device: str, batch: int) -> None:
 def test_refuses_gradients_clearly() -> None:
     head = random_head().requires_grad_()
     poses, _ = ops.cascade_refine(*scene(1, head.config), head)
-    with pytest.raises(RuntimeError, match=r"cascade_refine has no gradient: .*PoseREN"):
+    with pytest.raises(RuntimeError, match=r"cascade_refine has no derivative: .*PoseREN"):
         poses.sum().backward()
 
 
