@@ -22,6 +22,8 @@ REQUIRED = (
     "poseren_ext/libposeren_ops.so",
     "poseren_ext/weights/demo.safetensors",
     "poseren_ext/weights/demo.md",
+    "poseren_ext/weights/any_view.safetensors",
+    "poseren_ext/weights/any_view.md",
     ".dist-info/licenses/LICENSE",
     ".dist-info/entry_points.txt",
 )

@@ -22,8 +22,11 @@ from poseren_ext.models.quantization import byte_rows, fully_connected_weights
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
-BUNDLED: dict[str, Path] = {"demo": Path(__file__).parents[1] / "weights" / "demo.safetensors"}
-"""Name -> file. ``demo``: a compact Pose-REN trained on synthetic hands; its model card is weights/demo.md."""
+BUNDLED: dict[str, Path] = {
+    name: Path(__file__).parents[1] / "weights" / f"{name}.safetensors" for name in ("demo", "any_view")
+}
+"""Name -> file of compact Pose-RENs trained on synthetic hands. ``demo`` knows palms, ``any_view`` hands from every
+side; their model cards are beside them (weights/NAME.md)."""
 
 FORMAT = "poseren_ext"
 FORMAT_VERSION = "2"
