@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From 2D keypoints to 3D joints by reading the depth image: how the paper lifts Mask R-CNN's (section 4.3)."""
+"""Lifting of 2D keypoints to 3D joints with the depth image, as the paper does for Mask R-CNN (section 4.3)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ def lift_keypoints(
 
     "The inferred depth values are constrained within the 3D cube of hand and valid depth values from 9-neighbours are
     averaged to get the final depth coordinate" (section 4.3). A pixel is valid when it lies in the image and its point
-    lies in the cube: depth within `cube` of the centre's, and so x and y. A keypoint without a valid neighbour takes
-    the nearest valid depth along the rings of up to `_REACH` pixels around it, and the centre's depth where there is
-    none.
+    lies in the cube: x, y and depth differ from the centre by at most `cube`. A keypoint without a valid neighbour
+    takes the nearest valid depth on the rings of up to `_REACH` pixels around it, or else the depth of the centre.
 
     Args:
         keypoints: u, v in pixels [B, J, 2], or more coordinates of which the first two count; may lie between pixels.
@@ -38,7 +37,7 @@ def lift_keypoints(
         uvd [B, J, 3], float32: the given u and v, and depth in mm. A keypoint that is not finite is NaN.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: The shapes do not match.
     """
     if keypoints.dim() != 3 or keypoints.shape[-1] < 2:
         raise ValueError(f"keypoints have shape {list(keypoints.shape)}; expected [B, J, 2]")
@@ -80,7 +79,7 @@ def _mean_around(depth: Tensor, valid: Tensor, uv: Tensor, ring: int) -> tuple[T
     """Mean depth and number of the valid pixels [B, J] at most `ring` rows and columns from the nearest pixel."""
     batch, height, width = depth.shape
     offsets = torch.arange(-ring, ring + 1, device=depth.device)
-    # Beyond the image by more than a ring there is nothing to find; clamping keeps the index arithmetic in range.
+    # No valid pixel is more than a ring outside the image; clamping keeps the index arithmetic in range.
     nearest = torch.nan_to_num(uv, nan=-1e6).clamp(-1e6, 1e6).round().long()
     columns = nearest[..., 0, None, None] + offsets[None, None, None, :]
     rows = nearest[..., 1, None, None] + offsets[None, None, :, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Mask R-CNN's row of table 1: torchvision's keypoint R-CNN on depth crops, its keypoints lifted (section 4.3).
+"""The row of Mask R-CNN in table 1: torchvision's keypoint R-CNN on depth crops, with lifted keypoints (section 4.3).
 
 The detector finds joints in the image only; `LiftedKeypoints(KeypointRCNN(network, joints))` is an estimator like any
 other. torchvision is the extra `maskrcnn`, imported when a network is built.
@@ -27,11 +27,11 @@ def build_keypoint_rcnn(num_joints: int, *, size: int = 96) -> nn.Module:
         size: side of the crops, pixels; the network works at this size, as in the paper.
 
     Raises:
-        ImportError: torchvision is not installed, or is not the build that goes with this torch.
+        ImportError: torchvision is not installed, or its build does not match this torch.
     """
     try:
         from torchvision.models.detection import keypointrcnn_resnet50_fpn
-    except (ImportError, OSError, RuntimeError) as error:  # a build for another torch fails with either of these
+    except (ImportError, OSError, RuntimeError) as error:  # a build for another torch raises any of these
         raise ImportError(
             f"torchvision cannot be imported ({error}); keypoint R-CNN needs the release and the build (CPU or CUDA) "
             f"that go with torch {torch.__version__}: pip install 'poseren_ext[maskrcnn]' from the index that torch "
@@ -56,8 +56,8 @@ class KeypointRCNN:
     """Keypoints of hands by a torchvision detector, for `LiftedKeypoints`.
 
     Attributes:
-        network: called with a list of images [3, S, S] in 0..1; in evaluation mode gives a dict for each, with "scores"
-            [N] and "keypoints" [N, J, 3] of N detections.
+        network: called with a list of images [3, S, S] in 0..1; in evaluation mode it returns a dict per image, with
+            "scores" [N] and "keypoints" [N, J, 3] of N detections.
         num_joints: J.
         size: S, side of the depth crops, pixels.
     """
@@ -67,13 +67,13 @@ class KeypointRCNN:
     size: int = 96
 
     def images(self, frames: FrameBatch) -> list[Tensor]:
-        """The hands' depth crops as the network takes them: [3, S, S] in 0..1, near to far."""
+        """Depth crops of the hands in the network's input format: [3, S, S] in 0..1, near to far."""
         return list(((frames.crop(self.size) + 1) / 2).expand(-1, 3, -1, -1))
 
     def targets(self, frames: FrameBatch, uvd: Tensor) -> list[dict[str, Tensor]]:
-        """What torchvision's detectors train on: boxes, labels and keypoints of each frame.
+        """Training targets of torchvision's detectors: boxes, labels and keypoints of each frame.
 
-        In training mode `network(images, targets)` gives the losses.
+        In training mode `network(images, targets)` returns the losses.
 
         Args:
             frames: B frames.
@@ -95,8 +95,8 @@ class KeypointRCNN:
     def __call__(self, frames: FrameBatch) -> Tensor:
         """Keypoints u, v [B, J, 2] of the best detection in each frame.
 
-        Where nothing is detected all joints are put at the hand's centre, and a warning says in how many frames: every
-        frame counts in an evaluation.
+        In frames without a detection all joints are put at the centre of the hand, because every frame counts in an
+        evaluation. A warning reports the number of such frames.
         """
         self.network.eval()
         with torch.inference_mode():
@@ -110,8 +110,8 @@ class KeypointRCNN:
             )
         return self._to_image(frames, torch.stack(joints))
 
-    # torchvision counts from the corner of an image, so that its first pixel's middle is at 0.5; a crop's first and
-    # last pixel look at the cube's edges, where normalised coordinates are -1 and 1.
+    # torchvision's origin is the corner of the image, so the centre of its first pixel is at 0.5. The first and last
+    # pixels of a crop sample the edges of the cube, where normalised coordinates are -1 and 1.
     def _to_image(self, frames: FrameBatch, joints: Tensor) -> Tensor:
         normalized = 2 * (joints - 0.5) / (self.size - 1) - 1
         flat = torch.cat([normalized, torch.zeros_like(normalized[..., :1])], -1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What networks are measured on: labelled frames, of synthetic hands or of a dataset."""
+"""Labelled frames for evaluation, from synthetic hands or from a dataset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TEST_BATCH = 64
 
 
 class LabelledFrames(Protocol):
-    """Labelled frames to measure estimators on."""
+    """Labelled frames that estimators are evaluated on."""
 
     @property
     def skeleton(self) -> Skeleton:
@@ -52,12 +52,12 @@ class LabelledFrames(Protocol):
 
 
 def measure(test: LabelledFrames, name: str, estimator: JointEstimator) -> Evaluation:
-    """Run an estimator on all frames and measure it."""
+    """Run an estimator on all frames and evaluate its joints."""
     return _evaluate(test, name, torch.cat([estimator.estimate(batch).cpu() for batch in test.batches()]))
 
 
 def measure_stages(test: LabelledFrames, name: str, cascade: Refined) -> list[Evaluation]:
-    """The same for the initial pose and every stage: T+1 results."""
+    """Evaluate the initial pose and every stage: T+1 results."""
     stages = torch.cat([cascade.estimate_stages(batch).cpu() for batch in test.batches()], 1)
     return [_evaluate(test, name, stage) for stage in stages]
 
@@ -74,12 +74,12 @@ def _evaluate(test: LabelledFrames, name: str, uvd: Tensor) -> Evaluation:
 
 @dataclass(frozen=True)
 class SyntheticTest:
-    """Unseen synthetic hands; windows around the hands, each a camera of its own.
+    """Synthetic hands of test subjects: windows around the hands, each with its own camera.
 
     Attributes:
-        skeleton: the joints' convention.
-        count: frames.
-        device: where estimators want them.
+        skeleton: skeleton of the joints.
+        count: number of frames.
+        device: device of the frames.
     """
 
     skeleton: Skeleton
@@ -125,12 +125,12 @@ def _rendered(skeleton: str, count: int) -> tuple[Frames, ...]:
 
 @dataclass(frozen=True)
 class DatasetTest:
-    """The frames of one split of a dataset, decoded when they are asked for.
+    """The frames of one split of a dataset, decoded on demand.
 
     Attributes:
-        dataset: all its frames must have labels.
-        cube: half edge of the hands' cubes, mm.
-        device: where estimators want the frames.
+        dataset: a dataset in which all frames have labels.
+        cube: half edge of the cubes, mm.
+        device: device of the frames.
     """
 
     dataset: DepthDataset
@@ -144,7 +144,7 @@ class DatasetTest:
 
     @property
     def uvd(self) -> Tensor:
-        """Labels [N, J, 3] of the hand that the frames show: mirrored ones where those are."""
+        """Labels [N, J, 3], mirrored if the frames are mirrored."""
         uvd = torch.from_numpy(self.dataset.uvd)
         return mirrored_uvd(uvd, self.dataset) if is_mirrored(self.dataset) else uvd
 
@@ -170,7 +170,7 @@ class DatasetTest:
 
 
 def is_mirrored(dataset: DepthDataset) -> bool:
-    """Whether the samples show the mirror image of what was recorded."""
+    """Whether the samples are mirrored recordings."""
     return dataset.hand != dataset.skeleton.hand
 
 

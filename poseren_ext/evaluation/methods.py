@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Methods that estimate joints of frames: one protocol, so that any method can be evaluated and refined by the cascade.
 
-An estimator is one method: frames in, joints out. Here are the mean pose, a file of predictions, an Init-CNN, 2D
-keypoints lifted by reading the depth, and the cascade started from any of them (paper, section 4.4.4).
+An estimator has one method, which takes frames and returns joints. This module has the mean pose, predictions from a
+file, Init-CNN, 2D keypoints lifted with the depth, and the cascade started from any of them (paper, section 4.4.4).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from poseren_ext.models import PoseREN
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Depth frames with what is known about them.
+    """Depth frames with cameras, centres and indices.
 
     Attributes:
         depth: [B, H, W], mm; 0 means no depth.
         camera: fx, fy, cx, cy of the frames, [4] or [B, 4].
-        center: [B, 3] u, v, d: the middle of each hand's cube.
-        index: int64 [B], the frames' numbers in their dataset.
+        center: [B, 3] u, v, d: the centre of each cube.
+        index: int64 [B], indices of the frames in their dataset.
         cube: half edge of the cube, mm.
     """
 
@@ -48,12 +48,12 @@ class FrameBatch:
         return ops.denormalize_pose(pose, self.center, self.camera, cube=self.cube)
 
     def normalized(self, uvd: Tensor) -> Tensor:
-        """Joints u, v, d [B, J, 3] as normalised poses: the inverse of `to_uvd`."""
+        """Joints u, v, d [B, J, 3] converted to normalised poses: the inverse of `to_uvd`."""
         return ops.normalize_pose(uvd, self.center, self.camera, cube=self.cube)
 
 
 class JointEstimator(Protocol):
-    """A method that finds joints. Anything with this one method can be evaluated and refined."""
+    """A method that estimates joints. Any object with this method can be evaluated and refined."""
 
     def estimate(self, frames: FrameBatch) -> Tensor:
         """Joints u, v, d [B, J, 3] of each frame."""
@@ -62,7 +62,7 @@ class JointEstimator(Protocol):
 
 @dataclass(frozen=True)
 class MeanPose:
-    """The mean pose of a model's training set, wherever the hand is: the poorest start there is (figure 12)."""
+    """The mean pose of the training set of a model, placed at the centre: the worst initial pose (figure 12)."""
 
     model: PoseREN
 
@@ -83,14 +83,14 @@ class FilePredictions:
 
     @classmethod
     def read(cls, path: PathLike, *, joints: int, frames: int | None = None) -> FilePredictions:
-        """From a prediction file; raises as `read_poses` does."""
+        """Read a prediction file; raises the same errors as `read_poses`."""
         return cls(torch.from_numpy(read_poses(path, joints=joints, frames=frames).astype(np.float32)))
 
     def estimate(self, frames: FrameBatch) -> Tensor:
-        """The lines of these frames.
+        """The predictions of these frames.
 
         Raises:
-            IndexError: a frame that the file has no line for.
+            IndexError: The file has no line for a frame.
         """
         if len(frames.index) and int(frames.index.max()) >= len(self.poses):
             raise IndexError(f"frame {int(frames.index.max())} asked for; the file has {len(self.poses)} lines")
@@ -111,16 +111,16 @@ class InitPose:
 
 @dataclass(frozen=True)
 class LiftedKeypoints:
-    """A 2D detector whose keypoints get their depth from the image, as the paper does with Mask R-CNN (section 4.3).
+    """A 2D detector whose keypoints are lifted with the depth image, as in the paper for Mask R-CNN (section 4.3).
 
     Attributes:
-        detect: frames to keypoints u, v [B, J, 2].
+        detect: function from frames to keypoints u, v [B, J, 2].
     """
 
     detect: Callable[[FrameBatch], Tensor]
 
     def estimate(self, frames: FrameBatch) -> Tensor:
-        """Keypoints with depth."""
+        """The lifted keypoints."""
         keypoints = self.detect(frames)
         return lift_keypoints(keypoints, frames.depth, frames.center, frames.camera, cube=frames.cube)
 
@@ -130,9 +130,9 @@ class Refined:
     """The cascade on top of any estimator: equation 1, T times.
 
     Attributes:
-        initial: gives the poses to start from.
-        model: its backbone and head refine them; its Init-CNN is not asked.
-        stages: T.
+        initial: estimator of the initial poses.
+        model: model whose backbone and head refine them; its Init-CNN is not used.
+        stages: T, the number of stages.
     """
 
     initial: JointEstimator

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""How well joints were estimated: the paper's section 4.2, as torchmetrics classes and as one function.
+"""Metrics of the paper's section 4.2, as torchmetrics classes and as one function.
 
 The metrics take joints in millimetres of the camera frame (pixels for the 2D error), accumulate in float64 and sum
-their states over processes, so that training, `poseren eval` and the experiments share them. `evaluate` runs them all
-over uvd joints, the form of the published files.
+their states over processes, so that training, `poseren eval` and the experiments share them. `evaluate` computes all of
+them from uvd joints, the format of the published files.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def joint_errors(prediction: Tensor, target: Tensor) -> Tensor:
         float64 [B, J], in the unit of the joints.
 
     Raises:
-        TypeError: integers or half precision, which cannot hold a joint to the digits that are compared.
-        ValueError: shapes that differ or have no joint axis, or a coordinate that is NaN or infinite.
+        TypeError: The dtype is an integer or half precision, which cannot represent a joint precisely enough.
+        ValueError: The shapes differ or have no joint axis, or a coordinate is NaN or infinite.
     """
     for name, value in (("prediction", prediction), ("target", target)):
         if value.dtype not in (torch.float32, torch.float64):
@@ -62,12 +62,12 @@ def joint_errors(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class _JointMetric(Metric):
-    """Turns a batch of joints into errors [B, J] for `_add`."""
+    """Base of the metrics: converts a batch of joints to errors [B, J] for `_add`."""
 
     full_state_update = False
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add a batch: prediction and target [B, J, D]; raises as `joint_errors` does."""
+        """Add a batch: prediction and target [B, J, D]; raises the same errors as `joint_errors`."""
         self._add(joint_errors(prediction, target))
 
     def _add(self, error: Tensor) -> None:
@@ -91,7 +91,7 @@ class MeanError3D(_JointMetric):
         self.count += error.numel()
 
     def compute(self) -> Tensor:
-        """The mean, float64 []; NaN when nothing was added."""
+        """The mean, float64 []; NaN if no batch was added."""
         return self.total / self.count
 
 
@@ -131,7 +131,7 @@ class PerJointError(_JointMetric):
 
 
 def _over(error: Tensor, over: Over) -> Tensor:
-    """What a threshold is compared with: each frame's largest or mean error, or each joint's own."""
+    """The values that are compared with a threshold: the largest or mean error per frame, or the error per joint."""
     if over == "max":
         return error.amax(1)
     return error.mean(1) if over == "mean" else error.flatten()
@@ -147,7 +147,7 @@ class SuccessRate(_JointMetric):
     """Fraction of frames (or of joints) whose error is at most a threshold (equation 14).
 
     Args:
-        over: "max": a frame's largest joint error; "mean": its mean; "joint": every joint counts by itself.
+        over: "max": largest joint error of a frame; "mean": mean joint error of a frame; "joint": each joint error.
         thresholds: T thresholds, mm.
     """
 
@@ -169,7 +169,7 @@ class SuccessRate(_JointMetric):
         self.count += value.numel()
 
     def compute(self) -> Tensor:
-        """Fraction within each threshold, float64 [T]."""
+        """Fraction of errors that are at most each threshold, float64 [T]."""
         return self.hits.double() / self.count
 
 
@@ -195,7 +195,7 @@ class SuccessAUC(_JointMetric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def _add(self, error: Tensor) -> None:
-        # A frame with error e is a step from 0 to 1 at e: its area is what is left of [low, high] above e.
+        # The success curve of a frame with error e is a step from 0 to 1 at e, so its area is high - max(low, e).
         value = _over(error, self.over)
         self.area += (self.high - value.clamp(self.low, self.high)).sum() / (self.high - self.low)
         self.count += value.numel()
@@ -207,11 +207,11 @@ class SuccessAUC(_JointMetric):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One system on one set of labels.
+    """The evaluation of one system on one set of labels.
 
     Attributes:
-        name: the system.
-        frames: how many frames were compared: all that were given.
+        name: name of the system.
+        frames: number of frames.
         joints: names of the J joints.
         mean_3d: mean joint error, mm.
         mean_2d: mean distance in the image, pixels.
@@ -221,7 +221,7 @@ class Evaluation:
         success_mean: the same for the mean joint error of a frame.
         success_joint: percent of all joints within each threshold.
         auc: area under `success_max` from 0 to 80 mm, percent of the best possible.
-        viewpoint: errors by the hand's yaw and pitch (figure 8), where asked for.
+        viewpoint: errors by yaw and pitch of the hand (figure 8); None unless requested.
     """
 
     name: str
@@ -238,22 +238,22 @@ class Evaluation:
     viewpoint: dict[str, ViewpointCurve] | None = None
 
     def success(self, threshold: float, over: Over = "max") -> float:
-        """Percent within a threshold (mm) that is one of `thresholds`."""
+        """Percent of frames within a threshold (mm), which must be one of `thresholds`."""
         if threshold not in self.thresholds:
             raise ValueError(f"{threshold} mm is not among the {len(self.thresholds)} thresholds that were evaluated")
         curves = {"max": self.success_max, "mean": self.success_mean, "joint": self.success_joint}
         return curves[_checked_over(over)][self.thresholds.index(threshold)]
 
     def to_json(self) -> str:
-        """This result as JSON text; `from_json` gives an equal one back."""
+        """This result as JSON text; `from_json` is the inverse."""
         return json.dumps(asdict(self), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Evaluation:
-        """Read what `to_json` wrote.
+        """Read a result that `to_json` wrote.
 
         Raises:
-            ValueError: the text is not such a result.
+            ValueError: The text is not such a result.
         """
         try:
             fields = json.loads(text)
@@ -284,24 +284,25 @@ def evaluate(
     Args:
         prediction: joints as u, v (pixels), d (mm), [N, J, 3].
         target: labels of the same shape.
-        camera: intrinsics by which uvd becomes millimetres: one camera, or a tensor [N, 4] of each frame's.
-        skeleton: gives the joints their names; without it they are numbered.
-        name: the system's name, kept in the result.
-        thresholds: of the success rates, mm.
-        viewpoint: also by the hand's yaw and pitch; needs a skeleton whose joints tell them (MSRA's).
+        camera: intrinsics that convert uvd to millimetres: one camera, or a tensor [N, 4] with one per frame.
+        skeleton: skeleton with the names of the joints; without it they are numbered.
+        name: name of the system, stored in the result.
+        thresholds: thresholds of the success rates, mm.
+        viewpoint: whether to compute errors by yaw and pitch; needs a skeleton with palm joints (such as MSRA's).
 
     Returns:
-        The errors; NaN in none of them.
+        The errors; none of them is NaN.
 
     Raises:
-        TypeError: half precision or integers.
-        ValueError: other shapes, no frames, NaN or infinite joints, another number of joints than the skeleton's.
+        TypeError: The dtype is half precision or an integer.
+        ValueError: The shapes do not match, there are no frames, a joint is NaN or infinite, or the number of joints
+            differs from that of the skeleton.
     """
     predicted, labels = (
         value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
         for value in (prediction, target)
     )
-    joint_errors(predicted, labels)  # the checks, before any coordinate is touched
+    joint_errors(predicted, labels)  # validates the arguments before any conversion
     frames, joints = labels.shape[:2]
     if frames == 0:
         raise ValueError("no frames to evaluate")

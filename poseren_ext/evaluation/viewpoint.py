@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Errors by where the hand points: the yaw and pitch curves of the paper's figure 8 (MSRA protocol)."""
+"""Errors by viewpoint: the yaw and pitch curves of the paper's figure 8 (MSRA protocol)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RANGES_DEGREES = {"yaw": (-41, 41), "pitch": (-11, 91)}
 def hand_angles(joints: Tensor, wrist: int, middle: int, pinky: int) -> tuple[Tensor, Tensor]:
     """Yaw and pitch of the palm.
 
-    The palm's own frame has y from the wrist to the root of the middle finger and z across the palm; pitch is how far y
-    leans towards the camera, yaw how far it leans sideways in the image.
+    The palm frame has y from the wrist to the root of the middle finger and z across the palm. Pitch is the angle of y
+    towards the camera, yaw its angle sideways in the image.
 
     Args:
-        joints: labels [B, J, 3], mm, camera frame (x right, y down, z away from the camera).
+        joints: labels [B, J, 3], mm, camera frame (x right, y down, z forward).
         wrist: index of the wrist.
         middle: index of the middle finger's root (MCP).
         pinky: index of the little finger's root (MCP).
@@ -46,7 +46,7 @@ def hand_angles(joints: Tensor, wrist: int, middle: int, pinky: int) -> tuple[Te
 
 @dataclass(frozen=True)
 class ViewpointCurve:
-    """Mean joint error over one angle.
+    """Mean joint error in bins of one angle.
 
     Attributes:
         edges: bin edges, degrees, K + 1 values.
@@ -62,14 +62,14 @@ class ViewpointCurve:
 
     @property
     def centers(self) -> tuple[float, ...]:
-        """Middle of each bin, degrees."""
+        """Centre of each bin, degrees."""
         return tuple((low + high) / 2 for low, high in zip(self.edges[:-1], self.edges[1:], strict=True))
 
     @classmethod
     def from_lists(
         cls, edges: Sequence[float], frames: Sequence[int], error: Sequence[float | None], outside: int
     ) -> ViewpointCurve:
-        """From the lists that JSON has in place of tuples."""
+        """Create from JSON, which has lists instead of tuples."""
         return cls(tuple(edges), tuple(frames), tuple(error), outside)
 
 
@@ -77,10 +77,10 @@ class ViewpointError(Metric):
     """Mean joint error in bins of the hand's yaw and pitch, taken from the labels.
 
     Args:
-        skeleton: one with the joints "wrist", "middle mcp" and "pinky mcp" (MSRA's, HANDS17's).
+        skeleton: a skeleton with the joints "wrist", "middle mcp" and "pinky mcp" (those of MSRA and HANDS17).
 
     Raises:
-        ValueError: the skeleton lacks one of them.
+        ValueError: The skeleton does not have these joints.
     """
 
     full_state_update = False
@@ -118,7 +118,7 @@ class ViewpointError(Metric):
         return {axis: getattr(self, f"{axis}_total") / getattr(self, f"{axis}_frames") for axis in RANGES_DEGREES}
 
     def curves(self) -> dict[str, ViewpointCurve]:
-        """The same with edges and counts: what is printed, plotted and stored."""
+        """The same with bin edges and counts, to print, plot and store."""
         curves = {}
         for axis, error in self.compute().items():
             low, high = RANGES_DEGREES[axis]

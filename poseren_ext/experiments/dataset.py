@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The experiments on a real dataset with given weights: nothing is trained, all labelled frames are measured."""
+"""The experiments on a recorded dataset with given weights, without training, on all labelled frames."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from poseren_ext.experiments.simulated_methods import NYU_JOINT_ERRORS, SIMULATE
 from poseren_ext.models import PoseREN, load
 
 PAPERS_DATASET = {"table1": "nyu", "fig5": "nyu", "fig6": "icvl", "fig7": "msra", "fig8": "msra"}
-"""The dataset of the experiments that are of one alone."""
+"""The dataset of each experiment that is defined on one dataset only."""
 
 
 @dataclass(frozen=True)
 class DatasetBench:
-    """One split of a dataset as unpacked, and networks from files.
+    """One split of an unpacked dataset, and networks from files.
 
     Attributes:
         dataset: nyu, icvl, msra or hands17.
         root: the dataset's folder.
-        weights: safetensors files by the variant's name (`lab.VARIANTS`; "Pose-REN" is the standard model).
-        starts: prediction files of other methods to start from, by the method's name (figure 11).
+        weights: safetensors files by name of the variant (`synthetic.VARIANTS`; "Pose-REN" is the standard model).
+        starts: prediction files of other methods for the initial poses, by name of the method (figure 11).
         centers: centres of the hands, one line per frame; None computes them from the images.
-        split: which frames; they must be labelled.
-        subject: MSRA's subject that the weights have not seen.
-        device: where to run.
+        split: split of the dataset; its frames must be labelled.
+        subject: MSRA subject that the weights were not trained on.
+        device: compute device.
     """
 
     dataset: str
@@ -52,7 +52,7 @@ class DatasetBench:
                 "variants that it is compared with: --weights FILE, --weights 'w/o structure=FILE'"
             )
         networks = {name: load(path).to(self.device) for name, path in self.weights.items()}
-        own = self.dataset == FOLDER  # takes the joints that the model gives, if its labels have as many
+        own = self.dataset == FOLDER  # a folder has the joints of the model, if the numbers of joints match
         expected = networks["Pose-REN"].skeleton.name if own else dataset_info(self.dataset).skeleton.name
         for name, model in networks.items():
             if model.skeleton.name != expected:
@@ -86,15 +86,15 @@ class DatasetBench:
         return DatasetTest(frames, config.cube, torch.device(self.device))
 
     def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
-        """Those of the names that weights were given for; Pose-REN where that would be none."""
+        """The networks of these names that have weights; Pose-REN if none has."""
         found = {name: self._networks[name] for name in names if name in self._networks}
         return found or {"Pose-REN": self._networks["Pose-REN"]}
 
     def initial(self, init_error: float) -> dict[str, JointEstimator]:
-        """The given files, or else simulated poses; `init_error` as in `simulated`.
+        """The poses of the given files, or else simulated poses; `init_error` as in `simulated`.
 
         Raises:
-            ValueError: no files, and other joints than NYU's, whose errors alone are published for the simulation.
+            ValueError: There are no files and the joints are not those of NYU, for which the simulation has errors.
         """
         test = self.test
         if not self.starts:
@@ -109,23 +109,23 @@ class DatasetBench:
         return given
 
     def labs(self, skeleton: str = "") -> tuple[DatasetBench]:
-        """This: there is one set of weights, and the dataset says which joints."""
+        """Returns itself: there is one set of weights, and the dataset determines the joints."""
         return (self,)
 
     @property
     def heading(self) -> str:
-        """The dataset and how much of it."""
+        """Name of the dataset and number of frames."""
         return f"{self.dataset.upper()}, {len(self.test.dataset)} frames"
 
     @property
     def initial_note(self) -> str:
-        """Where other methods' poses come from."""
+        """Source of the poses of other methods."""
         if not self.starts:
             return SIMULATED
         return "Initial poses: " + ", ".join(f"{name} from {path.name}" for name, path in self.starts.items()) + "."
 
     def source(self, skeleton: str = "") -> str:
-        """What the results are of, in words."""
+        """Description of the data and the models."""
         frames = self.test.dataset
         official = frames.info.splits.get(self.split, ())
         whole = ""

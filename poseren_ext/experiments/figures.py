@@ -28,11 +28,11 @@ LONGEST = 10
 
 
 class Models(Protocol):
-    """Networks of one training, and the frames that they are measured on."""
+    """Networks of one training, and the frames that they are evaluated on."""
 
     @property
     def test(self) -> LabelledFrames:
-        """What everything is measured on."""
+        """The frames that all networks are evaluated on."""
         ...
 
     def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
@@ -40,21 +40,21 @@ class Models(Protocol):
         ...
 
     def initial(self, init_error: float) -> dict[str, JointEstimator]:
-        """Other methods' poses to start from, by name; `init_error` is the Init-CNN's own mean error, mm."""
+        """Initial poses of other methods, by name; `init_error` is the mean error of the Init-CNN, mm."""
         ...
 
 
 class Bench(Protocol):
-    """What the experiments share."""
+    """Data and networks that the experiments share."""
 
     @property
     def heading(self) -> str:
-        """The data in a word or two, for the titles of pictures."""
+        """Short name of the data, for the titles of pictures."""
         ...
 
     @property
     def initial_note(self) -> str:
-        """Where the other methods' initial poses come from."""
+        """Source of the initial poses of other methods."""
         ...
 
     def labs(self, skeleton: str = "nyu14") -> Sequence[Models]:
@@ -68,13 +68,13 @@ class Bench(Protocol):
 
 @dataclass(frozen=True)
 class SyntheticBench:
-    """Synthetic hands, and networks that are trained on them when they are first asked for.
+    """Synthetic hands, and networks that are trained on them on first use.
 
     Attributes:
-        scale: how much is trained.
-        folder: where models are kept: a later run loads them.
+        scale: size of networks and training.
+        folder: folder of trained models; a later run loads them.
         progress: called during training.
-        device: where to train and test.
+        device: compute device.
     """
 
     scale: Scale
@@ -134,12 +134,12 @@ def _table(results: Results) -> Table:
 
 
 def _heading(bench: Bench, which: str, seeds: int) -> str:
-    """Title of a picture: the data, and which of several seeds it is of."""
+    """Title of a picture: the data, and the seed if there are several."""
     return f"{bench.heading}, {which}" if seeds > 1 else bench.heading
 
 
 def _claim(report: Report, results: Results, better: str, worse: str, claim: str, why_not: str = "") -> None:
-    """Notes whether one of the paper's orderings appears, with the paired difference and its confidence interval."""
+    """Notes whether an ordering of the paper is reproduced, with the paired difference and its confidence interval."""
     if better not in results or worse not in results:
         absent = better if better not in results else worse
         report.notes.append(f"{claim}: not tested, there are no weights of {absent}.")
@@ -177,7 +177,7 @@ def _whole(name: str, title: str, skeleton: str, bench: Bench) -> Report:
 
 
 def fig9(bench: Bench) -> Report:
-    """Pose-guided regions against a grid: as many regions, as many weights, one iteration."""
+    """Pose-guided regions against a grid, with the same numbers of regions and weights and one iteration."""
     names = ("REN-4x6x6", "guided-4x6x6", "REN-9x6x6", "guided-9x6x6")
     title = "Figure 9: pose-guided regions against a grid"
     report, results = _compared("fig9", title, bench, "nyu14", names, stages=1)
@@ -267,7 +267,7 @@ def fig11(bench: Bench) -> Report:
 
 
 def _order(results: Results, names: Sequence[str]) -> str:
-    """Whether starts end in the order in which they started, on the average over seeds."""
+    """Whether the final errors have the same order as the initial errors, on average over seeds."""
     pairs = sorted(
         (mean(e.mean_3d for e in results[n]), mean(e.mean_3d for e in results[f"{n}, refined"]), n) for n in names
     )
@@ -280,7 +280,7 @@ def _order(results: Results, names: Sequence[str]) -> str:
 
 
 def fig12(bench: Bench) -> Report:
-    """The mean pose as a start: tested with the standard model, and trained for."""
+    """The mean pose as the initial pose: tested with the standard model and with a model trained for it."""
 
     def run(lab: Models) -> dict[str, list[float]]:
         models = lab.models(["Pose-REN", "mean-pose training"])
@@ -308,7 +308,7 @@ def fig12(bench: Bench) -> Report:
 
 
 def _mean_pose_verdict(curves: Mapping[str, list[list[float]]]) -> list[str]:
-    """What of figure 12 appears, from the errors by iteration of each start and seed."""
+    """Which results of figure 12 are reproduced, from the errors by iteration of each initial pose and seed."""
     own, standard = curves["from Init-CNN"], curves["from the mean pose"]
     last = Difference([b[-1] - a[-1] for a, b in zip(own, standard, strict=True)])
     notes = [f"The mean pose as a start ends worse than Init-CNN's: {last.verdict} (after ten iterations: {last})."]
@@ -327,7 +327,7 @@ def _mean_pose_verdict(curves: Mapping[str, list[list[float]]]) -> list[str]:
 
 
 def table2(bench: Bench) -> Report:
-    """With and without the hand's structure, with as many weights; finger layers as in the paper, and narrow ones."""
+    """With and without the structure of the hand, at equal numbers of weights, for wide and narrow finger layers."""
     title = "Table 2: with and without the hand's structure"
     names = ("w/o structure", "Pose-REN", "w/o structure, narrow", "Pose-REN, narrow")
     report, results = _compared("table2", title, bench, "nyu14", names)
@@ -399,4 +399,4 @@ EXPERIMENTS: dict[str, Callable[[Bench], Report]] = {
     "fig13": fig13,
     "fig14": fig14,
 }
-"""Name -> what runs it."""
+"""Name -> function that runs the experiment."""

@@ -38,25 +38,25 @@ def run_folds(
     watch: Callable[[int], Watch] | None = None,
     skip: Callable[[str, Exception], None] | None = None,
 ) -> Report:
-    """Trains, predicts and joins the nine folds; a run that was stopped is continued.
+    """Trains, predicts and joins the nine folds; an interrupted run is resumed.
 
     Writes to `out`: ``P0/`` to ``P8/`` (the training of the model that has not seen that subject), ``P0.txt`` to
     ``P8.txt`` (its predictions on the subject), and ``predictions.txt`` and ``labels.txt`` of all nine in order.
 
     Args:
         root: the folder of MSRA, which holds ``P0`` to ``P8``.
-        out: where to; made if need be.
-        config: the training; its data, skeleton and hand are set here.
+        out: output folder; created if it does not exist.
+        config: configuration of the training; data, skeleton and hand are replaced.
         stages: refining stages at test time.
-        device: where to train and predict.
+        device: compute device.
         workers: processes that decode frames.
-        watch: for each subject what is told about its training.
-        skip: called with each training frame that is left out, and why; None raises.
+        watch: returns the training callback of a subject.
+        skip: called with each skipped training frame and the reason; None raises instead.
 
     Raises:
         FileNotFoundError: The folder is not MSRA's, or a frame is missing.
         DatasetError: A file is damaged.
-        ValueError: A fold was begun with another configuration.
+        ValueError: A fold was started with another configuration.
     """
     out.mkdir(parents=True, exist_ok=True)
     joined, labels = [], []
@@ -89,7 +89,7 @@ def _train(
     watch: Watch | None,
     skip: Callable[[str, Exception], None] | None,
 ) -> None:
-    """Trains one fold on a pack of the other eight subjects, which is removed at the end: it is large."""
+    """Trains one fold on a pack of the other eight subjects, and removes the pack afterwards because it is large."""
     pack, folder = out / f"without-P{subject}.pack", out / f"P{subject}"
     if not pack.is_file():
         frames = open_dataset(root, "msra", "train", subject=subject)

@@ -52,10 +52,10 @@ def evaluate_folder(data: Path, dataset: str, *, systems: Sequence[str] | None =
     Args:
         data: folder with DATASET/test_groundtruth_uvd.txt and DATASET/predictions/*.txt.
         dataset: nyu, icvl or msra.
-        systems: only these, where there is a file.
+        systems: evaluate only these systems, if their files exist.
 
     Raises:
-        FileNotFoundError: no such folder, labels or predictions.
+        FileNotFoundError: The folder, the labels or the predictions do not exist.
     """
     folder, info = data / dataset, dataset_info(dataset)
     skeleton, camera = info.skeleton, info.camera
@@ -77,10 +77,10 @@ def evaluate_folder(data: Path, dataset: str, *, systems: Sequence[str] | None =
 
 
 def read_predictions(data: Path, dataset: str, system: str) -> Poses:
-    """One system's published predictions, u, v, d [N, J, 3].
+    """Published predictions of one system, u, v, d [N, J, 3].
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: The file does not exist.
     """
     return read_poses(
         data / dataset / "predictions" / f"{system}.txt", joints=dataset_info(dataset).skeleton.num_joints
@@ -109,7 +109,7 @@ def _report(name: str, title: str, dataset: str, results: Sequence[Evaluation], 
 
 
 def table1(data: Path) -> Report:
-    """The paper's table 1, its numbers beside those of the published files."""
+    """Table 1 of the paper, with the numbers of the paper and those computed from the published files."""
     results = {one.name: one for one in evaluate_folder(data, "nyu")}
     rows = []
     for system, paper_3d, paper_2d in TABLE_1:
@@ -159,7 +159,7 @@ def fig8(data: Path) -> Report:
 
 
 def fig9(data: Path) -> Report:
-    """Grid regions, as far as predictions are published; the pose-guided ones are not."""
+    """Grid regions, from published predictions; those of the pose-guided regions are not published."""
     results = evaluate_folder(data, "nyu", systems=("REN-4x6x6", "REN-9x6x6", "Pose-REN"))
     title = "Figure 9: pose-guided regions against a grid, on NYU"
     report = _report("fig9", title, "nyu", results, SKELETONS["nyu14"])
@@ -171,7 +171,7 @@ def fig9(data: Path) -> Report:
 
 
 def fig11(data: Path) -> Report:
-    """The initialisations themselves and Pose-REN from the first of them."""
+    """The initial poses, and Pose-REN started from the first of them."""
     names = ("DeepPrior", "Feedback", "DeepModel", "Init-CNN", "Pose-REN")
     results = evaluate_folder(data, "nyu", systems=names)
     report = _report("fig11", "Figure 11: other initial poses, on NYU", "nyu", results, SKELETONS["nyu14"])
@@ -183,7 +183,7 @@ def fig11(data: Path) -> Report:
 
 
 def table2(data: Path) -> Report:
-    """With and without the hand's structure, as far as predictions are published."""
+    """With and without the structure of the hand, for the networks with published predictions."""
     report = Report("table2", "Table 2: with and without the hand's structure", "published predictions")
     rows = []
     for dataset, (without, structured) in TABLE_2.items():
@@ -208,14 +208,14 @@ def table2(data: Path) -> Report:
 
 @dataclass(frozen=True)
 class PublishedFrames:
-    """The frames that are there.
+    """The available frames with labels and predictions.
 
     Attributes:
-        names: of the frames.
-        skeleton: the dataset's joints.
-        frames: their depth, centres and numbers.
+        names: names of the frames.
+        skeleton: skeleton of the dataset.
+        frames: depth, centres and indices.
         truth: labels u, v, d [N, J, 3].
-        poses: predictions u, v, d, by the system's name.
+        poses: predictions u, v, d, by name of the system.
     """
 
     names: Sequence[str]
@@ -226,10 +226,10 @@ class PublishedFrames:
 
     @classmethod
     def read(cls, data: Path, dataset: str, systems: Sequence[str]) -> PublishedFrames:
-        """Frames that `test_list.txt` names and that lie in the dataset's folder, and what was predicted on them.
+        """Frames that `test_list.txt` names and that are in the folder of the dataset, and their predictions.
 
         Raises:
-            FileNotFoundError: no frame, or no file of one of the systems.
+            FileNotFoundError: No frame is found, or the file of a system does not exist.
         """
         folder, info = data / dataset, dataset_info(dataset)
         skeleton, camera = info.skeleton, info.camera
@@ -252,17 +252,17 @@ class PublishedFrames:
         return cls([path.name for _, path in chosen], skeleton, frames, torch.from_numpy(labels)[index], poses)
 
     def normalized(self, uvd: Tensor) -> Tensor:
-        """Joints as the crops show them."""
+        """Joints in crop coordinates."""
         return self.frames.normalized(uvd.float())
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """A listed frame, under its whole name or its last part."""
+    """Path of a listed frame, by its full name or its last part."""
     return next((path for path in (folder / name, folder / Path(name).name) if path.is_file()), None)
 
 
 def fig13(data: Path) -> Report:
-    """What the cascade starts from and ends at; the stages between are not published."""
+    """First and last pose of the cascade; the stages in between are not published."""
     shown = PublishedFrames.read(data, "nyu", ("Init-CNN", "Pose-REN"))
     stages = torch.stack([shown.normalized(uvd) for uvd in shown.poses.values()])
     errors = torch.stack([frame_errors(uvd, shown.truth, shown.frames.camera) for uvd in shown.poses.values()])
@@ -308,4 +308,4 @@ EXPERIMENTS: dict[str, Callable[[Path], Report]] = {
     "fig13": fig13,
     "fig14": fig14,
 }
-"""Name -> what runs it on a folder of published predictions."""
+"""Name -> function that runs the experiment on a folder of published predictions."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an experiment leaves behind: JSON for machines, Markdown and pictures for people, and what it ran on."""
+"""Reports of experiments: JSON, Markdown and pictures, with the environment."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _STUDENT = (
 
 
 def spread_of(values: Sequence[float]) -> str:
-    """Mean, and standard deviation over seeds where there are several."""
+    """Mean, and standard deviation over seeds if there are several."""
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired differences between two systems, mm: one per seed; positive where the first is better."""
+    """Paired differences between two systems, mm, one per seed; positive if the first is better."""
 
     values: list[float]
 
@@ -52,7 +52,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether it appears, in words."""
+        """Text that says whether the difference is reproduced."""
         if self.positive:
             return "appears" + (" with every seed" if len(self.values) > 1 and min(self.values) > 0 else "")
         if len(self.values) > 1 and abs(mean(self.values)) <= self.half_width:
@@ -77,7 +77,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """The table as Markdown, its title as a line before it."""
+        """The table as Markdown, after a line with its title."""
         rules = [":--", *["--:"] * (len(self.columns) - 1)]
         lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rules, *self.rows)]
         return f"{self.title}\n\n" + "\n".join(lines) + "\n"
@@ -85,16 +85,16 @@ class Table:
 
 @dataclass
 class Report:
-    """One experiment's outcome.
+    """The result of one experiment.
 
     Attributes:
-        name: key of the experiment, e.g. "fig5".
-        title: what it shows, and the paper's number for it.
-        source: on which data and models it ran, in plain words.
-        notes: what a reader must know: what is missing, what came out otherwise than in the paper.
-        tables: for the terminal and the Markdown.
+        name: key of the experiment, for example "fig5".
+        title: title, with the number of the table or figure in the paper.
+        source: description of the data and the models.
+        notes: limitations, missing data, and differences from the paper.
+        tables: tables for the terminal and the Markdown page.
         figures: file stem -> picture.
-        data: every number, for JSON.
+        data: all numbers, for JSON.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Report:
     data: dict[str, Any] = field(default_factory=dict)
 
     def markdown(self) -> str:
-        """The page that `write` leaves as README.md."""
+        """The page that `write` saves as README.md."""
         parts = [f"# {self.title}\n", f"Data: {self.source}\n"]
         parts += [table.markdown() for table in self.tables]
         parts += [f"![{stem}]({stem}.png)\n" for stem in self.figures]
@@ -115,7 +115,7 @@ class Report:
         return "\n".join(parts)
 
     def write(self, folder: Path) -> Path:
-        """Write result.json, README.md and the pictures under folder/NAME; each file appears whole.
+        """Write result.json, README.md and the pictures to folder/NAME; each file is written atomically.
 
         Returns:
             The folder that was written.

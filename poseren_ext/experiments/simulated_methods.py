@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Initial poses of methods that are not here, simulated from what is published of them: their errors joint by joint."""
+"""Initial poses of methods that are not available, simulated from their published mean error of each joint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NYU_INIT_ERROR = 14.588
 """Mean 3D error (mm) of the published Init-CNN on NYU."""
 
 COMMON = 0.5
-"""Share of the noise's variance that all joints of a frame have in common: errors of real methods are correlated."""
+"""Fraction of the noise variance that all joints of a frame share, because errors of real methods are correlated."""
 
 SIMULATED = (
     "DeepPrior, Feedback and DeepModel are simulated: the truth plus Gaussian noise whose mean length at each joint is "
@@ -49,9 +49,9 @@ class NoisyPoses:
 
     Attributes:
         truth: labels u, v, d [N, J, 3] of the whole dataset.
-        camera: of each frame [N, 4].
+        camera: intrinsics of each frame [N, 4].
         errors: mean error of each joint, mm.
-        seed: draws the noise; a frame's does not depend on its batch.
+        seed: random seed of the noise; the noise of a frame does not depend on its batch.
     """
 
     truth: Tensor
@@ -76,13 +76,13 @@ class NoisyPoses:
 
 
 def simulated(truth: Tensor, camera: Tensor, seed: int, init_error: float) -> dict[str, JointEstimator]:
-    """The methods of `NYU_JOINT_ERRORS`: with their published errors, and as far from Init-CNN as they are on NYU.
+    """The methods of `NYU_JOINT_ERRORS`, with their published errors and with errors relative to that of Init-CNN.
 
     Args:
         truth: labels [N, J, 3].
-        camera: of each frame [N, 4].
-        seed: draws the noise.
-        init_error: mean error, mm, of the networks' own Init-CNN; the second half's noise is scaled by it.
+        camera: intrinsics of each frame [N, 4].
+        seed: random seed of the noise.
+        init_error: mean error of the Init-CNN of the networks, mm; scales the noise of the second half of the methods.
     """
     factor = init_error / NYU_INIT_ERROR
     found: dict[str, JointEstimator] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Synthetic hands to train and to test the paper's variants on: same frames, same steps, same start for all of them."""
+"""Training and test of the paper's variants on synthetic hands, with the same frames, steps and Init-CNN for all."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.synthetic_batches import SyntheticStream
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is trained, the step and the number of steps."""
+"""Called with the name of the network, the step and the number of steps."""
 
 
 PAPER_RATIO = 15 * 2048 / (11 * 64 * 7 * 7)
 """Weights of the paper's finger layers for each weight of its region layers (section 3.3, widths of 2048): 0.89."""
 NARROW_RATIO = 0.04
-"""The same of a network whose finger layers are a bottleneck."""
+"""The same ratio for a network whose finger layers are a bottleneck."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is trained and tested.
+    """Sizes of networks, training and test.
 
     Attributes:
         name: "tiny" (an hour on one core), "small" (some hours), "full" (a GPU).
@@ -43,10 +43,10 @@ class Scale:
         batch: samples per step.
         channels: of the backbone's three levels.
         width: outputs of a region's layer; the finger layers' width follows from the ratio of their weights.
-        init_widths: of Init-CNN.
+        init_widths: widths of the layers of Init-CNN.
         chunk, reuse: see `TrainConfig`.
-        test_frames: number of test frames, of subjects that no training sees.
-        seeds: how often everything is trained.
+        test_frames: number of test frames, of subjects that are not used in training.
+        seeds: number of random seeds; everything is trained once per seed.
     """
 
     name: str
@@ -96,8 +96,8 @@ class Variant:
     """A head to train.
 
     Attributes:
-        head: makes its configuration from skeleton, widths and channels.
-        stages: how often it is applied in training.
+        head: function that creates the configuration from skeleton, widths and channels.
+        stages: number of stages in training.
         from_mean: training starts from the mean pose instead of Init-CNN's.
         ratio: weights of the finger layers for each weight of the region layers.
     """
@@ -130,15 +130,15 @@ VARIANTS: dict[str, Variant] = {
 
 
 class Lab:
-    """Models of one scale, skeleton and seed, trained when they are first asked for and kept in a folder.
+    """Models of one scale, skeleton and seed, trained on first use and saved in a folder.
 
     Args:
-        scale: how much.
-        skeleton: the joints' convention, key of `SKELETONS`.
-        seed: draws weights, training frames and their order; the test frames are always the same.
-        folder: where models are kept: a later run loads them.
+        scale: sizes of networks and training.
+        skeleton: skeleton of the joints, key of `SKELETONS`.
+        seed: random seed of weights, training frames and their order; the test frames are always the same.
+        folder: folder of the models; a later run loads them.
         progress: called during training.
-        device: where to train and test.
+        device: compute device.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Lab:
         return self._placed(model)
 
     def _placed(self, model: PoseREN) -> PoseREN:
-        # Channels last: the convolutions run twice as fast on a CPU.
+        # Channels last doubles the speed of the convolutions on a CPU.
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
@@ -231,7 +231,7 @@ class Lab:
         return models
 
     def _init(self) -> PoseREN:
-        """A model whose Init-CNN and mean pose are trained; its head is of no use."""
+        """A model whose Init-CNN and mean pose are trained; its head is untrained."""
         path = self._path("Init-CNN")
         if path.exists():
             return self._placed(load(path))
@@ -252,11 +252,11 @@ class Lab:
 
     @cached_property
     def test(self) -> SyntheticTest:
-        """The frames that everything is measured on: subjects that no training has seen."""
+        """The test frames, of subjects that are not used in training."""
         return SyntheticTest(self.skeleton, self.scale.test_frames, self.device)
 
     def initial(self, init_error: float) -> dict[str, JointEstimator]:
-        """Simulated poses of methods that are not here; `init_error` as in `simulated`."""
+        """Simulated poses of methods that are not available; `init_error` as in `simulated`."""
         return simulated(self.test.uvd, self.test.camera, self.seed, init_error)
 
 
@@ -266,8 +266,8 @@ class _Learner:
     Args:
         config: the recipe.
         phase: "init" or "refine".
-        model: in training mode.
-        modules: parts of the model that are trained.
+        model: the model, in training mode.
+        modules: the parts of the model that are trained.
     """
 
     def __init__(self, config: TrainConfig, phase: Phase, model: PoseREN, modules: Sequence[nn.Module]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Estimators for other runtimes: ONNX in standard operators, and packages compiled ahead of time for C++."""
+"""Export of estimators: ONNX files with standard operators, and packages compiled ahead of time for C++."""
 
 from poseren_ext.export.graph import EstimatorGraph
 from poseren_ext.export.onnx import export_onnx

@@ -27,8 +27,8 @@ class EstimatorGraph(nn.Module):
     Args:
         model: The estimator. The graph shares its weights.
         stages: T, the number of refinement stages.
-        operators: "compiled" calls this package's compiled operators. "standard" does the same with PyTorch's own
-            operators only, for runtimes without this package; regions are then gathers.
+        operators: "compiled" calls the compiled operators of this package. "standard" computes the same with operators
+            of PyTorch only, for runtimes without this package; regions are then pooled with gathers.
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
 
@@ -48,7 +48,7 @@ class EstimatorGraph(nn.Module):
         super().__init__()
         if stages < 0:
             raise ValueError(f"stages is {stages}; expected 0 or more")
-        # A copy of the modules, whose mode can differ, with the same weights.
+        # Copy the modules, so that their mode can differ, and share the weights.
         shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
         self.model = model = copy.deepcopy(model, memo=shared)
         self.stages = stages
@@ -92,7 +92,7 @@ class EstimatorGraph(nn.Module):
 
 
 class GatheringHead(RegionEnsemble):
-    """A region ensemble that pools its regions with gathers: the same values, in operators that every runtime has.
+    """A region ensemble that pools its regions with gathers: the same values, with operators that every runtime has.
 
     Args:
         head: The head whose configuration and parameters it shares.
@@ -105,7 +105,7 @@ class GatheringHead(RegionEnsemble):
             self.register_parameter(name, parameter)
 
     def regions(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
-        """The regions [B, M, C, P, P] that the first layers see; as in :class:`RegionEnsemble`."""
+        """The regions [B, M, C, P, P] as inputs of the first layers; as in :class:`RegionEnsemble`."""
         config = self.config
         if config.grid or pose is None:
             return super().regions(features, pose)
@@ -130,7 +130,7 @@ class GatheringHead(RegionEnsemble):
 
 
 def _bins(windows: Tensor, config: HeadConfig, size: int) -> tuple[Tensor, Tensor]:
-    """Cells of each bin along both axes, and which of them are in the bin and on the map: two [B, M, 2, P, K].
+    """Cells of each bin along both axes, and a mask of those in the bin and on the map: two [B, M, 2, P, K].
 
     Args:
         windows: First column, first row, last column, last row: int64 [B, M, 4].
@@ -149,6 +149,6 @@ def _bins(windows: Tensor, config: HeadConfig, size: int) -> tuple[Tensor, Tenso
 
 
 def _widest_bin(config: HeadConfig) -> int:
-    """Cells of the widest bin of any window; rounding makes a window at most one cell wider."""
+    """Number of cells of the widest bin of any window; rounding makes a window at most one cell wider."""
     P, most = config.cells, -(-config.roi_size // STRIDE) + 2
     return max(-(-(p + 1) * h // P) - p * h // P for h in range(1, most + 1) for p in range(P))

@@ -47,7 +47,7 @@ def export_onnx(
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401  what torch.onnx needs
+        import onnxscript  # noqa: F401  needed by torch.onnx
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; exporting to ONNX needs: pip install 'poseren_ext[onnx]'") from error
     path = Path(path)
@@ -57,7 +57,7 @@ def export_onnx(
         raise ValueError(f"opset is {opset}; expected {MIN_OPSET} or later")
     graph = EstimatorGraph(model, stages=stages, invalid=invalid, depth_unit=depth_unit)
     device = model.mean_pose.device
-    # Two frames of 5x6 pixels: sizes that equal no other size, so that the exporter takes no axis for a constant.
+    # Two frames of 5x6 pixels: these sizes differ from all others, so that the exporter does not merge axes.
     example = (
         torch.full((2, 5, 6), 500.0, device=device),
         torch.tensor([[3.0, 2.0, 500.0]], device=device).expand(2, 3).contiguous(),

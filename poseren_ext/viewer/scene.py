@@ -150,7 +150,7 @@ def _grid(picture: Array, cells: int) -> Array:
 
 
 def _mirror(pose: HandPose, estimator: Estimator) -> torch.Tensor | None:
-    """The model sees the other hand in a mirror, and so does the picture."""
+    """The transform [1, 2, 3] that mirrors the crop if the hand is not the one of the model; else None."""
     if pose.hand[0] == estimator.model.config.hand:
         return None
     return torch.tensor([[[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
@@ -169,10 +169,10 @@ def _draw_windows(picture: Array, poses: torch.Tensor, stage: int, estimator: Es
     for region, joint in enumerate(head.joints):
         left, top, right, bottom = (int(edge) for edge in windows[stage, region])
         if left < 0:
-            continue  # the marker of a joint that is NaN
+            continue  # the window of an invalid (NaN) joint
         moved = stage == 0 or bool((windows[stage, region] != windows[stage - 1, region]).any())
         color = _COLORS[skeleton.finger_of[joint]].tolist()
-        # Drawn a little apart, so that windows on one place are all seen.
+        # Slightly offset, so that coinciding windows are all visible.
         inset = 2 + 2 * (region % 6)
         first = (left * CELL + inset, top * CELL + inset)
         last = ((right + 1) * CELL - 1 - inset, (bottom + 1) * CELL - 1 - inset)
