@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The network: Pose-REN, its Init-CNN, and the paper's ablations as configurations of the same few classes."""
+"""Pose-REN, its Init-CNN, and the paper's ablations as configurations of the same classes."""
 
 from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
 from poseren_ext.models.files import BUNDLED, Precision, load, load_model, save

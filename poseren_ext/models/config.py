@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Configurations: what makes the paper's network and each of its ablations from the same few classes."""
+"""Configurations of the paper's network and its ablations, which all use the same classes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 
 WeightDtype: TypeAlias = Literal["float32", "float16", "int8"]
 WEIGHT_DTYPES: tuple[WeightDtype, ...] = get_args(WeightDtype)
-"""How a model file can store its weights."""
+"""Types of stored weights in a model file."""
 
 STRIDE = 8
-"""Crop pixels per feature cell: the backbone pools three times by two."""
+"""Crop pixels per feature cell: the backbone pools by two three times."""
 
 # Starts (row, column) of REN's 6x6 regions on the 12x12 map: the corners, the middles of the edges, the middle.
 _CORNERS = ((0, 0), (0, 6), (6, 0), (6, 6))
@@ -38,23 +38,23 @@ class HeadConfig:
     """A region ensemble: the regions of the feature map, and the layers that combine them.
 
     Attributes:
-        num_joints: J, joints that the head gives.
+        num_joints: J, number of joints of the head's output.
         joints: guided joints, one region each (indices into J); empty for a grid.
         grid: starts (row, column) of fixed regions in feature cells; empty for guided regions.
         cells: P, cells along each side of a region.
         roi_size: side of a guided joint's window, crop pixels; 0 for a grid.
-        tree: for each finger the regions (indices) whose first layers feed its own second layer. One region each: two
-            layers per region, as in REN. All fingers take the same number of regions.
-        widths: outputs of a region's layer and of a finger's layer.
+        tree: for each finger, the indices of the regions whose region layers feed its finger layer. With one region
+            per finger there are two layers per region, as in REN. All fingers have the same number of regions.
+        widths: outputs of a region layer and of a finger layer.
         channels: C, channels of the feature map.
         image_size: side of the depth crop, pixels.
-        dropout: probability of dropping a hidden value in training.
-        map_dropout: the same for a value of the feature map, before the regions are taken; REN-9x6x6 has 0.5.
-        mode: how guided regions are pooled: "max" as published, "align" to let gradients reach the pose.
+        dropout: dropout probability of hidden values in training.
+        map_dropout: dropout probability of feature-map values, before regions are pooled; 0.5 in REN-9x6x6.
+        mode: pooling of guided regions: "max" as published, or "align", which passes gradients to the pose.
 
     Raises:
-        TypeError: a field of another type.
-        ValueError: numbers that make no network.
+        TypeError: A field has the wrong type.
+        ValueError: A value is out of range, or the fields do not match each other.
     """
 
     num_joints: int
@@ -105,7 +105,7 @@ class HeadConfig:
 
     @classmethod
     def pose_ren(cls, skeleton: Skeleton, *, widths: tuple[int, int] = (2048, 2048), channels: int = 64) -> HeadConfig:
-        """Pose-REN (section 3): 11 guided regions of 7x7 cells; a layer each, then one per finger: palm, root, tip."""
+        """Pose-REN (section 3): 11 guided regions of 7x7 cells, a layer per region, and a layer per finger."""
         return cls(len(skeleton.joints), skeleton.guided, (), 7, 48, skeleton.tree, widths, channels)
 
     @classmethod
@@ -137,7 +137,7 @@ class HeadConfig:
     def guided_9x6x6(
         cls, skeleton: Skeleton, *, widths: tuple[int, int] = (2048, 2048), channels: int = 64
     ) -> HeadConfig:
-        """Pose-guided 9x6x6 (section 4.4.2): all guided joints but the tips of thumb and pinky; 40 pixels wide."""
+        """Pose-guided 9x6x6 (section 4.4.2): all guided joints except the tips of thumb and pinky; 40-pixel windows."""
         joints = tuple(skeleton.guided[position] for position in _GUIDED_NINE)
         return cls(len(skeleton.joints), joints, (), 6, 40, _singletons(9), widths, channels)
 
@@ -157,23 +157,23 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything about a Pose-REN estimator but its weights.
+    """Configuration of a Pose-REN estimator: everything except its weights.
 
     Attributes:
         skeleton: key in ``SKELETONS``.
-        hand: the hand that the model knows, "left" or "right".
+        hand: hand that the model is trained for, "left" or "right".
         cube: half edge of the crop's cube, mm.
         image_size: side of the depth crop, pixels.
-        channels: of the backbone's three levels.
-        init: head of the Init-CNN: a grid, for it has no pose to be guided by.
+        channels: channels of the three levels of the backbone.
+        init: head of the Init-CNN: grid regions, because there is no pose to guide them.
         refine: head of every refining stage.
-        weight_dtype: type that a file stores the weights in; computation is in float32. "float32", "float16" or "int8":
-            the last stores fully connected weights as int8 rows with a float32 scale per row, and everything else in
-            float32, which is lossless for a model that :func:`round_to_bytes` rounded.
+        weight_dtype: type of the stored weights, "float32", "float16" or "int8"; computation is in float32. "int8"
+            stores fully connected weights as int8 rows with one float32 scale per row, and everything else in float32.
+            This is lossless for a model that :func:`round_to_bytes` rounded.
 
     Raises:
-        TypeError: a field of another type.
-        ValueError: an unknown name, or parts that do not fit each other.
+        TypeError: A field has the wrong type.
+        ValueError: A name is unknown, or the parts do not match each other.
     """
 
     skeleton: str
@@ -210,8 +210,8 @@ class ModelConfig:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            TypeError: a field of another type.
-            ValueError: no JSON object, an unknown or a missing field, or values that make no model.
+            TypeError: A field has the wrong type.
+            ValueError: The text is not a JSON object, a field is unknown or missing, or a value is invalid.
         """
         try:
             content = json.loads(text)
@@ -224,14 +224,14 @@ class ModelConfig:
 
 
 def _singletons(regions: int) -> tuple[tuple[int], ...]:
-    """A tree in which each region has a second layer of its own."""
+    """A tree in which each region has a separate second layer."""
     return tuple((region,) for region in range(regions))
 
 
 def _fields(kind: type[_Config], given: object) -> dict[str, Any]:
-    """A JSON object as the arguments of a configuration; lists become tuples.
+    """Convert a JSON object to the arguments of a configuration; lists become tuples.
 
-    Fields that later versions added may be missing: files of earlier versions do not have them.
+    Fields that later versions added may be missing, because files of earlier versions do not have them.
     """
     if not isinstance(given, Mapping):
         raise ValueError(f"{kind.__name__} is {type(given).__name__}; expected a JSON object")

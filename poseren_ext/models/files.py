@@ -32,7 +32,7 @@ FORMAT = "poseren_ext"
 FORMAT_VERSION = "2"
 READABLE_VERSIONS = ("1", "2")
 """Version 2 added weights as int8 rows; otherwise it is version 1."""
-_CODES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8"}  # safetensors' own names
+_CODES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8"}  # names in safetensors
 _REMEDY = "Expected a file written by poseren_ext.models.save: download or save it again"
 
 
@@ -87,7 +87,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, dict(metadata))
-    except SafetensorError as error:  # it wraps what the system said
+    except SafetensorError as error:  # it wraps the error of the operating system
         raise OSError(f"cannot write {path}: {error}; what was there is untouched") from error
 
 
@@ -110,7 +110,7 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
     if not path.is_file():
         raise ValueError(f"{path} is not a file. {_REMEDY}")
     try:
-        # Device "cpu": the file is mapped, and each tensor copied out of it once.
+        # With device "cpu" the file is memory-mapped, and each tensor is copied once.
         with safe_open(path, framework="pt", device="cpu") as file:
             config = _read_config(file.metadata())
             with torch.device("meta"):
@@ -136,9 +136,9 @@ def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
     """Loads a model by the name of a bundled one or the path of a safetensors file; a model is returned unchanged.
 
     Raises:
-        TypeError: The model is none of these.
-        FileNotFoundError: There is no bundled model and no file of that name.
-        ValueError: The file holds no model of this package.
+        TypeError: The argument is neither a name, nor a path, nor a model.
+        FileNotFoundError: There is neither a bundled model nor a file of that name.
+        ValueError: The file does not contain a model of this package.
     """
     if isinstance(model, PoseREN):
         return model
@@ -192,9 +192,9 @@ def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> N
 
 
 def _stored_dtypes(model: PoseREN) -> tuple[dict[str, torch.dtype], dict[str, str]]:
-    """How each tensor is stored, and the names of the scales that int8 weights are stored with.
+    """The stored type of each tensor, and the names of the scales of int8 weights.
 
-    Weights are stored as the configuration says; the mean pose, 3J numbers, always in float32.
+    Weights have the type that the configuration names; the mean pose (3J numbers) is always float32.
     """
     dtypes = dict.fromkeys(model.state_dict(), torch.float32)
     if model.config.weight_dtype == "float16":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Models on the Hugging Face Hub, and in folders laid out as there: weights, configuration, card.
+"""Models on the Hugging Face Hub, and in folders with the same layout: weights, configuration, model card.
 
 Needs huggingface_hub: ``pip install 'poseren_ext[hub]'``.
 """
@@ -55,14 +55,14 @@ joints = estimator(depth).joints
 
 
 class HubPoseREN(PoseREN, ModelHubMixin, library_name="poseren_ext", tags=["hand-pose-estimation", "depth"]):  # type: ignore[misc]
-    """A :class:`PoseREN` that the Hub knows: ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
+    """A :class:`PoseREN` with ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
 
-    A local folder serves as well as a repository of the Hub, and then nothing goes over the network.
+    Local folders work like repositories of the Hub, without network access.
     """
 
     @classmethod
     def of(cls, model: PoseREN) -> HubPoseREN:
-        """The model with these methods; its weights are shared."""
+        """Adds these methods to a model; the weights are shared."""
         config = model.config
         result = cls(
             model.init,
@@ -78,12 +78,12 @@ class HubPoseREN(PoseREN, ModelHubMixin, library_name="poseren_ext", tags=["hand
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubPoseREN:
-        """Loads a folder, or what the Hub has under that name; called by ``from_pretrained``.
+        """Loads a folder or a repository of the Hub; called by ``from_pretrained``.
 
         Raises:
-            FileNotFoundError: the folder has no weights.
-            TypeError: an option that neither the Hub nor we know.
-            ValueError: weights that are no model of ours.
+            FileNotFoundError: The folder has no weights.
+            TypeError: An option is unknown.
+            ValueError: The weights are not a model of this package.
         """
         if Path(model_id).is_dir():
             path = Path(model_id) / WEIGHTS
@@ -100,12 +100,12 @@ class HubPoseREN(PoseREN, ModelHubMixin, library_name="poseren_ext", tags=["hand
         write_atomic(save_directory / CONFIG, json.dumps(about, indent=2) + "\n")
 
     def generate_model_card(self, *, description: str = "", repo_id: str = "FOLDER", **data: Any) -> ModelCard:
-        """What the model is, as the card beside it says it.
+        """Creates the model card.
 
         Args:
-            description: what it was trained on, how well it does, where it fails: Markdown.
-            repo_id: the name that the example loads.
-            data: fields of the card's header, such as ``license`` or ``datasets``.
+            description: training data, accuracy and limitations, as Markdown.
+            repo_id: repository name in the example.
+            data: fields of the header, such as ``license`` or ``datasets``.
         """
         config = self.config
         count = sum(weight.numel() for weight in self.parameters())

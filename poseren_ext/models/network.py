@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig, WeightDtype
 
-# The only place that says which implementation of the ops the models run on.
+# The only place that selects the implementation of the ops for the models.
 from poseren_ext.ops import cascade_refine, pose_roi_pool
 
 FullyConnectedInit: TypeAlias = Literal["gaussian", "he"]
@@ -48,7 +48,7 @@ class Backbone(nn.Module):
 
 
 class RegionEnsemble(nn.Module):
-    """Regions of the feature map -> a layer per region -> a layer per finger -> the pose (paper, section 3.3).
+    """Region ensemble: regions of the feature map, a layer per region, a layer per finger, the pose (section 3.3).
 
     Parameters: region_weight [M, W1, C*P*P], region_bias [M, W1]; finger_weight [F, W2, K*W1], finger_bias [F, W2];
     pose_weight [3J, F*W2], pose_bias [3J], for M regions, F fingers of K regions, and J joints.
@@ -70,14 +70,14 @@ class RegionEnsemble(nn.Module):
         initialize(self)
 
     def forward(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
-        """The normalised pose [B, J, 3], float32 at least, that the regions show.
+        """The normalised pose [B, J, 3], in at least float32.
 
         Args:
             features: [B, C, H, W] of the backbone.
-            pose: normalised joints [B, J, 3] that guide the regions; a grid looks at none.
+            pose: normalised joints [B, J, 3] that guide the regions; not used for a grid.
 
         Raises:
-            ValueError: guided regions without a pose.
+            ValueError: The regions are guided and pose is None.
         """
         if self.training and self.config.map_dropout:
             features = F.dropout(features, self.config.map_dropout)
@@ -90,7 +90,7 @@ class RegionEnsemble(nn.Module):
         return joints.reshape(-1, self.config.num_joints, 3)
 
     def regions(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
-        """The regions [B, M, C, P, P] that the first layers see."""
+        """The regions [B, M, C, P, P], inputs of the first layers."""
         config = self.config
         if config.grid:
             P = config.cells
@@ -115,7 +115,7 @@ class RegionEnsemble(nn.Module):
 
 
 class InitCNN(nn.Module):
-    """The plain regression network whose pose the cascade starts from (paper, section 3.1)."""
+    """The plain regression network that estimates the initial pose (paper, section 3.1)."""
 
     def __init__(self, backbone: Backbone, head: RegionEnsemble) -> None:
         super().__init__()
@@ -132,12 +132,12 @@ class PoseREN(nn.Module):
     """Pose-REN: one refining model applied again and again to its own pose (paper, algorithm 1).
 
     Args:
-        init: gives the initial pose P0.
+        init: network that estimates the initial pose P0.
         backbone: features of the refining model; computed once for any number of stages.
-        head: the refining model's head, of guided regions.
-        skeleton: the joints.
+        head: head of the refining model, with guided regions.
+        skeleton: skeleton of the joints.
         cube: half edge of the crop's cube, mm.
-        hand: the hand that the model knows; by default the skeleton's.
+        hand: hand that the model is trained for; by default that of the skeleton.
         mean_pose: normalised mean pose of the training set [J, 3], fallback initial pose; by default
             zeros: every joint at the centre.
         weight_dtype: type that ``save`` stores the weights in.
@@ -194,7 +194,7 @@ class PoseREN(nn.Module):
         )
 
     def start_from_init(self) -> None:
-        """Copy the Init-CNN's convolutions into the refining model: where its training starts (paper, section 3.4)."""
+        """Copy the convolutions of the Init-CNN to the refining model, to initialise its training (section 3.4)."""
         self.backbone.load_state_dict(self.init.backbone.state_dict())
 
     def forward(self, crop: Tensor, pose: Tensor | None = None, stages: int = 3, *, detach: bool = False) -> Tensor:
@@ -203,14 +203,14 @@ class PoseREN(nn.Module):
         Args:
             crop: depth crops [B, 1, S, S] in [-1, 1].
             pose: initial normalised pose [B, J, 3]; by default the Init-CNN's.
-            stages: T, how often to refine.
-            detach: cut the gradient between stages, so that each stage learns from its own result only.
+            stages: T, the number of stages.
+            detach: detach the pose between stages, so that the loss of a stage has no gradient in earlier stages.
 
         Returns:
             [T+1, B, J, 3], normalised.
 
         Raises:
-            ValueError: a negative number of stages.
+            ValueError: stages is negative.
         """
         initial = self.init(crop) if pose is None else pose
         return self.refine_features(self.backbone(crop), initial, stages, detach=detach)
@@ -218,8 +218,8 @@ class PoseREN(nn.Module):
     def refine_features(self, features: Tensor, pose: Tensor, stages: int = 3, *, detach: bool = False) -> Tensor:
         """The cascade on features computed once: arguments and result as in :meth:`forward`.
 
-        Without gradients and dropout this is :func:`cascade_refine`, with its exact shortcut. A head of grid regions
-        looks at no pose: every stage gives the same.
+        Without gradients and dropout this calls :func:`cascade_refine`, with its memoisation. A head with grid regions
+        does not depend on the pose: all stages give the same pose.
         """
         if not (self.training or torch.is_grad_enabled() or self.head.config.grid):
             return cascade_refine(features, pose, self.head, stages=stages)[0]
@@ -234,19 +234,19 @@ class PoseREN(nn.Module):
 def initialize(
     module: nn.Module, *, fully_connected: FullyConnectedInit = "gaussian", generator: torch.Generator | None = None
 ) -> None:
-    """Draw the weights of all convolutions and fully connected layers in a module; biases become 0.
+    """Initialise the weights of all convolutions and fully connected layers in a module; biases become 0.
 
-    Convolutions are drawn as He et al. do. Fully connected layers have a standard deviation of 0.001, as in the
-    published recipe; "he" draws the hidden ones as the convolutions, which trains narrow layers better.
-    The last layer keeps its 0.001: a model begins with every joint at the centre.
+    Convolutions use the initialisation of He et al. Fully connected layers have a standard deviation of 0.001, as in
+    the published recipe; "he" uses He initialisation for the hidden layers, which trains narrow layers better. The last
+    layer always has 0.001, so that a new model places every joint near the centre.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: The kind is unknown.
     """
     if fully_connected not in ("gaussian", "he"):
         raise ValueError(f"fully_connected is {fully_connected!r}; expected 'gaussian' or 'he'")
     if any(parameter.is_meta for parameter in module.parameters()):
-        return  # weights from a file are to come; drawing meta tensors would import torch's compiler, for seconds
+        return  # weights will be loaded; initialising meta tensors would import torch's compiler, which takes seconds
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and part.bias is not None:
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)

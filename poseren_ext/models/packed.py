@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pose-REN as it runs fastest: weights in the form that they are read in, made once and never trained."""
+"""Pose-REN for inference: weights packed in the layout that the kernels read."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _POOLINGS_BEFORE = {"conv0": 0, "conv1": 0, "conv2_0": 1, "conv2": 1, "conv3": 1
 
 
 class PackedPoseREN:
-    """Both networks of a :class:`PoseREN`, without gradients and dropout. It holds no weight twice.
+    """Both networks of a :class:`PoseREN`, without gradients and dropout. No weight is stored twice.
 
     Args:
-        model: whose weights they are. In float32 its fully connected layers are shared, otherwise they are copied and
-            the model is not needed any more.
-        dtype: of the fully connected layers' weights: "float32", "bfloat16" or "int8". Sums are float32, and so are the
-            convolutions, which take a thousandth of the memory.
+        model: model with the weights. In float32 its fully connected layers are shared; otherwise they are copied, and
+            the model is not needed afterwards.
+        dtype: type of the weights of the fully connected layers: "float32", "bfloat16" or "int8". Sums and convolutions
+            are float32; the latter take a thousandth of the memory.
 
     Raises:
-        ValueError: an unknown type, or weights that are NaN or infinite.
+        ValueError: dtype is unknown, or weights are NaN or infinite.
     """
 
     def __init__(self, model: PoseREN, dtype: WeightType = "float32") -> None:
@@ -41,11 +41,11 @@ class PackedPoseREN:
         self.head = pack_head(model.head, dtype)
         convolutions = [*model.init.backbone.parameters(), *model.backbone.parameters()]
         self.nbytes: int = self.init_head.nbytes + self.head.nbytes + sum(weight.nbytes for weight in convolutions)
-        """Memory that the weights take."""
+        """Memory of the weights, bytes."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.head.region_weight.device
 
     def initial(self, crop: Tensor) -> Tensor:
@@ -64,14 +64,14 @@ class PackedPoseREN:
         if not self.head.config.grid:
             poses, run = cascade_refine(features, pose, self.head, stages=stages)
             return poses, run
-        # A grid looks at no pose: every stage gives the same.
+        # A grid does not depend on the pose: all stages give the same pose.
         poses = torch.stack([pose] + [run_grid(features, self.head)] * stages)
         return poses, torch.full((len(pose),), min(stages, 1), dtype=torch.int32, device=pose.device)
 
     def _look(self, crop: Tensor) -> tuple[Tensor, Tensor]:
-        """The Init-CNN's pose and the refining backbone's features; in a CUDA graph the two networks run side by side.
+        """The pose of the Init-CNN and the features of the refining backbone; concurrent within a CUDA graph.
 
-        Outside of one, a GPU waits for Python rather than for the network before.
+        Outside of a CUDA graph concurrency has no benefit, because launching the kernels from Python is the limit.
         """
         if crop.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
             return self.initial(crop), self.backbone(crop)
@@ -85,9 +85,10 @@ class PackedPoseREN:
 
 
 def pack_backbone(backbone: Backbone, image_size: int) -> Callable[[Tensor], Tensor]:
-    """A backbone as a function of crops [B, 1, S, S], without gradients, by the device's library of fused convolutions.
+    """A backbone as a function of crops [B, 1, S, S], without gradients, with fused convolutions if available.
 
-    oneDNN's in its own weight layout on the CPU, cuDNN's on a GPU; where this torch has neither, the backbone itself.
+    These are oneDNN's with its packed weight layout on the CPU, and cuDNN's on a GPU. If this torch has neither, the
+    backbone itself is returned.
     """
     weight = backbone.conv0.weight
     libraries: dict[str, tuple[type[_FusedBackbone], Any]] = {
@@ -100,17 +101,17 @@ def pack_backbone(backbone: Backbone, image_size: int) -> Callable[[Tensor], Ten
     try:
         packed = library(backbone, image_size)
         packed(torch.zeros(1, 1, image_size, image_size, device=weight.device))
-    except (AttributeError, RuntimeError):  # torch's ops for its own compiler: a release may lack or change them
+    except (AttributeError, RuntimeError):  # internal ops of torch: a release may lack or change them
         return backbone
     return packed
 
 
 _Layer: TypeAlias = tuple[Tensor, Tensor | None, list[int], int]
-"""Weight, bias, padding, and the side of the map that the layer sees."""
+"""Weight, bias, padding, and side of the layer's input."""
 
 
 class _FusedBackbone:
-    """Convolutions that add their bias, ReLU and the shortcut before anything goes to memory."""
+    """Convolutions with fused bias, ReLU and shortcut."""
 
     def __init__(self, backbone: Backbone, image_size: int) -> None:
         layers: dict[str, _Layer] = {}
@@ -128,7 +129,7 @@ class _FusedBackbone:
 
     @torch.no_grad()
     def __call__(self, crop: Tensor) -> Tensor:
-        """Features [B, C, S/8, S/8], channels last. ReLU goes before the pooling: it does not change the order."""
+        """Features [B, C, S/8, S/8], channels last. ReLU is applied before max pooling, which commutes with it."""
         x = crop.contiguous(memory_format=torch.channels_last)
         x = self._pool(self._convolve("conv1", self._convolve("conv0", x)))
         for before, first, second in (("conv2_0", "conv2", "conv3"), ("conv3_0", "conv4", "conv5")):
@@ -141,12 +142,12 @@ class _FusedBackbone:
 
     @abstractmethod
     def _convolve(self, name: str, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """ReLU of a layer's convolution, plus the shortcut."""
+        """ReLU of the convolution of a layer, plus the shortcut."""
 
 
 class _OneDnn(_FusedBackbone):
     def __getstate__(self) -> dict[str, _Layer]:
-        # oneDNN's layout cannot be serialised; another process creates it again.
+        # The layout of oneDNN cannot be serialised, so another process packs the weights again.
         return {name: (weight.to_dense(), *rest) for name, (weight, *rest) in self._layers.items()}  # type: ignore[misc]
 
     def __setstate__(self, layers: dict[str, _Layer]) -> None:
@@ -182,6 +183,6 @@ class _CuDnn(_FusedBackbone):
         return torch.cudnn_convolution_add_relu(x, weight, shortcut, 1.0, bias, *geometry)
 
     def _pool(self, x: Tensor) -> Tensor:
-        # A third of max_pool2d's time, which on channels last looks for each maximum's place too.
+        # Takes a third of the time of max_pool2d, which also computes the indices for channels last.
         rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
         return torch.maximum(rows[..., ::2], rows[..., 1::2])

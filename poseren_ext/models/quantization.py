@@ -14,22 +14,23 @@ _LAYERS = ("region", "finger", "pose")
 
 @torch.no_grad()
 def round_to_bytes(model: PoseREN) -> None:
-    """Rounds a model's fully connected weights in place, so that packing them changes nothing.
+    """Rounds the fully connected weights of a model in place, so that packing does not change them.
 
-    Every output row of weights becomes integers of at most 127 times a power of two, the step of that row. Such numbers
-    are exact in float16, in bfloat16 and, with the step beside them, in int8: a model in any of these types is the same
-    model. Round once, before the model is measured. Biases and convolutions, which are never packed, keep their values.
+    Every output row of weights becomes integers of magnitude at most 127 times a power of two, the step of that row.
+    float16 and bfloat16 represent these numbers exactly, and so does int8 with the step: a model in any of these types
+    is the same model. Round once, before the model is evaluated. Biases and convolutions are never packed and stay
+    unchanged.
 
-    The columns of the last layer are first scaled to one size, and the layer before compensates: otherwise a few large
-    columns would make the steps of all others coarse.
+    The columns of the last layer are first scaled to equal size, and the layer before compensates. Otherwise a few
+    large columns would make the steps of all other columns coarse.
 
     Args:
-        model: a trained model; its weights are changed.
+        model: a trained model; its weights are modified.
     """
     for head in (model.init.head, model.head):
         weights = (head.region_weight, head.finger_weight, head.pose_weight)
         if all(bool((rows == _rounded(rows)).all()) for weight in weights for rows in weight):
-            continue  # already rounded; balancing it again would round it again
+            continue  # already rounded; balancing would round it again
         _balance(head)
         for weight in weights:
             for rows in weight:  # one group at a time keeps the temporaries small
@@ -50,7 +51,7 @@ def byte_rows(weight: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def fully_connected_weights(model: PoseREN) -> dict[str, str]:
-    """Name of every fully connected weight in the model's state -> the name that its steps are stored under."""
+    """Name of every fully connected weight in the state of the model -> name of its stored steps."""
     heads = [name for name, part in model.named_modules() if isinstance(part, RegionEnsemble)]
     return {f"{head}.{layer}_weight": f"{head}.{layer}_scale" for head in heads for layer in _LAYERS}
 
@@ -61,7 +62,7 @@ def _rounded(rows: Tensor) -> Tensor:
 
 
 def _balance(head: RegionEnsemble) -> None:
-    """Moves powers of two from the last layer's columns to the rows of the layer before: ReLU commutes with them."""
+    """Moves powers of two from the columns of the last layer to the rows of the layer before (ReLU commutes)."""
     largest = head.pose_weight.abs().amax(0)
     size = torch.where(largest == 0, 1, _power_of_two(largest))
     head.pose_weight.div_(size)

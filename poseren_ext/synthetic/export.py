@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Synthetic frames as files, laid out as the published label files are: for other people's tools, and for the eye."""
+"""Export of synthetic frames to files in the layout of the published datasets, for other tools or inspection."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def export_frames(
 
     `depth/000000.png`: 16-bit, mm, 0 where the camera sees nothing; `labels.txt`: u v d of every joint in the order of
     the skeleton, one line per frame; `centers.txt`: u v d; `list.txt`: paths of the frames; `camera.txt`: fx fy cx cy.
-    When it is interrupted, the frames that are there have their labels.
+    After an interruption, all frames in the folder have labels.
 
     Args:
         hands: the set; its camera must have a size.
-        folder: where to; made if need be.
-        count: how many frames.
-        first: index of the first one.
+        folder: output folder; created if it does not exist.
+        count: number of frames.
+        first: index of the first frame.
         progress: called with the number of frames written.
 
     Raises:
-        ValueError: fewer than one frame, or a camera without a size.
-        OSError: a file cannot be written.
+        ValueError: count is below 1, or the camera has no size.
+        OSError: A file cannot be written.
     """
     _require_frames(count)
     (folder / "depth").mkdir(parents=True, exist_ok=True)
@@ -73,13 +73,13 @@ def export_stack(
     Args:
         hands: the set; its camera must have a size.
         path: the file.
-        count: how many frames.
-        first: index of the first one.
+        count: number of frames.
+        first: index of the first frame.
         progress: called with the number of frames written.
 
     Raises:
-        ValueError: fewer than one frame, or a camera without a size.
-        OSError: the file cannot be written.
+        ValueError: count is below 1, or the camera has no size.
+        OSError: The file cannot be written.
     """
     _require_frames(count)
     parts = []
@@ -101,7 +101,7 @@ def export_stack(
 
 
 def stored_depth(frames: Frames) -> npt.NDArray[np.uint16]:
-    """The depth as files hold it: [B, H, W] in whole mm."""
+    """The depth as stored in files: [B, H, W], integer mm."""
     return frames.depth.round().clamp(max=65535).to(torch.int32).numpy().astype(np.uint16)
 
 
@@ -111,7 +111,7 @@ def _require_frames(count: int) -> None:
 
 
 def _batches(hands: SyntheticHands, count: int, first: int) -> Iterator[tuple[Frames, npt.NDArray[np.uint16]]]:
-    """The frames a batch at a time, and their depth as stored: uint16 [B, H, W] mm."""
+    """Batches of frames, and their depth as stored: uint16 [B, H, W] mm."""
     for start in range(first, first + count, _BATCH):
         frames = hands.frames(torch.arange(start, min(start + _BATCH, first + count)))
         yield frames, stored_depth(frames)

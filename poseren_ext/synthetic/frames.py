@@ -18,7 +18,7 @@ from poseren_ext.synthetic.scene import SUBJECTS, Scene, blend_scenes, sample_sc
 from poseren_ext.synthetic.sensor import Sensor, add_background, sense
 
 CENTER_ITERATIONS = 2
-"""How often the centre is refined inside the cube: without, a long forearm draws it away from the hand."""
+"""Number of refinements of the centre inside the cube; without them, a long forearm shifts it away from the hand."""
 
 _SPLIT_SALT = {"train": 0x7261696E, "validation": 0x76616C69, "test": 0x74657374}
 _SCOUT_SIZE, _SCOUT_REACH = 64, 400.0  # pixels, mm: the coarse image that the centre is taken from
@@ -26,13 +26,13 @@ _SCOUT_SIZE, _SCOUT_REACH = 64, 400.0  # pixels, mm: the coarse image that the c
 
 @dataclass(frozen=True)
 class Frames:
-    """B depth frames with their labels. A window around a hand is a frame too: one of a camera of its own.
+    """B depth frames with their labels. A window around a hand is a frame too, with its own camera.
 
     Attributes:
         depth: float32 [B, H, W] mm, 0 where the camera sees nothing.
         camera: [B, 4] fx, fy, cx, cy of each frame.
-        center: [B, 3] u, v, mm: `hand_center` of the hand and forearm as seen, refined inside the cube.
-        far: [B] mm: what lies behind is no longer the hand or its forearm.
+        center: [B, 3] u, v, mm: `hand_center` of the visible hand and forearm, refined inside the cube.
+        far: [B] mm: largest depth of the hand and its forearm.
         uvd, xyz: [B, J, 3] joints in the frame's pixels and in mm.
     """
 
@@ -46,19 +46,19 @@ class Frames:
 
 @dataclass(frozen=True)
 class SyntheticHands:
-    """An endless set of synthetic right hands; a frame is known by its index, and never depends on its batch.
+    """An endless set of synthetic right hands; a frame is determined by its index, whatever the batch.
 
     Attributes:
-        seed: draws everything but the subjects' hands.
-        split: "train", "validation" or "test": no subject is in two of them.
-        difficulty: 0 to 1, how far hands turn out of the image plane; only training may be easier than 1.
-        skeleton: the joints' convention, key of `SKELETONS`.
+        seed: random seed of everything except the hands of the subjects.
+        split: "train", "validation" or "test"; no subject is in two splits.
+        difficulty: 0 to 1, range of rotations out of the image plane; only the training split may have less than 1.
+        skeleton: skeleton of the joints, key of `SKELETONS`.
         camera: intrinsics and frame size.
-        cube: half edge of the cube that the centre is refined in, mm.
-        sensor: the camera's faults.
+        cube: half edge of the cube in which the centre is refined, mm.
+        sensor: faults of the camera.
 
     Raises:
-        ValueError: an unknown split, or a test that is easier than it should be.
+        ValueError: The split is unknown, or difficulty is below 1 for a split other than "train".
     """
 
     seed: int
@@ -76,16 +76,16 @@ class SyntheticHands:
             raise ValueError(f"difficulty is {self.difficulty} for {self.split}; expected 1, or 0 to 1 for training")
 
     def scenes(self, index: torch.Tensor) -> Scene:
-        """Where the hands of the given frames (int64 [B]) are, and how they are held."""
+        """Positions and articulations of the hands in the given frames (int64 [B])."""
         return sample_scene(self._counter(index), self.split, self.difficulty)
 
     def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
         """Only the windows around the hands.
 
         Args:
-            index: int64 [B], the frames' numbers.
+            index: int64 [B], indices of the frames.
             size: side of a window, pixels.
-            margin: half side of a window, in half edges of the cube: its corners are the cube's with 1.
+            margin: half side of a window in half edges of the cube; 1 makes the window as large as the cube.
         """
         cones, xyz = self._posed(index)
         center = self._center(cones, xyz)  # x, y, z in mm
@@ -93,12 +93,12 @@ class SyntheticHands:
         return self._render(index, cones, xyz, center, window, (size, size))
 
     def frames(self, index: torch.Tensor) -> Frames:
-        """Whole camera frames, centred as they are seen: noise, holes and the image's edge included.
+        """Whole camera frames; centres are computed from the images with noise, holes and borders.
 
-        Memory: about 20 MB for each frame of 640x480 while it is made.
+        Memory: about 20 MB per frame of 640x480 during rendering.
 
         Raises:
-            ValueError: the camera has no size.
+            ValueError: The camera has no size.
         """
         window, shape = camera_window(self.camera, len(index), index.device)
         cones, xyz = self._posed(index)
@@ -111,7 +111,7 @@ class SyntheticHands:
         return Counter(self.seed ^ (_SPLIT_SALT[self.split] << 20), index)
 
     def _looks(self, index: torch.Tensor) -> Counter:
-        """Random numbers of the background and the sensor's temper; a sequence keeps them."""
+        """Random numbers of the background and the sensor parameters, constant within a sequence."""
         return self._counter(index)
 
     def _posed(self, index: torch.Tensor) -> tuple[Cones, torch.Tensor]:
@@ -139,7 +139,7 @@ class SyntheticHands:
         return Frames(depth, camera, xyz_to_uvd(center, camera), far + 15.0, uvd, joints)
 
     def _center(self, cones: Cones, xyz: torch.Tensor) -> torch.Tensor:
-        """Centre [B, 3] of hand and forearm, camera mm, from a coarse image of all that is not background."""
+        """Centre [B, 3] of hand and forearm, camera mm, from a coarse image without background."""
         palm = 0.5 * (xyz[:, 0] + xyz[:, 5])
         reach = _SCOUT_REACH / palm[:, 2:]
         step = (2.0 * reach / (_SCOUT_SIZE - 1)).expand(-1, 2)
@@ -163,10 +163,10 @@ def tile_window(center: torch.Tensor, cube: float, size: int, margin: float) -> 
 
 
 def camera_window(camera: Camera, count: int, device: torch.device) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Windows [B, 4] of a camera's whole frames, and their height and width.
+    """Windows [B, 4] of whole camera frames, and their height and width.
 
     Raises:
-        ValueError: the camera has no size.
+        ValueError: The camera has no size.
     """
     if camera.width is None or camera.height is None:
         raise ValueError("the camera has no width and height; give them to render whole frames")
@@ -183,11 +183,11 @@ def window_camera(window: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class SyntheticSequence(SyntheticHands):
-    """One hand that moves smoothly: from one drawn pose to the next, easing in and out.
+    """One hand that moves smoothly between randomly drawn poses, easing in and out.
 
     Attributes:
-        number: which of the seed's sequences.
-        every: frames from one drawn pose to the next.
+        number: index of the sequence for this seed.
+        every: number of frames from one drawn pose to the next.
     """
 
     number: int = 0
@@ -207,7 +207,7 @@ class SyntheticSequence(SyntheticHands):
         return (1 << 40) + (self.number << 20)
 
     def _counter(self, index: torch.Tensor) -> Counter:
-        # Pixels' noise is numbered apart from single frames'.
+        # The noise of pixels uses other numbers than that of single frames.
         return super()._counter(torch.where(index < (1 << 40), index + self._first + (1 << 60), index))
 
     def _looks(self, index: torch.Tensor) -> Counter:

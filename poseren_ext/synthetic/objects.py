@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Things around hands: objects in the grasp, in front of the hand, and beside it."""
+"""Objects held by hands, in front of them, and beside them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def frames_along(axis: torch.Tensor) -> torch.Tensor:
 
 
 def held_objects(rng: Counter, joints: torch.Tensor, hand: Cones, normal: torch.Tensor) -> Solids:
-    """What each hand holds: one object of two parts.
+    """The held object of each hand: one object of two parts.
 
-    In two thirds of the hands it lies in the palm: along the palm's normal, at the first place where the drawn size
-    fits between the fingers; where it fits nowhere, at the roomiest place, as thin as it has to be. The others hold it
-    between the tips of thumb and index finger.
+    In two thirds of the hands it is in the palm: at the first position along the palm normal where the drawn size fits
+    between the fingers. If it does not fit at any position, it is at the one with the most room and made thinner. The
+    other hands hold it between the tips of thumb and index finger.
 
     Args:
         rng: the samples' random numbers.
@@ -122,7 +122,7 @@ def _any_solid(rng: Counter, stream: str, count: int, low: float, high: float) -
 
 
 def objects_in_front(rng: Counter, joints: torch.Tensor) -> Solids:
-    """One thing a frame between the camera and a part of the hand: as far as half of the way to it."""
+    """One object per frame between the camera and a part of the hand, at most half the distance from the hand."""
     target = joints[torch.arange(len(joints), device=joints.device), rng.integer("frontof", 1, 21)[:, 0]]
     target = target + rng.normal("frontoff", 3) * target.new_tensor([25.0, 25.0, 0.0])
     solid = _any_solid(rng, "front", 1, 8.0, 50.0)
@@ -132,7 +132,7 @@ def objects_in_front(rng: Counter, joints: torch.Tensor) -> Solids:
 
 
 def objects_beside(rng: Counter, joints: torch.Tensor) -> Solids:
-    """Up to three things a frame beside and behind the hand, at times in front of a part of it."""
+    """Up to three objects per frame beside and behind the hand, sometimes in front of a part of it."""
     palm = 0.5 * (joints[:, 0] + joints[:, 5])
     solid = _any_solid(rng, "beside", _BESIDE, 12.0, 90.0)
     u = rng.uniform("besideat", 3 * _BESIDE).view(-1, _BESIDE, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where hands are and how they are held: one frame drawn by (seed, index), or a smooth sequence."""
+"""Positions and articulations of hands: random scenes by (seed, index), or a smooth sequence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poseren_ext.synthetic.articulation import sample_angles
 from poseren_ext.synthetic.kinematics import Cones, hand_cones, hand_joints
 
 SUBJECTS = {"train": (0, 4096), "validation": (1 << 39, 512), "test": (1 << 40, 512)}
-"""For each split its first subject and how many there are: no hand is in two splits."""
+"""First subject and number of subjects of each split; no subject is in two splits."""
 
 
 _TILT = 60.0
@@ -68,7 +68,7 @@ def _rotation(turn: torch.Tensor) -> torch.Tensor:
 
 
 def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
-    """Draws one scene a sample.
+    """Draws one scene per sample.
 
     The full difficulty: in-plane turn over the whole circle, up to 60 degrees out of the plane to any side, 350 to
     1000 mm away, any articulation. A smaller difficulty narrows the turn out of the plane.
@@ -83,11 +83,11 @@ def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
     tilt = math.radians(_TILT) * difficulty * rng.uniform("tilt", 1).sqrt()
     towards = rng.uniform("towards", 1, -math.pi, math.pi)
     turn = torch.cat([roll, tilt * towards.cos(), tilt * towards.sin()], 1)
-    # A stub always; a long forearm only where it does not come at the camera and hide the hand.
+    # There is always a stub; a long forearm only if it does not point at the camera and hide the hand.
     long = (turn[:, 1] / math.radians(25.0) + 1.0).clamp(0.0, 1.0)
     length = rng.uniform("forearm", 2)
     depth = rng.uniform("depth", 1, 350.0, 1000.0)
-    # Farther hands may be farther to the side: the palm keeps 100 mm from the edges of a usual camera's view.
+    # Farther hands may be farther to the side: the palm stays 100 mm inside the view of a typical camera.
     aside = turn.new_tensor([0.50, 0.38]) - 100.0 / depth
     return Scene(
         subject=first + rng.integer("subject", 1, count)[:, 0],

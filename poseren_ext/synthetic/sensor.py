@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a depth camera makes of a clean depth image: background, ragged edges, noise, steps, missing pixels."""
+"""Sensor model of a depth camera: background, ragged edges, noise, quantisation, missing pixels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _BODIES = 4
 
 @dataclass(frozen=True)
 class Sensor:
-    """Ranges of the sensor's faults; each frame draws its own within them.
+    """Ranges of the sensor faults; each frame draws random values within them.
 
     Attributes:
         noise: standard deviation of the depth noise at 700 mm, mm (grows with the square of the depth).
         step: depth quantisation at 700 mm, mm (grows likewise).
         ragged: how far edges jump sideways, in pixels (standard deviation).
-        dropout: share of the pixels just behind an edge that are lost.
+        dropout: fraction of the pixels just behind an edge that are missing.
         holes: how often a frame has holes.
         background: shares of frames with nothing, a wall, and clutter behind the hand.
     """
@@ -43,7 +43,7 @@ def _draw(rng: Counter, stream: str, limits: tuple[float, float]) -> torch.Tenso
 def add_background(
     depth: torch.Tensor, window: torch.Tensor, hand_far: torch.Tensor, rng: Counter, sensor: Sensor
 ) -> torch.Tensor:
-    """Puts nothing, a slanting wall, or a wall and bodies behind hands.
+    """Adds nothing, a slanted wall, or a wall and bodies behind hands.
 
     Args:
         depth: [B, H, W] mm, inf where the hand is not.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The test splits of fixed seeds that models are measured on, and the mixture that the bundled model learns from."""
+"""Test splits with fixed seeds for evaluation, and the training mixture of the recipe `bundled`."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def split_hands(
     """The hands of a test split.
 
     "palm" shows palms, turned up to 60 degrees away from the camera; "side" and "back" the rest of the sphere of views;
-    the others any view with an object in the hand, an arm that comes from the camera, things around the hand, or a
-    second hand.
+    the other splits any view with an object in the hand, an arm that comes from the camera, objects around the hand, or
+    a second hand.
 
     Args:
         kind: which one.
@@ -68,11 +68,11 @@ def split_hands(
 
 @dataclass(frozen=True)
 class TrainingHands(SyntheticHands):
-    """The mixture that the bundled model learns from: palms as `SyntheticHands` draws them, the rest `VariedHands`.
+    """The training mixture of the recipe `bundled`: palms as `SyntheticHands` draws them, the rest `VariedHands`.
 
     Attributes:
         palm_share: share of the palms.
-        egocentric_share: of the others, the share with the arm towards the camera.
+        egocentric_share: fraction of the other frames with the arm towards the camera.
     """
 
     palm_share: float = 0.36

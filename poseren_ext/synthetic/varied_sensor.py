@@ -16,13 +16,13 @@ _EDGE = 25.0  # mm from one pixel to the next: an edge
 
 @dataclass(frozen=True)
 class VariedSensor:
-    """Ranges of the faults; each frame draws its own within them.
+    """Ranges of the faults; each frame draws random values within them.
 
     Attributes:
         noise: standard deviation of the depth noise at 700 mm, mm (grows with the square of the depth).
         step: depth quantisation at 700 mm, mm (grows likewise); in a third of the frames the same at any depth.
         ragged: how far edges jump sideways, in pixels (standard deviation).
-        dropout: share of the pixels just behind an edge that are lost.
+        dropout: fraction of the pixels just behind an edge that are missing.
         flying: share of the pixels at an edge that lie between its two depths.
         shadow: share of the frames with a shadow to one side of what is near: the camera's light comes from aside.
         baseline: how far from aside, mm.
@@ -91,7 +91,7 @@ def _draw(rng: Counter, stream: str, limits: tuple[float, float]) -> torch.Tenso
 
 
 def _shadow(depth: torch.Tensor, window: torch.Tensor, rng: Counter, sensor: VariedSensor) -> torch.Tensor:
-    """What the camera's light does not reach: bool [B, H, W].
+    """Pixels in the shadow of the camera's projector: bool [B, H, W].
 
     A point at column c and depth z is lit from a direction c + k / z, where k is the baseline in pixels times mm. Going
     along a row away from the light, points whose direction lies behind one that was met before are in its shadow.

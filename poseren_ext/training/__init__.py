@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training: from nothing but a configuration to a Pose-REN, restartable."""
+"""Training of Pose-REN from a configuration, with checkpoints and resume."""
 
 from poseren_ext.training.config import RECIPES, TrainConfig, make_config, read_config
 from poseren_ext.training.trainer import Trainer

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`python -m poseren_ext.training FOLDER [field=value ...]`: what torchrun starts; else see `poseren train`."""
+"""`python -m poseren_ext.training FOLDER [field=value ...]`: entry point for torchrun; see also `poseren train`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from poseren_ext.training.trainer import Trainer, Watch
 def launch(
     config: TrainConfig, folder: Path, *, resume: bool = False, device: str = "cpu", watch: Watch | None = None
 ) -> Iterator[Trainer]:
-    """A trainer to run; "cuda" is under torchrun each process's own GPU.
+    """Create the trainer; under torchrun, "cuda" means the local GPU of each process.
 
     Raises:
-        RuntimeError: no such device.
-        FileExistsError, FileNotFoundError, ImportError, ValueError: as `Trainer` does.
+        RuntimeError: The device does not exist.
+        FileExistsError, FileNotFoundError, ImportError, ValueError: See `Trainer`.
     """
     with torchrun_ranks() as ranks:
         own = f"cuda:{ranks.local}" if device == "cuda" else device

@@ -20,12 +20,12 @@ _PREVIOUS = ".previous"
 
 
 class CorruptCheckpointError(ValueError):
-    """A checkpoint that is truncated, altered, or no checkpoint at all."""
+    """The file is truncated, altered, or not a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name, and what JSON can hold about where the training stands."""
+    """Tensors by name, and the state of the training as JSON values."""
 
     tensors: Mapping[str, torch.Tensor]
     state: Mapping[str, Any]
@@ -41,10 +41,10 @@ def _digest(tensors: Mapping[str, torch.Tensor], state: str) -> str:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes beside `path`, syncs, then renames; the checkpoint that was there becomes `<name>.previous`.
+    """Writes a draft next to `path`, syncs and renames it; an existing checkpoint becomes `<name>.previous`.
 
     Raises:
-        OSError: the disk is full or not writable; what was at `path` is left as it was.
+        OSError: The disk is full or not writable; the file at `path` stays unchanged.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     state = json.dumps(checkpoint.state)
@@ -68,16 +68,16 @@ def _read(path: Path) -> Checkpoint:
 
 
 def existing_checkpoints(path: Path) -> list[Path]:
-    """The checkpoint at `path` and the previous one, if they exist: between two renames the last one does not."""
+    """The checkpoint at `path` and the previous one, if they exist; between two renames there is no last one."""
     return [file for file in (path, path.with_name(path.name + _PREVIOUS)) if file.exists()]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads `path`, or the previous checkpoint where `path` is corrupt or missing.
+    """Reads `path`, or the previous checkpoint if `path` is corrupt or missing.
 
     Raises:
-        FileNotFoundError: there is neither.
-        CorruptCheckpointError: what there is cannot be used.
+        FileNotFoundError: Neither file exists.
+        CorruptCheckpointError: All existing checkpoints are corrupt.
     """
     candidates = existing_checkpoints(path)
     if not candidates:

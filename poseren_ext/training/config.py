@@ -32,65 +32,67 @@ class TrainConfig:
     """One training run: Init-CNN first, then Pose-REN.
 
     Attributes:
-        recipe: the recipe that the defaults of the other fields come from.
+        recipe: the recipe that sets the defaults of the other fields.
         seed: random seed of frames, order, augmentation, weights and dropout.
         data: "synthetic", or the path of a pack (`poseren data pack`).
-        frames: size of the set of synthetic frames that recipes with stored poses train on; they need a finite set.
-        validation_data: the same; "" for synthetic frames of unseen subjects with synthetic data, else none.
-        skeleton, hand, cube: what the model gives, and from which crop.
+        frames: size of the set of synthetic frames for recipes with stored poses, which need a finite set.
+        validation_data: "synthetic" or the path of a pack; "" selects synthetic frames of unseen subjects if `data` is
+            synthetic, and no validation otherwise.
+        skeleton, hand, cube: joints and hand of the model, and half edge of the cube of its crops, mm.
         init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors.
-        start: initial weights: a model file, or "demo" for the bundled one; "" for none. The second phase then
-            keeps its own convolutions instead of taking Init-CNN's. Zero `init_steps` leave Init-CNN as it is.
-        initial: what the second phase starts from: "init" (the first phase's poses; without Init-CNN steps, those of an
-            untrained one), "mean" (the mean pose), or a pose file with a line for each frame of the pack.
-        channels: of the convolutions' three levels.
-        init_widths, refine_widths: outputs of the two fully connected layers of Init-CNN and of Pose-REN's regions and
-            fingers.
-        dropout: probability in both.
-        fully_connected: "gaussian" (0.001, the paper's) or "he".
-        weight_dtype: how the final model's weights are stored (see `ModelConfig`); "int8" needs `finish`.
+        start: initial weights: a model file, or "demo" for the bundled one; "" for none. The second phase then keeps
+            its convolutions instead of copying Init-CNN's. With `init_steps=0`, Init-CNN is not trained.
+        initial: initial poses of the second phase: "init" (those of the first phase, or of an untrained Init-CNN if it
+            has no steps), "mean" (the mean pose), or a pose file with one line per frame of the pack.
+        channels: channels of the three levels of convolutions.
+        init_widths, refine_widths: outputs of the two fully connected layers of Init-CNN, and of the region and finger
+            layers of Pose-REN.
+        dropout: dropout probability of both networks.
+        fully_connected: initialisation, "gaussian" (standard deviation 0.001, as in the paper) or "he".
+        weight_dtype: type of the stored weights of the final model (see `ModelConfig`); "int8" needs `finish`.
         precision: "float32", "tf32" or "bf16" (autocast) of the products in training.
-        batch: samples a step.
-        graph: on a GPU, replay the step as one CUDA graph, which a small model waits for less (one process only).
-        compile: on a GPU, let torch.compile fuse what lies between the convolutions, and the renderer: worth its 20 to
-            40 seconds at the start of a run of minutes.
-        accumulate: parts that a step's batch is worked off in, to save memory.
-        init_steps, refine_steps: steps of the two phases, where their epochs are 0; with stored poses `refine_steps`
-            are the steps of each stage.
+        batch: samples per step.
+        graph: on a GPU, replay the step as one CUDA graph, which reduces launch overhead (one process only).
+        compile: on a GPU, let torch.compile fuse the operations between the convolutions, and the renderer. This takes
+            20 to 40 seconds at the start, and pays for runs of minutes.
+        accumulate: number of parts that the batch of a step is split into, to save memory.
+        init_steps, refine_steps: steps of the two phases, used if their epochs are 0; with stored poses `refine_steps`
+            is the number of steps of each stage.
         init_epochs, refine_epochs: passes over the training set (in stage t: over T^t) instead of steps.
-        poses: the poses that refining starts from. "unrolled": a step applies the network `stages` times, each time to
-            its own detached pose. "stored": stages are trained one after the other, each on stored poses of every
-            training frame: stage 1 on those of `initial` (T^0), stage t + 1 also on those that stage t predicted (T^t,
-            paper, section 3.4); each stage begins again with Init-CNN's convolutions and the full schedule.
-            "repeated": the same, but the samples of stage 1 are repeated where refined ones should be added, as the
-            authors' released merge does.
-        stages: stages that a step unrolls, or that are trained one after the other.
+        poses: the poses that refinement starts from. "unrolled": a step applies the network `stages` times, each time
+            to its detached previous output. "stored": stages are trained one after the other, each on stored poses of
+            every training frame: stage 1 on those of `initial` (T^0), stage t + 1 also on those that stage t predicted
+            (T^t, paper, section 3.4); each stage starts again with Init-CNN's convolutions and the full schedule.
+            "repeated": the same, but the samples of stage 1 are repeated instead of adding refined ones, as in the
+            authors' released code.
+        stages: number of stages that a step unrolls, or that are trained one after the other.
         loss: "mean" over coordinates and samples, or "sum": summed over the 3J coordinates and divided by the batch, as
-            Caffe's smooth L1 layer. The log shows the loss in these units.
+            in Caffe's smooth L1 layer. The log shows the loss in these units.
         loss_beta: smooth L1 is quadratic below this normalised distance; 1 / sigma^2 for the sigma of Caffe's layer.
-        clip: largest norm of all gradients together; 0 for any.
+        clip: largest norm of all gradients together; 0 disables clipping.
         optimizer, learning_rate, momentum, weight_decay: "sgd" is Caffe's: V = momentum V + lr (g + weight_decay W),
             W -= V, biases included; "muon" and "adamw" do not decay biases. `momentum` is used by "sgd" only.
-        output_rate: Adam's learning rate for the first and the last layer and the biases, with optimizer "muon".
-        bias_rate: learning rate of the biases, as a multiple.
-        schedule: "trapezoid": level, then linearly to zero over the phase's last `decay`; "cosine" to zero; or "step":
-            a tenth at every quarter of a phase. With the first, a run may be lengthened while it is still level.
+        output_rate: learning rate of Adam for the first and the last layer and the biases, with optimizer "muon".
+        bias_rate: learning rate of the biases, as a multiple of that of the weights.
+        schedule: "trapezoid": constant, then linear to zero over the last `decay` of a phase; "cosine": cosine to zero;
+            "step": x0.1 at every quarter of a phase. With "trapezoid", a run may be extended while the learning rate is
+            constant.
         decay: fraction of a phase.
-        warmup: steps over which the rate grows from zero.
-        refine_rate: the second phase's learning rate, as a multiple of the first's.
-        rotation: degrees, translation: crop pixels, scale: fraction, depth_shift: mm (synthetic frames only).
-            Augmentation, uniform within plus and minus these.
-        refine_translation: the second phase's.
-        chunk, reuse: synthetic frames rendered at a time, and how often each is used, with a new augmentation.
-        difficulty: of the synthetic training frames, 0 to 1.
-        palm_share: how many of the synthetic frames show the palm as `SyntheticHands` draws it; the others show hands
-            from every side (`TrainingHands`).
-        init_every: in the second phase, Init-CNN is also trained on every so many batches; 0 keeps it fixed.
-        log_every, validate_every, checkpoint_every: steps.
-        finish: after the last step, put the weights on steps that bytes hold and take the joints' constant errors out
-            (`poseren_ext.training.finalize`); not with a pose file to start from.
-        tensorboard: whether to write for TensorBoard too, in the run's folder.
-        validation_frames: unseen subjects' frames that validation measures on.
+        warmup: steps over which the learning rate grows from zero.
+        refine_rate: learning rate of the second phase, as a multiple of that of the first.
+        rotation, translation, scale, depth_shift: ranges of the augmentation, which is uniform within plus and minus
+            these values: degrees, crop pixels, fraction, mm (`depth_shift` for synthetic frames only).
+        refine_translation: translation of the second phase, crop pixels.
+        chunk, reuse: number of synthetic frames rendered at once, and how often each is used, with new augmentation.
+        difficulty: difficulty of the synthetic training frames, 0 to 1.
+        palm_share: fraction of the synthetic frames that show palms (`SyntheticHands`); the rest show hands from every
+            side (`TrainingHands`).
+        init_every: interval in batches at which the second phase also trains Init-CNN; 0 keeps it fixed.
+        log_every, validate_every, checkpoint_every: intervals, steps.
+        finish: after the last step, round the weights and remove the mean errors of the joints
+            (`poseren_ext.training.finalize`); not available with a pose file as `initial`.
+        tensorboard: whether to write TensorBoard events to the folder of the run.
+        validation_frames: number of validation frames, of unseen subjects.
     """
 
     recipe: Recipe = "compact"
@@ -183,18 +185,18 @@ class TrainConfig:
         return json.dumps(dataclasses.asdict(self))
 
     def to_toml(self) -> str:
-        """All fields as `read_config` reads them; strings, numbers and lists are written alike in JSON and TOML."""
+        """All fields as TOML for `read_config`; strings, numbers and lists have the same syntax in JSON and TOML."""
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in dataclasses.asdict(self).items())
 
 
 def _with_dropout(head: HeadConfig, dropout: float) -> HeadConfig:
-    """The head with this dropout, also on the feature map where the head has one there (REN-9x6x6)."""
+    """The head with this dropout, also on the feature map if the head has dropout there (REN-9x6x6)."""
     return dataclasses.replace(head, dropout=dropout, map_dropout=dropout if head.map_dropout else 0.0)
 
 
 _MOVED = Augmentation.recipe("paper")
 
-# How the model that comes with the package was trained: minutes on a GPU.
+# Recipe of the bundled model: minutes on a GPU.
 _BUNDLED = TrainConfig(
     recipe="bundled",
     channels=(32, 64, 64),
@@ -262,7 +264,7 @@ RECIPES: dict[Recipe, TrainConfig] = {
     ),
 }
 
-# Where the authors' code differs between datasets, by the skeleton of the dataset. HANDS 2017: none was released.
+# Settings of the authors' code that differ between datasets, by skeleton. None were released for HANDS 2017.
 _RELEASED: dict[str, dict[str, Any]] = {
     "nyu14": {"refine_translation": 0.0},
     "msra21": {
@@ -276,7 +278,7 @@ _RELEASED: dict[str, dict[str, Any]] = {
 
 
 def recipe_defaults(recipe: Recipe, skeleton: str) -> TrainConfig:
-    """The fields of a recipe for a dataset; the recipe "released" has settings of its own for each dataset."""
+    """The fields of a recipe for a dataset; the recipe "released" has different settings for each dataset."""
     base = dataclasses.replace(RECIPES[recipe], skeleton=skeleton)
     return dataclasses.replace(base, **_RELEASED.get(skeleton, {})) if recipe == "released" else base
 
@@ -301,7 +303,7 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
         if name not in known:
             raise ValueError(unknown_field(name, known))
         changed[name] = _as_type_of(known[name], value, name)
-    for phase in ("init", "refine"):  # steps that are given replace the recipe's epochs
+    for phase in ("init", "refine"):  # explicit steps replace the epochs of the recipe
         if f"{phase}_steps" in changed:
             changed.setdefault(f"{phase}_epochs", 0)
     full_width = base.refine_widths == HeadConfig.pose_ren(SKELETONS[base.skeleton]).widths
@@ -340,7 +342,7 @@ _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a w
 
 
 def _as_type_of(default: object, value: Any, name: str) -> object:
-    """`value` as the type of the field's default, where that loses nothing."""
+    """`value` converted to the type of the field's default, if this is lossless."""
     if isinstance(default, tuple) and isinstance(value, list | tuple) and len(value) == len(default):
         return tuple(_as_type_of(own, v, name) for own, v in zip(default, value, strict=True))
     if isinstance(default, float) and type(value) in (int, float):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Training on many devices and machines: one process each, started by torchrun, in step with each other.
+"""Data-parallel training on several devices and machines, with one process per device, started by torchrun.
 
-Every process draws the batch of a step as one process would and takes its share; DistributedDataParallel means the
-gradients, so that all weights stay the same to the bit, and the loss curve is that of one process with the same
-(global) batch. Process 0 alone writes.
+Every process draws the global batch of a step and computes its share. DistributedDataParallel averages the gradients,
+so that the weights of all processes are bit-identical and the loss curve equals that of one process with the global
+batch. Only process 0 writes files.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-_PATIENCE = timedelta(hours=2)  # the others wait while process 0 validates and writes
+_PATIENCE = timedelta(hours=2)  # other processes wait while process 0 validates and writes
 _FAREWELL = 0.2
-"""Seconds at the end in which gloo's threads get the interpreter's lock: under it each lets go of its last tensor, and
-would abort the process if it came for that while the interpreter shuts down."""
+"""Delay in seconds before the interpreter shuts down. In this time gloo's threads acquire the GIL to release their last
+tensors; acquiring it during the shutdown would abort the process."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together.
+    """Rank of this process in the training.
 
     Attributes:
-        rank: its number.
-        world: how many there are.
-        local: its number on this machine.
+        rank: global rank.
+        world: number of processes.
+        local: rank on this machine.
     """
 
     rank: int = 0
@@ -46,10 +46,11 @@ class Ranks:
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """This process's part of a global batch.
+        """Share of this process of a global batch.
 
         Raises:
-            ValueError: the batch cannot be shared evenly; then its mean would not be that of one process.
+            ValueError: The batch size is not a multiple of the number of processes, so that the mean would differ from
+                that of one process.
         """
         if batch % self.world:
             raise ValueError(f"a batch of {batch} cannot be shared by {self.world} processes; give a multiple of it")
@@ -57,11 +58,11 @@ class Ranks:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients the mean over all processes; its weights become those of process 0."""
+        """The module with gradients averaged over all processes and the initial weights of process 0."""
         return module if self.world == 1 else DistributedDataParallel(module)
 
     def average_gradients(self, module: nn.Module) -> None:
-        """Makes a module's gradients their mean over all processes, where `parallel` does not; each must ask."""
+        """Averages the gradients of a module over all processes if `parallel` does not; all processes must call it."""
         if self.world == 1:
             return
         for parameter in module.parameters():
@@ -70,7 +71,7 @@ class Ranks:
                 parameter.grad /= self.world
 
     def mean(self, value: float) -> float:
-        """The mean of a number over all processes; each must ask."""
+        """The mean of a number over all processes; all processes must call it."""
         if self.world == 1:
             return value
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -80,15 +81,15 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""One process, as without torchrun."""
+"""A single process, without torchrun."""
 
 
 @contextmanager
 def torchrun_ranks() -> Iterator[Ranks]:
-    """This process among those that torchrun started (nccl where there are GPUs, else gloo); ``ALONE`` without it.
+    """Joins the process group of torchrun (nccl if there are GPUs, else gloo); without torchrun returns ``ALONE``.
 
     Raises:
-        ValueError: more processes on this machine than GPUs.
+        ValueError: There are more processes than GPUs on this machine.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ and "RANK" not in os.environ:
         yield ALONE

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What training starts from: weights of another run, and the poses that refining is given.
+"""Initial weights from another run, and initial poses for the refining phase.
 
-The poses are Init-CNN's (paper, section 3.4) or others' (section 4.3.4).
+The poses are those of Init-CNN (paper, section 3.4) or of another method (section 4.3.4).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ InitialPoses: TypeAlias = Callable[[CropBatch, torch.Tensor], torch.Tensor]
 """Normalised poses [B, J, 3] for a batch and its crops."""
 
 _BATCH = 128
-_CACHED = 16  # crops whose feature maps stay in a CPU core's cache: a quarter faster than 64 at once
+_CACHED = 16  # crops per batch: their feature maps fit a core's cache, which is 25 % faster than 64 at once
 
 
 def load_start(model: PoseREN, start: str) -> None:
-    """Gives a model the weights and the mean pose of a model file, or of the bundled model of that name.
+    """Copies weights and mean pose of a model file, or of the bundled model of that name, to a model.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no model file, or one of other layers, joints, hand, or cube.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a model file, or its layers, joints, hand or cube differ.
     """
     path = BUNDLED.get(start, Path(start))
     given = load(path)
@@ -50,17 +50,17 @@ def load_start(model: PoseREN, start: str) -> None:
 
 
 def _layers(config: ModelConfig) -> ModelConfig:
-    """What weights depend on: neither the type that they are stored in, nor dropout."""
+    """The fields that weights depend on: all except the stored type and dropout."""
     init, refine = (dataclasses.replace(head, dropout=0.0, map_dropout=0.0) for head in (config.init, config.refine))
     return dataclasses.replace(config, init=init, refine=refine, weight_dtype="float32")
 
 
 def initial_poses(config: TrainConfig, model: PoseREN, stream: Stream, *, compiled: bool = False) -> InitialPoses:
-    """What the second phase's first stage is given, as `config.initial` says; the Init-CNN in the training's precision.
+    """Initial poses of the second phase according to `config.initial`; Init-CNN runs in the precision of training.
 
     Raises:
-        FileNotFoundError: no such pose file.
-        ValueError: a pose file with synthetic frames, or with another number of lines or joints than the pack.
+        FileNotFoundError: The pose file does not exist.
+        ValueError: A pose file is given for synthetic frames, or its number of lines or joints differs from the pack.
     """
     if config.initial == "init":
         features = features_of(model.init.backbone, compiled=compiled)
@@ -72,17 +72,17 @@ def initial_poses(config: TrainConfig, model: PoseREN, stream: Stream, *, compil
 
 
 def stored_poses(sets: Sequence[torch.Tensor]) -> InitialPoses:
-    """Stored poses, moved as the augmentation moves the sample.
+    """Stored poses, transformed by the augmentation of each sample.
 
     Args:
-        sets: normalised poses [N, J, 3] of the frames as they are; sample k starts from pose k mod N of set k div N.
+        sets: normalised poses [N, J, 3] without augmentation; sample k starts from pose k mod N of set k div N.
     """
     given = torch.cat(list(sets))
     return lambda batch, crop: move_pose(given[batch.index.to(given.device)].to(crop.device), batch.transform)
 
 
 def first_poses(config: TrainConfig, model: PoseREN, frames: TrainingSet) -> torch.Tensor:
-    """P^0 of a training set: what stage 1 starts from, normalised [N, J, 3] (paper, sections 3.4 and 4.3.4).
+    """P^0 of a training set, the initial poses of stage 1: normalised [N, J, 3] (paper, sections 3.4 and 4.3.4).
 
     Raises:
         FileNotFoundError: There is no such pose file.
@@ -96,7 +96,7 @@ def first_poses(config: TrainConfig, model: PoseREN, frames: TrainingSet) -> tor
 
 
 def refined_poses(model: PoseREN, frames: TrainingSet, cube: float, poses: torch.Tensor) -> torch.Tensor:
-    """P^t = R^t(P^(t-1)): one stage of the network in evaluation mode, on crops that are not augmented."""
+    """P^t = R^t(P^(t-1)): one stage of the network in evaluation mode, on crops without augmentation."""
     return _predict(model, frames, cube, lambda crop, part: model(crop, poses[part], stages=1)[1])
 
 

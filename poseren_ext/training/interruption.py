@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ctrl-C and SIGTERM that wait for the end of an update, so that weights are never saved half updated."""
+"""Deferred Ctrl-C and SIGTERM: they wait for the end of an update, so that weights are never saved half updated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interruption:
-    """Turns SIGINT and SIGTERM into exceptions; within :meth:`deferred` they are raised at its end."""
+    """Converts SIGINT and SIGTERM to exceptions; inside :meth:`deferred` they are raised at its end."""
 
     def __init__(self) -> None:
         self._deferring = False
@@ -23,7 +23,7 @@ class Interruption:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Handles the signals in the main thread of a process; elsewhere they are left alone."""
+        """Handles the signals if called in the main thread; does nothing in other threads."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a training run writes down on the way: a table, and TensorBoard's events where they are wanted."""
+"""Log of a training run: a CSV table, and optional TensorBoard events."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _FIELDS = ("phase", "step", "loss", "learning_rate", "samples_per_second", "vali
 
 
 class Journal:
-    """log.csv, a row every few steps, and a folder `tensorboard` with the same numbers over all phases' steps.
+    """log.csv with a row every few steps, and a folder `tensorboard` with the same numbers over all steps.
 
     Args:
-        folder: of the run.
-        done: the last step that counts, of each phase: rows beyond were written by a run that is now repeated from
-            there, and are dropped; nothing: a new run.
-        offsets: steps before each phase, which TensorBoard's axis adds.
-        tensorboard: whether to write for it.
+        folder: folder of the run.
+        done: last valid step of each phase. Later rows are dropped, because the resumed run repeats their steps. Empty
+            for a new run.
+        offsets: number of steps before each phase, added on TensorBoard's axis.
+        tensorboard: whether to write TensorBoard events.
 
     Raises:
-        ImportError: TensorBoard is wanted and not installed.
+        ImportError: TensorBoard is requested but not installed.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Journal:
         self._events = _open_events(folder / "tensorboard", last + 1) if tensorboard else None
 
     def write(self, phase: str, step: int, row: Mapping[str, Any]) -> None:
-        """A row: "loss", "learning_rate", "samples_per_second", and "validation_mm" where it was measured."""
+        """Write a row: "loss", "learning_rate", "samples_per_second", and "validation_mm" if it was measured."""
         errors: Sequence[float] = row.get("validation_mm", ())
         numbers = {key: f"{value:.6g}" for key, value in row.items() if isinstance(value, float)}
         if errors:
@@ -60,7 +60,7 @@ class Journal:
 
 
 def _keep_rows(path: Path, done: Mapping[str, int]) -> None:
-    """Rewrites a table with its head and the rows up to the last steps that count."""
+    """Rewrites a table with its header and the rows up to the last valid steps."""
     rows: list[dict[str, str]] = []
     if done and path.exists():
         with path.open(newline="") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Muon: momentum made orthogonal (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024)."""
+"""Muon: orthogonalised momentum (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-# Of the published Newton-Schulz iteration: drives all singular values near 1 in five steps.
+# Coefficients of the published Newton-Schulz iteration, which drives all singular values near 1 in five steps.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _STEPS = 5
 _MOMENTUM = 0.95
@@ -16,10 +16,10 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
-    """Nearly the nearest semi-orthogonal matrix of each of [..., R, C]: singular values between 0.7 and 1.2.
+    """Approximates the nearest semi-orthogonal matrix of each of [..., R, C]: singular values between 0.7 and 1.2.
 
-    The iteration x <- (A + B x x' + C (x x')^2) x only ever multiplies from the left: it is done on the small matrix
-    x x' and applied once, which for wide layers takes a fifth of the time.
+    The iteration x <- (A + B x x' + C (x x')^2) x multiplies from the left only, so it runs on the small matrix x x'
+    and is applied once, which takes a fifth of the time for wide layers.
     """
     x: torch.Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
@@ -36,9 +36,9 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for hidden layers' weights, Adam for the rest; every weight layer moves by about the same share a step.
+    """Muon for the weights of hidden layers, Adam for the rest; relative updates are about equal in all weight layers.
 
-    On the compact model it needs less than half of AdamW's steps to the same loss.
+    On the compact model it reaches the same loss in less than half of AdamW's steps.
 
     Args:
         groups: parameter groups, each with "orthogonal": True for Muon (convolutions [O, I, h, w] and stacks of
@@ -75,7 +75,7 @@ class Muon(torch.optim.Optimizer):
     def _adam(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            # Beside the weights, and counted there: a CUDA graph takes no number from the host.
+            # The step counter is on the device of the weights, because a CUDA graph takes no number from the host.
             state["count"] = torch.zeros((), device=parameter.device)
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         count = state["count"].add_(1)

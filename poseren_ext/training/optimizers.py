@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The optimizer of a training phase, and its learning rates by the schedule of the configuration."""
+"""The optimizer of a training phase, and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from poseren_ext.training.muon import Muon
 class CaffeSGD(torch.optim.Optimizer):
     """Stochastic gradient descent as Caffe's solver: V = momentum V + lr (g + weight_decay W), W -= V.
 
-    The learning rate is inside the velocity, so that after a drop earlier steps still count at their own rate; in
-    `torch.optim.SGD` they count at the new one.
+    The velocity contains the learning rate, so that after a drop earlier gradients keep their old rate; in
+    `torch.optim.SGD` the new rate applies to them too.
 
     Args:
         groups: parameter groups, each with "lr": a number, or a tensor [] where a CUDA graph holds the step.
-        momentum: share of the velocity that is kept.
-        weight_decay: for all parameters, biases included.
+        momentum: fraction of the velocity that is kept.
+        weight_decay: weight decay of all parameters, including biases.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], momentum: float, weight_decay: float) -> None:
@@ -54,8 +54,8 @@ def make_optimizer(
         config: the optimizer and its rates.
         phase: "init" or "refine", whose rates are multiplied by `refine_rate`.
         modules: the modules to train.
-        captured: whether a CUDA graph holds the step: then learning rates are tensors [] beside the weights, which are
-            filled before each replay.
+        captured: whether the step is captured in a CUDA graph; learning rates are then tensors [] on the device of the
+            weights, which are filled before each replay.
     """
     hidden, outer, biases = _groups(modules)
     rate = config.learning_rate * (1.0 if phase == "init" else config.refine_rate)

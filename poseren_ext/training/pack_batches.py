@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training batches of a finite set: shuffled, augmented, cropped; a batch depends on the seed and the step alone."""
+"""Training batches of a finite set: shuffled, augmented and cropped, as a function of seed and step only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poseren_ext.training.training_sets import PackFrames, TrainingSet, mean_pos
 
 SIZE = 96
 """Side of the crop, pixels."""
-_EPOCH_PRIME = 1_000_003  # keeps the orders of different seeds apart
+_EPOCH_PRIME = 1_000_003  # makes the orders of different seeds independent
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class CropBatch:
 
     Attributes:
         crop: float32 [B, 1, S, S] in [-1, 1].
-        pose: float32 [B, J, 3], normalised joints where the crop shows them.
-        index: int64 [B], numbers of the samples in the training set.
-        transform: float32 [B, 2, 3] that crop and pose were moved by.
+        pose: float32 [B, J, 3], normalised joints in the augmented crop.
+        index: int64 [B], indices of the samples in the training set.
+        transform: float32 [B, 2, 3] of the augmentation of crop and pose.
     """
 
     crop: Tensor
@@ -41,31 +41,31 @@ class CropBatch:
 
 @dataclass(frozen=True, eq=False)
 class _Epoch:
-    """One pass over the samples, everything but the crops: made at once, as small launches are slow on a GPU."""
+    """One epoch without its crops, created at once, because many small launches are slow on a GPU."""
 
-    order: Tensor  # int64 [N], CPU: numbers of the samples
-    pose: Tensor  # [N, J, 3], where the crops show it
+    order: Tensor  # int64 [N], CPU: indices of the samples
+    pose: Tensor  # [N, J, 3], in the augmented crops
     transform: Tensor  # [N, 2, 3]
 
     def part(self, positions: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Numbers, poses and transforms of some of the samples."""
+        """Indices, poses and transforms of some of the samples."""
         return self.order[positions], self.pose[positions], self.transform[positions]
 
 
 class EpochBatches:
-    """Endless training batches of a finite set: epochs follow each other without a gap, each shows every sample once.
+    """Endless training batches of a finite set; consecutive epochs, each with every sample once, may share a batch.
 
-    Any step can be asked for at any time, and any share of its batch: a training that resumes, and processes that train
-    together, see what one uninterrupted process sees.
+    Any step, and any share of its batch, can be computed at any time. Therefore resumed and distributed runs use the
+    same samples as one uninterrupted process.
 
     Args:
         frames: the set.
         batch: samples per step, of all processes together.
         seed: random seed of orders and augmentation.
-        augmentation: how samples are moved.
+        augmentation: augmentation of the samples.
         cube: half edge of the crop's cube, mm.
         size: S, side of the crop, pixels.
-        copies: samples that each frame gives, each with its own augmentation; sample k shows frame k mod N.
+        copies: number of samples per frame, each with different augmentation; sample k shows frame k mod N.
 
     Raises:
         ValueError: The batch or the number of copies is below 1.
@@ -102,7 +102,7 @@ class EpochBatches:
         return mean_pose(self.frames, self.cube)
 
     def _spans(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
-        """Samples first .. end-1 of the endless row of epochs as epochs and positions in their orders."""
+        """Samples first .. end-1 of the endless sequence of epochs, as epochs and positions in their orders."""
         while first < end:
             epoch, start = divmod(first, self.samples)
             stop = min(self.samples, start + end - first)
@@ -111,7 +111,7 @@ class EpochBatches:
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
-            # A batch sees two epochs at most, unless there are hardly any frames.
+            # A batch spans at most two epochs, unless the set is very small.
             self._epochs = {kept: made for kept, made in self._epochs.items() if kept >= epoch - 1}
             self._epochs[epoch] = self._make_epoch(epoch)
         return self._epochs[epoch]
@@ -128,16 +128,16 @@ class PackBatches(EpochBatches):
     """`EpochBatches` of a pack.
 
     Args:
-        pack: the frames, which are held whole in the device's memory.
+        pack: the frames, which are kept completely in device memory.
         batch: samples per step, of all processes together.
         seed: random seed of orders and augmentation.
-        augmentation: how samples are moved; the pack must have been made for it.
-        cube: half edge of the crop's cube, mm; by default the pack's.
+        augmentation: augmentation of the samples; the pack must have been made for it.
+        cube: half edge of the crop's cube, mm; by default that of the pack.
         size: S, side of the crop, pixels.
-        device: where the batches are wanted.
+        device: device of the batches.
 
     Raises:
-        ValueError: The batch is below 1, or the crops need more than the pack holds.
+        ValueError: The batch is below 1, or the crops need a larger region than the pack contains.
         DatasetError: A frame does not match its checksum.
     """
 
@@ -162,7 +162,7 @@ def open_pack(path: Path, config: TrainConfig) -> PackedDataset:
     """A pack that fits the configuration's model.
 
     Raises:
-        ValueError: a pack of other joints or another hand.
+        ValueError: The joints or the hand of the pack differ from those of the configuration.
     """
     pack = PackedDataset(path)
     given, wanted = (pack.info.skeleton, pack.info.hand), (config.skeleton, config.hand)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What each phase trains, as modules from crops to poses, and the loss."""
+"""The modules that each phase trains, from crops to poses, and the loss."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def smooth_l1(pose: Tensor, target: Tensor, loss: Literal["mean", "sum"], beta: 
         pose: predicted.
         target: the labels.
         loss: "mean" over all numbers, or "sum" over the 3J coordinates, divided by B, as Caffe's SmoothL1Loss layer.
-        beta: where the loss turns from quadratic to linear: 1 / sigma^2 of Caffe's layer.
+        beta: distance at which the loss changes from quadratic to linear: 1 / sigma^2 of Caffe's layer.
     """
     total = F.smooth_l1_loss(pose, target, beta=beta, reduction=loss)
     return total / len(pose) if loss == "sum" else total
 
 
 def redraw(head: RegionEnsemble, fully_connected: Literal["gaussian", "he"], generator: torch.Generator) -> None:
-    """Draws a head's weights again, on the CPU, so that they are the same on every device."""
+    """Initialises the weights of a head on the CPU, so that they are the same on every device."""
     fresh = RegionEnsemble(head.config)
     initialize(fresh, fully_connected=fully_connected, generator=generator)
     head.load_state_dict(fresh.state_dict())
 
 
 def features_of(backbone: Backbone, *, compiled: bool) -> Callable[[Tensor], Tensor]:
-    """The backbone as a function, on the same weights; compiled, its ReLUs and poolings run in few kernels."""
+    """The backbone as a function with the same weights; if compiled, its ReLUs and poolings are fused."""
     return torch.compile(backbone.forward, dynamic=False) if compiled else backbone
 
 
@@ -55,7 +55,7 @@ class InitPose(nn.Module):
 
 
 class StagePoses(nn.Module):
-    """Stages of the refining network, each on the detached pose of the one before."""
+    """Stages of the refining network, each on the detached pose of the previous stage."""
 
     def __init__(self, backbone: Backbone, head: RegionEnsemble, stages: int, *, compiled: bool = False) -> None:
         super().__init__()
@@ -63,9 +63,9 @@ class StagePoses(nn.Module):
         self._features = features_of(backbone, compiled=compiled)
 
     def forward(self, crop: Tensor, initial: Tensor) -> list[Tensor]:
-        """A pose [B, J, 3] for each stage, of crops [B, 1, S, S] and a pose to start from."""
+        """A pose [B, J, 3] for each stage, from crops [B, 1, S, S] and an initial pose."""
         features = self._features(crop)
-        # One cast of the head's weights, most of the network, for all stages; autocast would cast them in every stage.
+        # Cast the weights of the head (most of the network) once for all stages; autocast would cast them per stage.
         weights = {name: weight.to(features.dtype) for name, weight in self.head.named_parameters()}
         poses = [initial]
         for _ in range(self.stages):
@@ -77,7 +77,7 @@ class StagePoses(nn.Module):
 def tensor_cores(precision: Precision) -> Iterator[None]:
     """Allows tf32 in float32 products on a GPU unless the precision is "float32"; restores the settings afterwards.
 
-    PyTorch's default allows it in convolutions and not in matrix products.
+    By default PyTorch allows tf32 in convolutions but not in matrix products.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
@@ -89,5 +89,5 @@ def tensor_cores(precision: Precision) -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Forward passes in bfloat16 where the precision says so."""
+    """Autocast to bfloat16 if the precision is "bf16"."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

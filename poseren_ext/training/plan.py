@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a run does in which order: Init-CNN, then one refining phase or one phase per stage (paper, section 3.4)."""
+"""The phases of a run: Init-CNN, then one refining phase or one phase per stage (paper, section 3.4)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class PhasePlan:
 
     Attributes:
         name: "init", "refine" (stages unrolled) or "stage_1", "stage_2", ...: in the log and in checkpoints.
-        kind: what is trained: "init" for Init-CNN, "refine" for the refining network.
+        kind: the trained network: "init" for Init-CNN, "refine" for the refining network.
         stage: t for a stage that is trained on T^(t-1), else 0.
-        steps: updates.
-        offset: steps of the phases before.
-        sets: of the stored poses P^0, P^1, ... those that the samples start from; empty without stored poses.
+        steps: number of updates.
+        offset: number of steps of all earlier phases.
+        sets: indices of the stored poses P^0, P^1, ... that samples start from; empty without stored poses.
         frames: size of the training set; 0 for the endless stream.
     """
 
@@ -35,7 +35,7 @@ class PhasePlan:
 
     @property
     def samples(self) -> int:
-        """Samples of an epoch: the frames once for each set of poses."""
+        """Number of samples per epoch: each frame once per set of poses."""
         return self.frames * max(len(self.sets), 1)
 
 
@@ -47,7 +47,7 @@ def plan_phases(config: TrainConfig, frames: int) -> list[PhasePlan]:
         frames: size of the training set; 0 for the endless stream of synthetic frames.
 
     Raises:
-        ValueError: Epochs or stored poses are wanted of the endless stream.
+        ValueError: Epochs or stored poses are configured for the endless stream.
     """
     epochs = (config.init_epochs, config.refine_epochs)
     if not frames and any(epochs):

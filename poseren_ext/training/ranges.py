@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ranges of the numbers in a training configuration, and the nearest names to an unknown field."""
+"""Valid ranges of the numbers in a training configuration, and suggestions for unknown field names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "palm_share": (0, 1),
     "init_every": (0, _FOREVER),
 }
-"""Smallest and largest value of each field; both are allowed."""
+"""Smallest and largest valid value of each field (inclusive)."""
 _POSITIVE = ("learning_rate", "output_rate", "bias_rate", "refine_rate", "loss_beta", "decay")
 _AT_MOST = {"decay": 1.0}
 

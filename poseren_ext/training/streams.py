@@ -17,14 +17,14 @@ from poseren_ext.training.training_sets import PackFrames, TrainingSet
 
 Stream: TypeAlias = SyntheticStream | EpochBatches
 
-_STAGE_SEEDS = 7_919  # keeps the orders and the augmentation of stages apart
+_STAGE_SEEDS = 7_919  # makes the orders and the augmentation of stages independent
 
 
 class SyntheticFrames:
     """A fixed number of synthetic frames, rendered once.
 
     Args:
-        store: the frames, in the memory of the device that the crops are wanted on.
+        store: the frames, on the device of the crops.
     """
 
     def __init__(self, store: Store) -> None:
@@ -83,11 +83,11 @@ def open_stream(
 
     Args:
         config: the run.
-        phase: "init" or "refine", which may be augmented differently.
-        device: where batches are wanted.
+        phase: "init" or "refine", which may have different augmentation.
+        device: device of the batches.
         frames: the set that `open_set` returned; by default it is opened.
-        stage: of a stage that is trained on stored poses: its number, from 1, gives it an order of its own.
-        copies: how many samples each frame gives.
+        stage: number (from 1) of a stage that is trained on stored poses; each stage has a different order.
+        copies: number of samples per frame.
 
     Raises:
         FileNotFoundError: There is no such pack.

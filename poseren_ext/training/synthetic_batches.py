@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training samples; the batch of a step depends on the configuration and the step alone."""
+"""Batches of synthetic training samples, as a function of configuration and step only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, CropBatch, augmentation_of
 
 _RENDER_BATCH = {"cpu": 128, "cuda": 8192}
-"""Frames that are rendered at once: what fits a CPU's caches, what fills a GPU."""
-_UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, and steps are below any camera's
+"""Number of frames rendered at once: fits the caches of a CPU, and fills a GPU."""
+_UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, with finer steps than any camera
 _LIFT_SALT = 0x4C494654
 
 
@@ -38,7 +38,7 @@ class Store:
 
     @classmethod
     def joined(cls, parts: list[Store]) -> Store:
-        """All the frames of several stores."""
+        """Concatenate the frames of several stores."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def crop(self, cube: float) -> torch.Tensor:
@@ -57,8 +57,8 @@ def crop_stored(
     cube: float,
     transform: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Crops [N, 1, 96, 96] of a store's depth, moved by transforms where given."""
-    depth = depth.view(torch.uint16)  # which torch can neither index nor gather
+    """Crops [N, 1, 96, 96] of a store's depth, with optional transforms."""
+    depth = depth.view(torch.uint16)  # torch cannot index or gather uint16, so the store is int16
     return depth_crop(depth, center, camera, cube=cube, size=SIZE, transform=transform, depth_unit=_UNIT)
 
 
@@ -71,7 +71,7 @@ def render_store(
     margin: float = 1.0,
     device: torch.device | str = "cpu",
 ) -> Store:
-    """Frames first .. first+count-1, windows around the hands only."""
+    """Frames first .. first+count-1, only the windows around the hands."""
     parts, together = [], _RENDER_BATCH[torch.device(device).type]
     for start in range(first, first + count, together):
         index = torch.arange(start, min(start + together, first + count), device=device)
@@ -86,20 +86,20 @@ def _stored(frames: Frames) -> Store:
 
 @dataclass(frozen=True)
 class _Turn:
-    """Once through a chunk: N samples in their order, with all but their crops."""
+    """One pass over a chunk: N samples in their order, without their crops."""
 
     chunk: int
     turn: int
-    frame: torch.Tensor  # int64 [N], in the chunk
-    number: torch.Tensor  # int64 [N], of the stream's samples
+    frame: torch.Tensor  # int64 [N], index in the chunk
+    number: torch.Tensor  # int64 [N], index in the stream
     center: torch.Tensor  # [N, 3]
     camera: torch.Tensor  # [N, 4]
-    pose: torch.Tensor  # [N, J, 3], where the crop shows it
+    pose: torch.Tensor  # [N, J, 3], in the augmented crop
     transform: torch.Tensor  # [N, 2, 3]
 
 
 def synthetic_hands(config: TrainConfig) -> SyntheticHands:
-    """The frames that a configuration trains on: palms only, or the mixture of hands from every side."""
+    """The training frames of a configuration: palms only, or the mixture of hands from every side."""
     given = (config.difficulty, config.skeleton)
     if config.palm_share == 1.0:
         return SyntheticHands(config.seed, "train", *given, cube=config.cube)
@@ -107,12 +107,12 @@ def synthetic_hands(config: TrainConfig) -> SyntheticHands:
 
 
 class SyntheticStream:
-    """Endless synthetic batches: chunks of fresh frames, each frame shown `reuse` times under new augmentation.
+    """Endless synthetic batches: chunks of new frames, each frame used `reuse` times with new augmentation.
 
     Args:
         config: the run.
-        phase: "init" or "refine": they may be augmented differently.
-        device: where frames are rendered and batches wanted.
+        phase: "init" or "refine", which may have different augmentation.
+        device: device of rendering and of the batches.
     """
 
     TILE_SIZE: ClassVar[int] = 8 * round(1.42 * SIZE / 8)
@@ -136,7 +136,7 @@ class SyntheticStream:
         return CropBatch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(CropBatch)))
 
     def _turns(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
-        """Samples first .. end-1 of the stream as turns, counted through, and positions in each turn's order."""
+        """Samples first .. end-1 of the stream, as numbers of passes and positions in the order of each pass."""
         size = self.config.chunk
         while first < end:
             turn, start = divmod(first, size)
@@ -146,7 +146,7 @@ class SyntheticStream:
 
     def _part(self, turn: int, shown: slice) -> CropBatch:
         made = self._turn(*divmod(turn, self.config.reuse))
-        # The only work of each step: to a GPU small launches cost more than what they compute.
+        # The only work per step, because small launches on a GPU cost more than their computation.
         depth = self._load(made.chunk).depth.index_select(0, made.frame[shown])
         crop = crop_stored(depth, made.center[shown], made.camera[shown], self.config.cube, made.transform[shown])
         return CropBatch(crop, made.pose[shown], made.number[shown], made.transform[shown])
@@ -157,7 +157,7 @@ class SyntheticStream:
 
     def _load(self, chunk: int) -> Store:
         if self._chunk is None or self._chunk[0] != chunk:
-            self._chunk = None  # free the old frames before the new ones come
+            self._chunk = None  # free the old frames before rendering new ones
             size, first = self.config.chunk, chunk * self.config.chunk
             compiled = self.config.compile and self.device.type == "cuda"
             with compiled_rendering(compiled):
@@ -168,7 +168,7 @@ class SyntheticStream:
         return self._chunk[1]
 
     def _turn(self, chunk: int, turn: int) -> _Turn:
-        """A turn of a chunk: it shows all frames, in an order and under an augmentation of its own."""
+        """One pass over all frames of a chunk, with a new order and new augmentation."""
         if self._last is None or (self._last.chunk, self._last.turn) != (chunk, turn):
             self._last = self._make_turn(chunk, turn)
         return self._last

@@ -48,24 +48,23 @@ class DivergedError(RuntimeError):
 class Trainer:
     """One training run in one folder.
 
-    The folder holds config.toml, phases.json (which samples each phase trains on), log.csv, checkpoint.safetensors (and
-    the one before) and, at the end, model.safetensors.
+    The folder contains config.toml, phases.json (the samples of each phase), log.csv, checkpoint.safetensors (and the
+    previous checkpoint) and, at the end, model.safetensors.
 
     Args:
         config: the run.
         folder: the run's folder; created if it does not exist.
         resume: continue from the folder's checkpoint; on the CPU with the same number of threads the result is
             bit-identical to that of an uninterrupted run.
-        ranks: this process among those that train together; each takes its share of every batch, the first one writes.
-        device: where the model and the training set are held.
+        ranks: rank of this process; each process computes its share of every batch, and the first one writes files.
+        device: device of the model and the training set.
         watch: called after every step.
 
     Raises:
-        FileExistsError: The folder holds a run that is not to be resumed, or files that are not of a run.
-        FileNotFoundError: There is nothing to resume, or no model to start from.
-        ImportError: TensorBoard is wanted and not installed.
-        ValueError: The checkpoint is of another configuration or is corrupt, or the model to start from has other
-            layers.
+        FileExistsError: The folder contains a run and resume is False, or contains files that are not of a run.
+        FileNotFoundError: There is no checkpoint to resume, or the initial model does not exist.
+        ImportError: TensorBoard is requested but not installed.
+        ValueError: The checkpoint has another configuration or is corrupt, or the initial model has other layers.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Trainer:
             _require_no_files(folder)
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
         folder.mkdir(parents=True, exist_ok=True)
-        if ranks.main:  # a killed run may have left some, each as large as a checkpoint
+        if ranks.main:  # a killed run may have left drafts, each as large as a checkpoint
             for name in _FILES:
                 forget_drafts(folder / name)
         if config.validate_every:
@@ -95,13 +94,13 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = PoseREN.build(config.model())
         initialize(self.model, fully_connected=config.fully_connected)
-        # Channels last: the convolutions run twice as fast on a CPU.
+        # Channels last doubles the speed of the convolutions on a CPU.
         self.model = self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.saved: tuple[str, int] | None = None  # phase and step of the last checkpoint
         self.frames = open_set(config, self.device)
         self.phases = plan_phases(config, 0 if self.frames is None else len(self.frames))
         self.poses: list[torch.Tensor] = []
-        """Stored poses P^0, P^1, ...: normalised [N, J, 3], of the training set's frames as they are, not augmented."""
+        """Stored poses P^0, P^1, ...: normalised [N, J, 3], of the training frames without augmentation."""
         self._enter(self.phases[0], 0)
         if checkpoint:
             self._restore(checkpoint)
@@ -114,7 +113,7 @@ class Trainer:
             _write_config(folder / CONFIG, config)
             write_atomic(folder / "phases.json", describe_phases(config, self.phases))
             if not checkpoint:
-                self._checkpoint()  # a run that is interrupted before its first step can be resumed too
+                self._checkpoint()  # so that a run interrupted before its first step can be resumed too
         self.validation = Validation(config, self.device) if ranks.main and config.validate_every else None
 
     @property
@@ -160,21 +159,21 @@ class Trainer:
             self._checkpoint()
 
     def start_phase(self, phase: Phase) -> None:
-        """Starts the first phase of a kind on the weights as they are."""
+        """Starts the first phase of a kind with the current weights."""
         plan = next(plan for plan in self.phases if plan.kind == phase)
         if plan.stage:
             self.poses = [self._predict_poses()]
         self._enter(plan, 0)
 
     def _predict_poses(self) -> torch.Tensor:
-        """P^0, or from P^(t-1) the poses P^t that the network of stage t predicts: of crops that are not augmented."""
+        """P^0, or the poses P^t that stage t predicts from P^(t-1), on crops without augmentation."""
         assert self.frames is not None
         if not self.poses:
             return first_poses(self.config, self.model, self.frames)
         return refined_poses(self.model, self.frames, self.config.cube, self.poses[-1])
 
     def advance(self, steps: int) -> torch.Tensor:
-        """Trains a few steps of the phase, without log, validation and checkpoint; their losses' sum []."""
+        """Trains some steps of the phase without log, validation and checkpoint; returns the sum [] of the losses."""
         running = self._no_loss()
         for _ in range(steps):
             running += self._next_step()
@@ -213,7 +212,7 @@ class Trainer:
             validating = config.validate_every > 0 and (last or self.step % config.validate_every == 0)
             due = last or validating or self.step % config.log_every == 0
             saving = last or self.step % config.checkpoint_every == 0
-            if due or saving or self.device.type == "cpu":  # a GPU is asked for numbers only then: asking waits for it
+            if due or saving or self.device.type == "cpu":  # reading numbers from a GPU synchronises with it
                 self._check_loss(running)
             if due:
                 mean = self.ranks.mean(float(running) / counted)
@@ -231,10 +230,10 @@ class Trainer:
 
     def _next_step(self) -> torch.Tensor:
         at = self.plan.offset + self.step
-        # Seeds dropout, so that resuming repeats it; the processes drop different values.
+        # Seed dropout, so that a resumed run repeats it; each process has a different seed.
         torch.manual_seed(self.config.seed * 1_000_003 + at + (self.ranks.rank << 40))
         self._rate = set_rates(self.config, self.optimizer, self.step, self.plan.steps)
-        # Unrolled phases read one endless stream, so that the second sees frames that the first has not.
+        # Unrolled phases read one endless stream, so that the second phase trains on new frames.
         batch = self.stream.batch(self.step if self.plan.stage else at, self._share)
         with self._interruption.deferred():
             loss = self._train_step(batch)
@@ -260,7 +259,7 @@ class Trainer:
             return self._update(crops, batch.pose, initial)
 
     def _learn(self, crops: torch.Tensor, wanted: torch.Tensor, initial: torch.Tensor | None) -> torch.Tensor:
-        """Gradients and update on a batch; nothing of it comes back to the host."""
+        """Gradients and update on a batch, without synchronising with the host."""
         config = self.config
         self.optimizer.zero_grad()
         total = self._no_loss()
@@ -293,7 +292,7 @@ class Trainer:
         return self.ranks.parallel(stages)
 
     def _init_learns(self) -> bool:
-        """Whether Init-CNN learns beside the stages in this step of the second phase."""
+        """Whether this step of the second phase also trains Init-CNN."""
         every = self.config.init_every if self.phase == "refine" else 0
         return bool(every) and self.step % every == 0
 
@@ -344,17 +343,17 @@ class Trainer:
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
-                if tensor.dim():  # the optimizer pairs memory, not indices: averages lie as their parameter does
+                if tensor.dim():  # the optimizer state needs the memory layout of the parameter
                     tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
                 slots.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
 
 
 def _require_no_files(folder: Path) -> None:
-    """Refuses a folder whose files a new run would overwrite.
+    """Refuses a folder with files that a new run would overwrite.
 
     Raises:
-        FileExistsError: The folder holds a run or a file of the same name as one of a run.
+        FileExistsError: The folder contains a run, or a file with the name of a file of a run.
     """
     if existing_checkpoints(folder / CHECKPOINT):
         raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
@@ -366,7 +365,7 @@ def _require_no_files(folder: Path) -> None:
 
 
 def _write_config(path: Path, config: TrainConfig) -> None:
-    """Writes all fields, unless the file says the same already; another file is kept as config.toml.previous."""
+    """Writes all fields, unless the file is identical; a different file is kept as config.toml.previous."""
     if not path.exists():
         write_atomic(path, config.to_toml())
     elif read_config(path) != config:

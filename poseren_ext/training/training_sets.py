@@ -13,7 +13,7 @@ from poseren_ext.ops import depth_crop, normalize_pose
 
 
 class TrainingSet(Protocol):
-    """N labelled frames that can be cropped, in any order and as often as wanted."""
+    """N labelled frames that can be cropped in any order."""
 
     def __len__(self) -> int:
         """N, the number of frames."""
@@ -24,7 +24,7 @@ class TrainingSet(Protocol):
         ...
 
     def crops(self, index: Tensor, cube: float, size: int, transform: Tensor | None = None) -> Tensor:
-        """Crops [B, 1, size, size] of the frames at these positions, moved by transforms [B, 2, 3] where given."""
+        """Crops [B, 1, size, size] of the frames at these positions, with optional transforms [B, 2, 3]."""
         ...
 
 
@@ -32,7 +32,7 @@ class PackFrames:
     """The frames of a pack.
 
     Args:
-        pack: the pack, held in the memory of the device that the crops are wanted on.
+        pack: the pack, in the memory of the device of the crops.
     """
 
     def __init__(self, pack: ResidentPack) -> None:

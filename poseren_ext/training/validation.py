@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The error of a model, in millimetres, on frames that training never saw."""
+"""The error of a model in mm on frames that are not used in training."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class LabelledCrops:
-    """N crops [N, 1, S, S] with what turns poses into millimetres, and the true joints.
+    """N crops [N, 1, S, S] with centres, cameras and true joints.
 
     Attributes:
-        crop: in [-1, 1]; center, camera: [N, 3] and [N, 4], both of the same pixels; xyz: [N, J, 3] mm.
+        crop: crops in [-1, 1]; center, camera: [N, 3] and [N, 4], in pixels of the same image; xyz: [N, J, 3] mm.
     """
 
     crop: torch.Tensor
@@ -77,11 +77,11 @@ def stage_errors(poses: torch.Tensor, labels: LabelledCrops, cube: float) -> tor
 
 
 def check_validation(config: TrainConfig) -> None:
-    """Checks that there is something to validate on.
+    """Checks that there are validation frames.
 
     Raises:
-        FileNotFoundError: There is no such pack.
-        ValueError: No frames are named, or the pack has other joints or another hand.
+        FileNotFoundError: The pack does not exist.
+        ValueError: No frames are configured, or the pack has other joints or another hand.
     """
     if (config.validation_data or config.data) == SYNTHETIC:
         return
@@ -91,14 +91,14 @@ def check_validation(config: TrainConfig) -> None:
 
 
 class Validation:
-    """Mean joint error, mm, of the initial pose and of each stage, on the same unseen frames at every call.
+    """Mean joint error in mm of the initial pose and of each stage, on the same unseen frames at every call.
 
     Args:
         config: the run.
-        device: where the model is.
+        device: device of the model.
 
     Raises:
-        ValueError: There is nothing to validate on.
+        ValueError: There are no validation frames.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device | str = "cpu") -> None:
