@@ -2,7 +2,7 @@
 // The cascade for a few samples as one kernel: all stages, all layers, every weight that is needed read once a stage.
 //
 // One block per multiprocessor. The rows of a layer are split evenly; the blocks meet at a grid barrier between layers
-// and prefetch the first of their next weights before it. Every block knows by itself when no window moved any more.
+// and prefetch their next weights before it. Every block detects without communication that no window moved.
 #include "cuda/cascade.h"
 
 #include "cuda/cascade_small_plan.h"

@@ -90,7 +90,7 @@ class CascadePlanner {
     atomicOr(&plan_.region_samples[m], bit);
   }
 
-  // Reads only poses that the previous stage computed: the others may not have reached memory yet.
+  // Reads only poses that the previous stage computed, because other poses may not have reached memory yet.
   __device__ Window window_now(const Before& before, int sample, int m, const Window& known) const {
     const bool invalid = before.invalid >> sample & 1, computed = before.needed >> sample & 1;
     if (invalid) return {-1, -1, -1, -1};

@@ -185,7 +185,7 @@ class Gemm {
       for (int e = 0; e < MatrixC::num_elements; e++) sums_[i][j].x[e] += products[j].x[e];
   }
 
-  // ---- from the sums to the problem, through shared memory: which lane holds which sum only the hardware knows
+  // ---- from the sums to the problem, through shared memory, because the lane layout of fragments is unspecified
   __device__ void store() {
     float* const result = reinterpret_cast<float*>(inputs_) + thread() / kWarp * kFragment * T::kResultStride;
 #pragma unroll

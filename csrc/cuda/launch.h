@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What kernel files need of CUDA, and the only place that launches. With nvcc this is CUDA, with a host compiler
-// hostsim, which runs the same kernels on a CPU.
+// CUDA interface of the kernel files, and the only place that launches kernels. With nvcc this is CUDA; with a host
+// compiler it is hostsim, which runs the same kernels on a CPU.
 //
 //   __global__ void scale(float* x, int64_t n, float by) {  // x: [n]
 //     SHARED(tile, float[256]);
@@ -172,7 +172,7 @@ void launch(const Launch& at, const Args&... args) {
 
 inline constexpr int64_t kMaxBlocks = 0x7fffffff;
 
-// Blocks of `size` threads that cover n items, as far as a grid can: kernels stride over the rest.
+// Number of blocks of `size` threads for n items, limited by the grid size: kernels stride over the rest.
 inline unsigned blocks(int64_t n, int size) {
   const int64_t count = (n + size - 1) / size;
   return static_cast<unsigned>(count < kMaxBlocks ? count : kMaxBlocks);

@@ -34,7 +34,7 @@ inline constexpr int kParts = 3;  // of a float
 template <class W>
 inline constexpr int kWeightParts = std::is_same_v<W, float> ? kParts : 1;
 
-// The products of parts that count: the others are smaller than float32's last bit.
+// The products of parts that are computed: the others are smaller than the last bit of float32.
 __device__ constexpr bool counts(int part, int weight_part) {
   return part + weight_part < kParts;
 }

@@ -22,7 +22,7 @@ Centers: TypeAlias = Literal["image"] | os.PathLike[str] | npt.NDArray[Any] | Te
 
 
 def read_centers(path: str | os.PathLike[str], frames: int) -> npt.NDArray[np.float32]:
-    """Centres from a text file: one line a frame, ``u v z`` (pixels, pixels, mm).
+    """Centres from a text file: one line per frame, ``u v z`` (pixels, pixels, mm).
 
     Args:
         path: the file.

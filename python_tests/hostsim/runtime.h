@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the CUDA names (cuda_names.h) and launch (csrc/cuda/launch.h) are made of.
+// The runtime functions that cuda_names.h and csrc/cuda/launch.h use.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace hostsim {
 using Site = std::source_location;  // file, line and column of a statement in a kernel
 #define HOSTSIM_SITE ::hostsim::Site site = ::hostsim::Site::current()
 
-// Gives the launch up: every thread of it is unwound and launch_threads throws.
+// Aborts the launch: unwinds all its threads, and launch_threads throws.
 [[noreturn]] void fail(std::string what);
 
 // ---- called by a kernel's threads

@@ -25,7 +25,7 @@ inline bool race_detector() {
   return __tsan_create_fiber != nullptr;
 }
 
-// What was done before release(word) happened before what is done after acquire(word), in the race detector's eyes.
+// Tells the race detector that everything before release(word) happens before everything after acquire(word).
 inline void release(void* word) {
   if (__tsan_release) __tsan_release(word);
 }
@@ -33,8 +33,8 @@ inline void acquire(void* word) {
   if (__tsan_acquire) __tsan_acquire(word);
 }
 
-// What the calling thread or fiber does to memory in this scope is none of the race detector's business. Memory that
-// is allocated in it starts with an empty history: a block's shared memory may lie where another block's lay.
+// Hides the memory accesses of the calling thread or fiber in this scope from the race detector. Memory allocated in it
+// starts with an empty history, because a block may reuse the addresses of another block's shared memory.
 struct Unobserved {
   Unobserved() {
     if (__tsan_ignore_thread_begin) __tsan_ignore_thread_begin();

@@ -40,7 +40,7 @@ struct Warp {
   char sync_word[2] = {};  // orders memory for the race detector: one for every other __syncwarp
 };
 
-// One heap block a variable, exactly as large as the variable: AddressSanitizer guards both ends.
+// One heap block per variable, of exactly its size, so that AddressSanitizer guards both ends.
 struct SharedVariable {
   const void* key;
   std::unique_ptr<void, decltype(&std::free)> bytes;

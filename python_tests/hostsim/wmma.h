@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The warp matrix functions of CUDA's mma.h, as far as the kernels use them: 16x16x16, bfloat16 times bfloat16 into
+// The subset of the warp matrix functions of CUDA's mma.h that the kernels use: 16x16x16, bfloat16 times bfloat16 into
 // float. Which element lies in which lane is as unspecified as on a GPU.
 #pragma once
 
@@ -50,7 +50,7 @@ inline float toward_zero(double value) {
   return std::fabs(nearest) > std::fabs(value) ? std::nextafterf(nearest, 0.0f) : nearest;
 }
 
-// Eight products and a sum, cut off rather than rounded: what kernels that want float32's precision have to cope with.
+// Eight products and a sum, truncated instead of rounded, as on tensor cores: kernels must compensate for it.
 inline float add_products(float sum, const float* a, const float* b) {
   double exact = sum;
   for (int k = 0; k < 8; k++) exact += double{a[k]} * double{b[k]};
@@ -65,7 +65,7 @@ struct Mma : hostsim::WarpTask {
 
   Mma(C& d, const A& a, const B& b, const C& c) : WarpTask{multiply}, d(d), a(a), b(b), c(c) {}
 
-  // Works on the fragments of all lanes, which lie on their stacks: not for the race detector to see.
+  // Works on the fragments of all lanes, which are on their stacks; hidden from the race detector.
   __attribute__((no_sanitize("thread"))) static void multiply(hostsim::WarpTask* const* tasks) {
     const auto lane = [&](int row, int column) { return static_cast<Mma*>(tasks[row * 2 + column / 8]); };
     float a[16][16], b[16][16];

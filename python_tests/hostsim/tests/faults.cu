@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Deliberate faults, each of which one of hostsim's nets must catch; "correct_" ones none may report.
+// Deliberate faults, each of which hostsim or a sanitizer must report; kernels named "correct_" must not be reported.
 #include "cuda/launch.h"
 #include "hostsim/tests/kernels.h"
 
