@@ -19,10 +19,10 @@ from poseren_ext.reference.cascade_refine import Head, HeadGeometry
 WeightType: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
 SPATIAL_SCALE = 0.125
-"""Feature cells per crop pixel: the backbone pools three times by two."""
+"""Feature cells per crop pixel: the backbone pools by two three times."""
 
 SAMPLING_RATIO = 2
-"""Samples along each side of a bin, for heads of mode "align": pose_roi_pool's default."""
+"""Samples along each side of a bin for heads of mode "align": the default of pose_roi_pool."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class PackedHead:
 
     Attributes:
         config: the regions and the tree.
-        region_weight: [M, W1, C*P*P], float32, bfloat16 or int8, as the other weights.
-        region_scale: float32 [M, W1] with int8 weights: a row's weights are its integers times its scale; else None.
+        region_weight: [M, W1, C*P*P]; all weights are float32, bfloat16 or int8.
+        region_scale: float32 [M, W1] for int8 weights: a row of weights is its integers times its scale; else None.
         region_bias: float32 [M, W1].
         finger_weight: [F, W2, K*W1].
         finger_scale: as region_scale, [F, W2].
@@ -69,21 +69,22 @@ class PackedHead:
 
 
 def pack_head(head: Head, dtype: WeightType) -> PackedHead:
-    """A head's weights in a narrower type: the cascade at batch 1 takes as long as they take to read.
+    """Convert the weights of a head to a narrower type: at batch 1 the cascade is limited by reading the weights.
 
-    "int8" rounds the weights of each output row to 255 equal steps of its own, the last layer's after its columns were
-    brought to one size, which the layer before makes up for; rows that lie on steps of a power of two already, where
-    :func:`poseren_ext.models.round_to_bytes` puts them, are kept as they are. Sums are float32 in every type; on a CPU
-    that multiplies bytes (AVX-512 VNNI) those of int8 weights are exact, of inputs in steps of 1/32639 of a region's
-    largest magnitude: a few thousandths of a mm, where rounding weights costs some tenths.
+    "int8" quantizes each output row to 255 equal steps with one scale per row. The columns of the last layer are first
+    scaled to equal size, and the layer before compensates. Rows that are already multiples of a power of two, as
+    :func:`poseren_ext.models.round_to_bytes` makes them, stay unchanged. Accumulation is in float32 for every type. On
+    CPUs with AVX-512 VNNI, int8 weights are multiplied with 8-bit instructions: inputs are quantized to 1/32639 of the
+    largest magnitude in a region and sums are exact. This changes joints by a few thousandths of a mm; rounding the
+    weights changes them by some tenths of a mm.
 
     Args:
-        head: ``poseren_ext.models.RegionEnsemble``, or what has its parameters and configuration.
+        head: ``poseren_ext.models.RegionEnsemble``, or an object with its parameters and configuration.
         dtype: "float32" (shares the weights of a float32 head), "bfloat16" or "int8".
 
     Raises:
-        TypeError: what is no head.
-        ValueError: an unknown type, or weights that are NaN or infinite and have no steps.
+        TypeError: head is not a head.
+        ValueError: dtype is unknown, or weights are NaN or infinite and cannot be quantized.
     """
     _check_head(head)
     choice(dtype, "dtype", ("float32", "bfloat16", "int8"))
@@ -108,17 +109,18 @@ def cascade_refine(
 ) -> tuple[Tensor, Tensor]:
     """``P_t = R(P_{t-1}, F)`` for t = 1..T: one model for every stage, on features computed once.
 
-    The model depends on a pose only through its windows, so what cannot change is not computed again: a region whose
-    window has not moved keeps its first layer's output and its share of its fingers' second layers (on CUDA a finger
-    none of whose regions moved keeps its second layer's), and a sample none of whose windows moved has arrived. The
-    poses are those of the plain loop. Every sum is taken in one order: a sample's poses have the same bits in any batch
-    and for any number of threads (on CUDA: in any batch of up to 8 samples, and in any larger one). With mode "align"
-    every stage computes everything. Nothing is dropped out, whatever mode the head is in.
+    The model depends on a pose only through its windows, so results of unchanged windows are reused: a region whose
+    window did not move reuses its hidden activation and its partial sum in the finger layer (on CUDA, a finger none of
+    whose regions moved reuses its hidden activation), and a sample none of whose windows moved is finished. The poses
+    are identical to those of the plain loop. Sums have a fixed order: the poses of a sample have the same bits in any
+    batch and for any number of threads (on CUDA: among all batches of up to 8 samples, and among all larger ones). In
+    mode "align" every stage is computed in full. Dropout is never applied.
 
-    Not differentiable: a backward pass through it raises RuntimeError. Train with ``poseren_ext.models.PoseREN``.
+    The op is not differentiable: a backward pass through it raises RuntimeError. To train, use
+    ``poseren_ext.models.PoseREN``.
 
     Args:
-        features: [B, C, H, W] or [C, H, W] of the backbone, of any memory layout. Types other than float32 are
+        features: [B, C, H, W] or [C, H, W] of the backbone, in any memory layout. Dtypes other than float32 are
             converted once.
         pose: initial normalised pose [B, J, 3] or [J, 3]; used in float32.
         head: a head of guided regions, ``poseren_ext.models.RegionEnsemble`` with float32 or bfloat16 weights, or its
@@ -127,14 +129,15 @@ def cascade_refine(
 
     Returns:
         poses float32 [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage. stages_run int32 [B]
-        (or []): the number of stages that did work: stage 1, and every later stage before which at least one window of
-        the sample moved. A sample with a guided joint that is nowhere has NaN poses from then on; others in the batch
-        are not touched.
+        (or []): the number of stages that were computed: stage 1, and every later stage before which at least one
+        window of the sample moved. A sample with an invalid guided joint (NaN or infinite) has NaN poses from then on;
+        other samples of the batch are not affected.
 
     Raises:
-        TypeError: features or pose are not floating-point tensors, what is no head, a head of another type.
-        ValueError: shapes or devices that do not match each other or the head, a head of grid regions (which looks at
-            no pose: call it once instead), a negative number of stages.
+        TypeError: features or pose is not a floating-point tensor, head is not a head, or its weights have an
+            unsupported dtype.
+        ValueError: Shapes or devices do not match, the head has grid regions (which do not depend on a pose; use
+            :func:`run_grid`), or stages is negative.
     """
     check_tensor(features, "features", "[B, C, H, W]")
     check_tensor(pose, "pose", "normalised joints [B, J, 3]")
@@ -160,14 +163,15 @@ def run_grid(features: Tensor, head: Head | PackedHead) -> Tensor:
 
     Args:
         features: [B, C, S/8, S/8] or [C, S/8, S/8] of the backbone.
-        head: a head of grid regions, at most as many as it has joints, or its packed form.
+        head: a head with at most as many grid regions as joints, or its packed form.
 
     Returns:
         Normalised pose float32 [B, J, 3] or [J, 3].
 
     Raises:
-        TypeError: features are no floating-point tensor, what is no head, a head of another type.
-        ValueError: guided joints, more regions than joints, features that do not fit the head.
+        TypeError: features is not a floating-point tensor, head is not a head, or its weights have an unsupported
+            dtype.
+        ValueError: The head has guided joints or more regions than joints, or the features do not fit the head.
     """
     check_tensor(features, "features", "[B, C, H, W]")
     _check_head(head)
@@ -210,7 +214,7 @@ _kept_grid_pose = lru_cache(maxsize=64)(_grid_pose)
 def _refine(
     maps: Tensor, pose: Tensor, head: Head | PackedHead, joints: Sequence[int], roi_size: int, stages: int
 ) -> tuple[Tensor, Tensor]:
-    """The native op on features [B, C, H, W] and a pose [B, J, 3] that are known to fit."""
+    """Call the native op on validated features [B, C, H, W] and pose [B, J, 3]."""
     config = head.config
     layers = _layers(head)
     check_devices(maps, "features", pose=pose, **layers)
@@ -262,7 +266,7 @@ def _check_shapes(maps: Tensor, pose: Tensor, head: Head | PackedHead, *, same_r
 
 
 def _layers(head: Head | PackedHead) -> dict[str, Tensor | None]:
-    """Weight, scale and bias of the three layers by their names, in the native op's order."""
+    """Weight, scale and bias of the three layers by name, in the argument order of the native op."""
     dtype = head.region_weight.dtype
     if dtype not in (torch.float32, torch.bfloat16) and not isinstance(head, PackedHead):
         raise TypeError(f"head has {dtype} weights; expected float32 or bfloat16: pack it with pack_head(head, ...)")
@@ -275,10 +279,10 @@ def _layers(head: Head | PackedHead) -> dict[str, Tensor | None]:
 
 
 def _balanced(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The last layer's weights [3J, F*W2] with columns of one size, and their sizes [F*W2], for the finger layer.
+    """Weights of the last layer [3J, F*W2] with columns of equal size, and the scales [F*W2] for the finger layer.
 
-    Its outputs times a positive number are the ReLU of its sums times that number. A few large columns would make the
-    steps of all others coarse.
+    ReLU commutes with positive factors, so the finger layer can absorb them. Without this, a few large columns would
+    make the quantization steps of all other columns coarse.
     """
     columns = weight.abs().amax(0)
     columns = torch.where(columns == 0, 1, columns)
@@ -286,9 +290,9 @@ def _balanced(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def steps_of(weight: Tensor) -> Tensor:
-    """For each row of weights [..., R, K] the smallest power of two of which all are at most 127: float32 [..., R, 1].
+    """Step of each row of weights [..., R, K]: the smallest power of two with all |weights| <= 127 steps; [..., R, 1].
 
-    NaN and infinity give steps that are neither finite nor used.
+    The steps of rows with NaN or infinity are not finite; they are not used.
     """
     mantissa, exponent = torch.frexp(weight.abs().amax(-1, keepdim=True).float() / 127)
     step = torch.ldexp(torch.ones_like(mantissa), exponent - (mantissa == 0.5).int())
@@ -296,13 +300,13 @@ def steps_of(weight: Tensor) -> Tensor:
 
 
 def _quantize(weight: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """Weights [..., R, K] as int8 and the float32 scales [..., R] of their rows."""
+    """Quantize weights [..., R, K] to int8 with one float32 scale per row [..., R]."""
     scale = weight.abs().amax(-1).float() / 127
     if not bool(scale.isfinite().all()):
         raise ValueError(f"{layer}_weight holds NaN or infinite weights; expected a trained head")
     scale[scale == 0] = 1  # a row of zeros
     packed = torch.empty_like(weight, dtype=torch.int8)
-    for index in range(len(weight)):  # a group at a time: the temporary is small
+    for index in range(len(weight)):  # one group at a time, to keep the temporary small
         group, steps = weight[index].float(), steps_of(weight[index])
         exact = (group / steps).frac().abs().amax(-1) == 0
         scale[index] = torch.where(exact, steps[..., 0], scale[index])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From a depth frame to the crop that the network sees, and between joints in the frame and in the crop."""
+"""Crops of depth frames for the network, and conversion of joints between frame and crop coordinates."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from poseren_ext.ops._validate import (
 )
 
 DEPTHS = (torch.float32, torch.uint16, torch.int32, torch.float16, torch.bfloat16)
-"""Types of depth frames."""
+"""Supported dtypes of depth frames."""
 CROPS = (torch.float32, torch.float16, torch.bfloat16)
-"""Types of crops."""
+"""Supported dtypes of crops."""
 
 _KEEP, _BACKGROUND, _VALUE = 0, 1, 2  # csrc/core/depth_crop.h: Invalid
 
@@ -61,12 +61,12 @@ def hand_center(
 
     Returns:
         center float32 [B, 3] (or [3]): u, v in pixels ((0, 0) is the middle of the top-left pixel), depth in mm; NaN
-        for a frame without valid pixels. count int64 [B] (or []): the valid pixels that the centre is the mean of.
+        for a frame without valid pixels. count int64 [B] (or []): number of valid pixels in the mean.
 
     Raises:
-        TypeError: depth or mask is no tensor or has another type; an argument is no number.
-        ValueError: shapes or devices that do not match; near above far; a unit or cube that is not positive;
-            iterations below 0, or without a camera.
+        TypeError: depth or mask is not a tensor or has an unsupported dtype, or an argument is not a number.
+        ValueError: Shapes or devices do not match, near is greater than far, depth_unit or cube is not positive,
+            iterations is negative, or iterations is positive and camera is missing.
     """
     frames, batched = _depth_frames(depth)
     B, H, W = frames.shape
@@ -117,21 +117,21 @@ def depth_crop(
         camera: a ``Camera``, four numbers, [4] or [B, 4]; its fx and fy determine the size of the cube in pixels.
         cube: half edges c in mm: a number, [B] or [B, 3].
         size: S, side of the crop, pixels; at least 2.
-        transform: floating-point A [B, 2, 3] or [2, 3], moves normalised coordinates: augmented = A p.
-        invalid: depth in mm that replaces, before interpolation, every stored value that is no depth (0, negative, NaN
-            or infinite); "background" for ``z + c_z``; None takes stored values as they are.
+        transform: floating-point A [B, 2, 3] or [2, 3] of normalised coordinates: augmented = A p.
+        invalid: depth in mm that replaces, before interpolation, every invalid stored value (0, negative, NaN or
+            infinite); "background" for ``z + c_z``; None keeps stored values.
         interpolation: "bilinear" or "nearest".
         depth_unit: mm per stored unit.
         dtype: float32, float16 or bfloat16 of the crop.
 
     Returns:
         ``clamp(value - z, -c_z, c_z) / c_z``: [B, 1, S, S] (or [1, S, S]) in [-1, 1]. A sample is NaN, and its frame is
-        not read, where center, fx, fy, cube or transform is not finite, where z, fx, fy or cube is not positive, and
-        where the transform's determinant is 0.
+        not read, if center, fx, fy, cube or transform is not finite, if z, fx, fy or cube is not positive, or if the
+        determinant of the transform is 0.
 
     Raises:
-        TypeError: an argument is no tensor or number, or has another type.
-        ValueError: shapes or devices that do not match, a number out of range, an unknown policy.
+        TypeError: An argument is not a tensor or a number, or has an unsupported dtype.
+        ValueError: Shapes or devices do not match, a number is out of range, or invalid or interpolation is unknown.
     """
     frames, batched = _depth_frames(depth)
     B = frames.shape[0]
@@ -161,10 +161,10 @@ def depth_crop(
 
 
 def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
-    """Joints from pixels and mm to the cube's coordinates, in which [-1, 1] spans the depth crop.
+    """Convert joints from pixels and mm to the cube's coordinates, in which [-1, 1] spans the depth crop.
 
-    ``p = ((u - cu) * z / (fx * c_x), (v - cv) * z / (fy * c_y), (d - z) / c_z)`` with (cu, cv, z) the centre: u and v
-    use the centre's z, not the joint's own.
+    ``p = ((u - cu) * z / (fx * c_x), (v - cv) * z / (fy * c_y), (d - z) / c_z)`` with (cu, cv, z) the centre. u and v
+    use the depth z of the centre, not that of the joint.
 
     Args:
         uvd: floating-point [B, J, 3] or [J, 3]: u, v in pixels, d in mm.
@@ -176,8 +176,8 @@ def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: flo
         [B, J, 3] (or [J, 3]): float32, or float64 if uvd is. NaN for a sample whose centre is not finite or has z <= 0.
 
     Raises:
-        TypeError: an argument is no tensor or number, or has another type.
-        ValueError: shapes or devices that do not match.
+        TypeError: An argument is not a tensor or a number, or has an unsupported dtype.
+        ValueError: Shapes or devices do not match.
     """
     joints, origin, extent, batched = _joints_and_cube(uvd, "uvd", center, camera, cube)
     pose = (joints - origin) / extent
@@ -185,7 +185,7 @@ def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: flo
 
 
 def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
-    """Joints from the cube's coordinates to pixels and mm: the inverse of :func:`normalize_pose`.
+    """Convert joints from the cube's coordinates to pixels and mm: the inverse of :func:`normalize_pose`.
 
     ``u = x * (fx * c_x) / z + cu``, ``v = y * (fy * c_y) / z + cv``, ``d = p_z * c_z + z``.
 
@@ -200,8 +200,8 @@ def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: 
         centre is not finite or has z <= 0.
 
     Raises:
-        TypeError: an argument is no tensor or number, or has another type.
-        ValueError: shapes or devices that do not match.
+        TypeError: An argument is not a tensor or a number, or has an unsupported dtype.
+        ValueError: Shapes or devices do not match.
     """
     joints, origin, extent, batched = _joints_and_cube(pose, "pose", center, camera, cube)
     uvd = joints * extent + origin
@@ -209,12 +209,12 @@ def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: 
 
 
 def _depth_frames(depth: Tensor) -> tuple[Tensor, bool]:
-    """Depth as [B, H, W], and whether it came with the batch axis."""
+    """Depth as [B, H, W], and whether the argument had a batch axis."""
     return add_batch(check_tensor(depth, "depth", "[B, H, W]", DEPTHS), "depth", "[B, H, W]", 3)
 
 
 def _invalid_policy(invalid: float | str | None) -> tuple[int, float]:
-    """The policy and its depth in mm, as the native op takes them."""
+    """The policy and its depth in mm, in the form of the native op."""
     if invalid is None:
         return _KEEP, 0.0
     if isinstance(invalid, str):
@@ -226,7 +226,7 @@ def _invalid_policy(invalid: float | str | None) -> tuple[int, float]:
 def _joints_and_cube(
     joints: Tensor, name: str, center: Tensor, camera: CameraLike, cube: float | Tensor
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """Joints [B, J, 3]; the cube's centre and half edges in (u, v, d) [B, 1, 3], NaN where it has none; batched."""
+    """Joints [B, J, 3]; centre and half edges of the cube in (u, v, d) [B, 1, 3], NaN if invalid; batched."""
     joints = check_tensor(joints, name, "[B, J, 3]")
     center = check_tensor(center, "center", "[B, 3] = u, v in pixels, z in mm")
     joints, batched = add_batch(joints, name, "[B, J, 3]", 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The cascade as the plain loop, and what its exact shortcut would leave out (paper, algorithm 1)."""
+"""The cascade as a plain loop, and the regions that memoisation has to recompute (paper, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from poseren_ext.reference.pose_roi_pool import pose_roi_pool, roi_windows
 
 
 class HeadGeometry(Protocol):
-    """Which regions a head looks at: ``poseren_ext.models.HeadConfig``."""
+    """Regions of a head; implemented by ``poseren_ext.models.HeadConfig``."""
 
     @property
     def joints(self) -> tuple[int, ...]:
-        """Guided joints; empty for a grid."""
+        """Indices of the guided joints; empty for a grid."""
 
     @property
     def grid(self) -> tuple[tuple[int, int], ...]:
-        """Starts (row, column) of fixed regions."""
+        """First cells (row, column) of fixed regions."""
 
     @property
     def cells(self) -> int:
@@ -46,7 +46,7 @@ class HeadGeometry(Protocol):
 
 
 class Head(Protocol):
-    """A head's geometry and weights: ``poseren_ext.models.RegionEnsemble``."""
+    """Geometry and weights of a head; implemented by ``poseren_ext.models.RegionEnsemble``."""
 
     @property
     def config(self) -> HeadGeometry:
@@ -80,8 +80,8 @@ class Head(Protocol):
 def cascade_refine(features: Tensor, pose: Tensor, head: Head, *, stages: int = 3) -> tuple[Tensor, Tensor]:
     """``P_t = R(P_{t-1}, F)`` for t = 1..T: one model for every stage, on features computed once.
 
-    Every stage computes everything here; nothing is dropped out. A compiled implementation may leave out what
-    :func:`moved_windows` says has not moved, with the same result.
+    Every stage is computed in full, and dropout is not applied. A compiled implementation may reuse the results of
+    regions that :func:`moved_windows` reports as unmoved, with the same result.
 
     Args:
         features: [B, C, H, W] or [C, H, W] of the backbone.
@@ -90,15 +90,15 @@ def cascade_refine(features: Tensor, pose: Tensor, head: Head, *, stages: int = 
         stages: T.
 
     Returns:
-        poses [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage, float32, or float64 where
-        features or weights are. stages_run int32 [B] (or []): the number of stages that did work: stage 1, and every
-        later stage before which at least one window of the sample moved. A sample at a fixed point has stopped; one
-        whose pose is NaN stops when all its windows are nowhere. In mode "align" every stage works; a grid, which looks
-        at no pose, works in stage 1 only.
+        poses [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage, float32, or float64 if features
+        or weights are. stages_run int32 [B] (or []): the number of stages that have work: stage 1, and every later
+        stage before which at least one window of the sample moved. A sample at a fixed point has no more work; a
+        sample with a NaN pose has none once all its windows are invalid. In mode "align" every stage has work; a grid,
+        which does not depend on the pose, has work in stage 1 only.
 
     Raises:
-        TypeError: features or pose are not floating-point tensors.
-        ValueError: shapes that do not match each other or the head, a negative number of stages.
+        TypeError: features or pose is not a floating-point tensor.
+        ValueError: Shapes do not match each other or the head, or stages is negative.
     """
     if stages < 0:
         raise ValueError(f"stages is {stages}; expected 0 or more")
@@ -118,14 +118,14 @@ def cascade_refine(features: Tensor, pose: Tensor, head: Head, *, stages: int = 
 
 
 def moved_windows(poses: Tensor, geometry: HeadGeometry) -> Tensor:
-    """What each stage of a cascade has to compute: the regions that no earlier stage has left as they are.
+    """The regions that each stage of a cascade has to compute because their windows moved.
 
     Args:
         poses: [T+1, B, J, 3] of :func:`cascade_refine`.
         geometry: the head's configuration.
 
     Returns:
-        bool [T, B, M]: in stage 1 all regions; later those whose window has moved since the stage before.
+        bool [T, B, M]: all regions in stage 1, then the regions whose window moved since the previous stage.
     """
     stages, batch = poses.shape[0] - 1, poses.shape[1]
     regions = len(geometry.joints) or len(geometry.grid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The cube around the hand as the network sees it: cropped, resized, clamped, normalised (paper, section 3.5)."""
+"""Crop of the cube around the hand: cropped, resized, clamped and normalised (paper, section 3.5)."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ def depth_crop(
     depth_unit: float = 1.0,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Cube crop, resize, clamp and normalise in one go.
+    """Crop the cube, resize, clamp and normalise.
 
-    Output pixel (row j, column i) has the normalised coordinate ``q = (2i/(S-1) - 1, 2j/(S-1) - 1)`` and looks at
-    ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A:
-    corner to corner, as the published system.
+    Output pixel (row j, column i) has the normalised coordinate ``q = (2i/(S-1) - 1, 2j/(S-1) - 1)`` and samples
+    ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A. The
+    corners of the crop are the corners of the cube, as in the published system.
 
-    Where a pixel looks is computed in float64 from the float32 arguments, so that every implementation picks the same
-    taps; the four bilinear weights are products of the two fractions rounded to float32, and values are float32 from
-    there on. "bilinear" takes the taps at floor(u), floor(u) + 1 and so in v, "nearest" the one at floor(u + 0.5),
-    floor(v + 0.5). A tap outside the frame is background, ``z + c_z``. Every tap counts, also one of weight 0: with
-    ``invalid=None`` a NaN among the four makes the pixel NaN.
-    The gradient to a floating-point depth is that of the weights where the value is within the cube or on its face, and
-    none for taps that were outside or replaced.
+    Sampling positions are computed in float64 from the float32 arguments, so that every implementation selects the same
+    taps. The four bilinear weights are products of the two fractions rounded to float32; all later values are float32.
+    "bilinear" uses the taps at floor(u), floor(u) + 1, and likewise in v; "nearest" uses the tap at floor(u + 0.5),
+    floor(v + 0.5). A tap outside the frame is background, ``z + c_z``. Taps of weight 0 count too: with
+    ``invalid=None`` a NaN among the four taps makes the pixel NaN.
+    The gradient with respect to a floating-point depth is the weight of the tap if the value is inside the cube or on
+    its face, and 0 otherwise. Taps outside the frame and replaced taps have no gradient.
 
     Args:
         depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32.
         center: [B, 3] or [3]: u, v in pixels, z in mm.
-        camera: whose fx and fy tell how large the cube looks.
+        camera: camera; fx and fy determine the size of the cube in pixels.
         cube: half edges c in mm: a number, [B] or [B, 3].
         size: S, side of the output; at least 2.
-        transform: A [B, 2, 3] or [2, 3], moves normalised coordinates: augmented = A p.
-        invalid: depth in mm that replaces, before interpolation, every stored value that is no depth (0, negative, NaN
-            or infinite); "background" for ``z + c_z``; None takes stored values as they are.
+        transform: A [B, 2, 3] or [2, 3] of normalised coordinates: augmented = A p.
+        invalid: depth in mm that replaces, before interpolation, every invalid stored value (0, negative, NaN or
+            infinite); "background" for ``z + c_z``; None keeps stored values.
         interpolation: "bilinear" or "nearest".
         depth_unit: mm per stored unit.
         dtype: float32, float16 or bfloat16 of the output.
 
     Returns:
         ``clamp(value - z, -c_z, c_z) / c_z``: [B, 1, S, S] (or [1, S, S]) in [-1, 1]. A sample is NaN, and its frame is
-        not read, where center, fx, fy, cube or transform is not finite, where z, fx, fy or cube is not positive, and
-        where the transform's determinant is 0.
+        not read, if center, fx, fy, cube or transform is not finite, if z, fx, fy or cube is not positive, or if the
+        determinant of the transform is 0.
 
     Raises:
-        TypeError: depth of another type, an output type that is not floating-point.
-        ValueError: shapes that do not match, a size or unit that makes no crop, an unknown policy.
+        TypeError: depth has an unsupported dtype, or dtype is not floating-point.
+        ValueError: Shapes do not match, size or depth_unit is out of range, or invalid or interpolation is unknown.
     """
     depth, batched = batched_depth(depth)
     B, H, W = depth.shape
@@ -87,7 +87,7 @@ def depth_crop(
     usable = known & (lengths > 0).all(1) & (determinant != 0)  # [B]
 
     u, v = _places(center.double(), focal.double(), edges.double(), A, determinant, size)
-    # Beyond the frame's rim everything is background: bounded, every place fits an integer.
+    # Everything outside the frame is background, so clamp the positions to fit an integer.
     u = torch.where(usable[:, None, None], u, -2).clamp(-2, W + 1)
     v = torch.where(usable[:, None, None], v, -2).clamp(-2, H + 1)
     z, half = center[:, 2, None, None], edges[:, 2, None, None]
@@ -113,15 +113,15 @@ def depth_crop(
 def _places(
     center: Tensor, focal: Tensor, cube: Tensor, transform: Tensor, determinant: Tensor, S: int
 ) -> tuple[Tensor, Tensor]:
-    """Where each output pixel looks: u and v in pixels, float64 [B, S, S].
+    """Sampling position of each output pixel: u and v in pixels, float64 [B, S, S].
 
     Args:
         center: [B, 3].
         focal: fx, fy [B, 2].
         cube: half edges [B, 3].
         transform: [B, 2, 3].
-        determinant: of the transform's linear part [B].
-        S: side of the output.
+        determinant: determinant of the linear part of the transform [B].
+        S: side of the output, pixels.
     """
     q = 2 * torch.arange(S, device=center.device, dtype=torch.float64) / (S - 1) - 1
     (a, b, e), (c, d, f) = (row[:, :, None, None].unbind(1) for row in transform.unbind(1))
@@ -138,15 +138,15 @@ def _places(
 def _tap(
     depth: Tensor, column: Tensor, row: Tensor, unit: float, background: Tensor, policy: Tensor | float | None
 ) -> Tensor:
-    """Depth in mm at whole pixels: float32 [B, S, S].
+    """Depth in mm at integer pixel positions: float32 [B, S, S].
 
     Args:
         depth: [B, H, W].
         column: [B, S, S].
         row: [B, S, S].
         unit: mm per stored unit.
-        background: depth of what lies outside the frame [B, 1, 1], mm.
-        policy: depth that stands for invalid values, mm; None takes them as they are.
+        background: depth outside the frame [B, 1, 1], mm.
+        policy: depth that replaces invalid values, mm; None keeps them.
     """
     B, H, W = depth.shape
     if H == 0 or W == 0:

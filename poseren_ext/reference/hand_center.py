@@ -23,11 +23,11 @@ def hand_center(
 ) -> tuple[Tensor, Tensor]:
     """Mean pixel and mean depth of the valid pixels.
 
-    A pixel is valid where its depth is positive and finite, ``near <= depth * depth_unit <= far``, and the mask, if
-    any, allows it. Depths in mm below the smallest normal float32 (1.2e-38) count as 0.
+    A pixel is valid if its depth is positive and finite, ``near <= depth * depth_unit <= far``, and the mask, if any,
+    is True. Depths in mm below the smallest normal float32 (1.2e-38) count as 0.
     Each iteration recomputes the mean over the valid pixels inside the cube around the last centre (u, v, z):
-    ``u - c*fx/z <= column <= u + c*fx/z``, the same for rows, ``z - c <= depth * depth_unit <= z + c``. A cube with
-    no valid pixel (the middle of a ring) leaves its frame's last centre and count as they are.
+    ``u - c*fx/z <= column <= u + c*fx/z``, the same for rows, ``z - c <= depth * depth_unit <= z + c``. If a cube has
+    no valid pixel (as in the middle of a ring), the last centre and count of the frame are kept.
     All comparisons are in float32 and inclusive; the depth of an integer pixel is rounded to float32 first. Sums are
     exact int64 for integer depth and float64 for floating-point depth; they are divided (and multiplied by the unit) in
     float64; the centre that an iteration starts from is rounded to float32.
@@ -40,15 +40,16 @@ def hand_center(
         depth_unit: mm per stored unit.
         iterations: Number of refinements inside the cube.
         cube: half edges in mm: a number, [B] or [B, 3].
-        camera: needed to refine.
+        camera: camera; required if iterations is positive.
 
     Returns:
         center float32 [B, 3] (or [3]): u, v in pixels ((0, 0) is the middle of the top-left pixel), depth in mm; NaN
-        for a frame without valid pixels. count int64 [B] (or []): the valid pixels that the centre is the mean of.
+        for a frame without valid pixels. count int64 [B] (or []): number of valid pixels in the mean.
 
     Raises:
-        TypeError: depth of another type, a mask that is not bool.
-        ValueError: shapes that do not match, near above far, a unit that is not positive, iterations without a camera.
+        TypeError: depth has an unsupported dtype, or mask is not bool.
+        ValueError: Shapes do not match, near is greater than far, depth_unit is not positive, or iterations is positive
+            and camera is missing.
     """
     depth, batched = batched_depth(depth)
     B, H, W = depth.shape
@@ -75,7 +76,7 @@ def hand_center(
 
 
 def _mean(depth: Tensor, valid: Tensor, depth_unit: float) -> tuple[Tensor, Tensor]:
-    """Mean column, row and depth of the valid pixels: float32 [B, 3], and how many they are: int64 [B]."""
+    """Mean column, row and depth of the valid pixels, float32 [B, 3], and their number, int64 [B]."""
     H, W = depth.shape[1:]
     count = valid.sum((1, 2))
     columns = (valid * torch.arange(W, device=depth.device)).sum((1, 2))

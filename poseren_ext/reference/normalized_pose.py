@@ -11,7 +11,7 @@ from poseren_ext.reference._inputs import camera_rows, companion, cube_rows
 
 
 def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
-    """Joints from pixels and mm to the cube's coordinates: [-1, 1] spans the depth crop.
+    """Convert joints from pixels and mm to the cube's coordinates, in which [-1, 1] spans the depth crop.
 
     ``p = ((u - cu) * z / (fx * c_x), (v - cv) * z / (fy * c_y), (d - z) / c_z)`` with (cu, cv, z) the centre. u and v
     use the centre's z, not the joint's own: x and y are positions in the crop, not lengths.
@@ -26,8 +26,8 @@ def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: flo
         [B, J, 3] (or [J, 3]): float32, or float64 if uvd is. NaN for a sample whose centre is not finite or has z <= 0.
 
     Raises:
-        TypeError: uvd is no floating-point tensor.
-        ValueError: shapes that do not match.
+        TypeError: uvd is not a floating-point tensor.
+        ValueError: Shapes do not match.
     """
     uvd, center, scale, batched = _frames(uvd, "uvd", center, camera, cube)
     z = center[..., 2:]
@@ -37,7 +37,7 @@ def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: flo
 
 
 def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
-    """Joints from the cube's coordinates to pixels and mm: the inverse of :func:`normalize_pose`.
+    """Convert joints from the cube's coordinates to pixels and mm: the inverse of :func:`normalize_pose`.
 
     ``u = x * (fx * c_x) / z + cu``, ``v = y * (fy * c_y) / z + cv``, ``d = p_z * c_z + z``.
 
@@ -52,8 +52,8 @@ def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: 
         centre is not finite or has z <= 0.
 
     Raises:
-        TypeError: pose is no floating-point tensor.
-        ValueError: shapes that do not match.
+        TypeError: pose is not a floating-point tensor.
+        ValueError: Shapes do not match.
     """
     pose, center, scale, batched = _frames(pose, "pose", center, camera, cube)
     z = center[..., 2:]
@@ -65,7 +65,7 @@ def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: 
 def _frames(
     joints: Tensor, name: str, center: Tensor, camera: CameraLike, cube: float | Tensor
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """Joints [B, J, 3]; centres [B, 1, 3], NaN where there is none; scales (fx*c_x, fy*c_y, c_z) [B, 1, 3]; batched."""
+    """Joints [B, J, 3]; centres [B, 1, 3], NaN if invalid; scales (fx*c_x, fy*c_y, c_z) [B, 1, 3]; batched."""
     if not isinstance(joints, Tensor) or not joints.is_floating_point():
         kind = joints.dtype if isinstance(joints, Tensor) else type(joints).__name__
         raise TypeError(f"{name} is {kind}; expected a floating-point tensor [B, J, 3]")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where guided joints look, and what they see there (paper, section 3.2)."""
+"""Feature-map windows of guided joints, and pooling of their regions (paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 LIMIT = 1e6
-"""A normalised coordinate of this size or more is as good as infinite: no place to look at."""
+"""Normalised coordinates of this magnitude or more count as infinite and make a joint invalid."""
 
 
 def roi_windows(
@@ -18,10 +18,10 @@ def roi_windows(
 ) -> Tensor:
     """Feature-map windows around guided joints (paper, section 3.2, equations 3 and 4).
 
-    All in float32 and in this order, so that every implementation decides borderline windows alike:
+    All operations are in float32 and in this order, so that every implementation rounds borderline windows equally:
     ``x1 = (x+1)*S/2 - r/2``, ``x2 = (x+1)*S/2 + r/2``; if ``x1 < 0``: ``x1 = 0``, ``x2 = r``; then if ``x2 >= S-1``:
     ``x2 = S-1``, ``x1 = S-1-r``; ``first = round(x1*s)``, ``last = round(x2*s)``, half away from zero.
-    Only x and y decide: a depth that is NaN moves no window. A coordinate of 1e6 or more in size counts as infinite.
+    Only x and y are used, so a NaN depth has no effect. Coordinates with a magnitude of 1e6 or more count as infinite.
 
     Args:
         pose: normalised joints [B, J, >=2] or [J, >=2], floating-point; x and y in [-1, 1] span the depth crop.
@@ -31,13 +31,13 @@ def roi_windows(
         spatial_scale: feature cells per crop pixel, s.
 
     Returns:
-        int32 [B, M, 4] (or [M, 4]): first column, first row, last column, last row, inclusive. A joint that is NaN or
-        infinite has -1 everywhere. The last cell may lie one beyond the map, as in the published system; where float32
-        cannot tell ``x1*s`` and ``x2*s`` from a half, a window may be one cell wider.
+        int32 [B, M, 4] (or [M, 4]): first column, first row, last column, last row, inclusive. The window of a joint
+        that is NaN or infinite is -1, -1, -1, -1. The last cell may lie one beyond the map, as in the published system.
+        If float32 cannot distinguish ``x1*s`` or ``x2*s`` from a half, a window may be one cell wider.
 
     Raises:
         TypeError: pose is not a floating-point tensor.
-        ValueError: a shape that is not [B, J, >=2], an index outside J, a window larger than the crop.
+        ValueError: The shape is not [B, J, >=2], an index is outside J, or the window is larger than the crop.
     """
     if not pose.is_floating_point():
         raise TypeError(f"pose has dtype {pose.dtype}; expected floating-point normalised joints [B, J, 3]")
@@ -75,14 +75,15 @@ def pose_roi_pool(
     ``[first + floor(p*h/P), first + ceil((p+1)*h/P))`` with ``h = last - first + 1``, in exact integers, clipped to the
     map; an empty bin is 0, a NaN in a bin gives NaN, the gradient goes to the first of equal maxima in row-major order.
     ``"align"``: RoI align of the continuous window ``((p+1)*S/2 -+ r/2)*s - 0.5`` around the joint (cell centres are
-    whole numbers), not moved inside the crop; each bin is the mean of sampling_ratio^2 bilinear samples; a sample more
-    than one cell outside the map is 0, one nearer to it is moved onto it. Differentiable in the pose too.
-    In both modes a joint that is NaN or infinite (see :func:`roi_windows`) has a NaN region and no gradient.
+    integers), which is not shifted inside the crop. Each bin is the mean of sampling_ratio^2 bilinear samples; a sample
+    more than one cell outside the map is 0, a nearer one is clamped to the map. It is also differentiable with respect
+    to the pose. In both modes a joint that is NaN or infinite (see :func:`roi_windows`) has a NaN region and no
+    gradient.
 
     Args:
         features: [B, C, H, W] or [C, H, W], any floating type.
-        pose: normalised joints [B, J, >=2] or [J, >=2]. "max" looks at it in float32, "align" in float32 or, if it is
-            float64, in float64.
+        pose: normalised joints [B, J, >=2] or [J, >=2]. "max" uses it in float32, "align" in float64 if it is float64
+            and in float32 otherwise.
         joints: M indices into J.
         output_size: P, bins along each side.
         image_size: side of the depth crop, pixels.
@@ -92,11 +93,11 @@ def pose_roi_pool(
         sampling_ratio: samples along each side of a bin ("align").
 
     Returns:
-        [B, M, C, P, P] (or [M, C, P, P]) in the features' dtype. "align" sums in float32 at least.
+        [B, M, C, P, P] (or [M, C, P, P]) in the dtype of the features. "align" accumulates in at least float32.
 
     Raises:
-        TypeError: features or pose are not floating-point tensors.
-        ValueError: shapes that do not match, an index outside J, a size that is not positive, an unknown mode.
+        TypeError: features or pose is not a floating-point tensor.
+        ValueError: Shapes do not match, an index is outside J, a size is not positive, or mode is unknown.
     """
     if not features.is_floating_point():
         raise TypeError(f"features have dtype {features.dtype}; expected a floating-point [B, C, H, W]")
@@ -120,13 +121,13 @@ def pose_roi_pool(
         )
     windows = roi_windows(
         pose, joints, image_size=image_size, roi_size=roi_size, spatial_scale=spatial_scale
-    )  # checks the rest of the arguments
+    )  # validates the other arguments
     if mode == "max":
         regions = _max_pool(features, windows.long(), output_size)
     elif mode == "align":
         center = _guided(pose, joints)
         center = center if center.dtype == torch.float64 else center.float()
-        spatial_scale = float(torch.tensor(spatial_scale, dtype=torch.float32))  # as windows are decided
+        spatial_scale = float(torch.tensor(spatial_scale, dtype=torch.float32))  # precision of roi_windows
         start = (((center + 1) * image_size / 2) - roi_size / 2) * spatial_scale - 0.5
         regions = _align(features, start, roi_size * spatial_scale, output_size, sampling_ratio)
     else:
@@ -145,7 +146,7 @@ def _guided(pose: Tensor, joints: Sequence[int]) -> Tensor:
 
 
 def _round_half_up(value: Tensor) -> Tensor:
-    """Nearest whole number, halves up; torch.round would take them to even. Adding 0.5 first would round too early."""
+    """Nearest integer, halves up (torch.round rounds halves to even). Adding 0.5 first would round too early."""
     whole = value.floor()
     return torch.where(value - whole >= 0.5, whole + 1, whole)
 
@@ -164,7 +165,7 @@ def _max_pool(features: Tensor, windows: Tensor, P: int) -> Tensor:
 
 
 def _bin_cells(first: Tensor, last: Tensor, P: int, size: int) -> tuple[Tensor, Tensor]:
-    """The cells of each bin along one axis, and which of them lie in the bin and on the map: two [B, M, P, K]."""
+    """Cells of each bin along one axis, and a mask of those in the bin and on the map: two [B, M, P, K]."""
     extent = last - first + 1
     bins = torch.arange(P, device=first.device)
     low = first[..., None] + bins * extent[..., None] // P
@@ -203,9 +204,9 @@ def _align(features: Tensor, start: Tensor, extent: float, P: int, ratio: int) -
 
 
 def _axis_samples(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Along one axis: weight of the upper cell, the two cells (int64), and whether the sample counts at all.
+    """Along one axis: weight of the upper cell, the two cells (int64), and whether the sample is inside.
 
-    A position that is not a number, or more than a cell outside, counts as 0 and has no gradient.
+    A position that is NaN, or more than one cell outside the map, contributes 0 and has no gradient.
     """
     inside = (position >= -1) & (position <= size)
     position = torch.where(inside, position, 0).clamp(0, size - 1)
