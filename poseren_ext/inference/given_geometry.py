@@ -38,7 +38,9 @@ def given_centers(center: Any, frames: Frames) -> Tensor:
 
 
 def check_cubes(centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float) -> None:
-    """Refuse centres [B, 3] outside their frames, or without any depth in the cube around them.
+    """Refuse centres [B, 3] far outside their frames, or without any depth in the cube around them.
+
+    A hand that is cut by the border of the frame may have its centre up to half the cube's half edge outside.
 
     Raises:
         ValueError: such a centre; the message says whether it looks like metres or like x, y, z.
@@ -49,7 +51,14 @@ def check_cubes(centers: Tensor, frames: Frames, camera: Camera, cube: float, de
         i = int((d < 10).nonzero()[0])
         raise ValueError(f"center of frame {i} has a depth of {float(d[i]):g} mm; expected mm: this looks like metres")
     inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
-    usable = inside & _has_depth(centers, frames, camera, cube, depth_unit)
+    out_u = torch.maximum(-u, u - (width - 1)) / camera.fx
+    out_v = torch.maximum(-v, v - (height - 1)) / camera.fy
+    cut = torch.maximum(out_u, out_v) * d < cube / 2  # mm outside the frame
+    seen = _has_depth(centers, frames, camera, cube, depth_unit)
+    usable = seen & inside
+    if bool(usable.all()):
+        return
+    usable |= seen & cut & ~_has_depth(xyz_to_uvd(centers, camera), frames, camera, cube, depth_unit)
     if bool(usable.all()):
         return
     i = int((~usable).nonzero()[0])

@@ -59,6 +59,11 @@ def test_refuses_centres_that_are_not_at_a_hand(estimator, center, says):
         estimator(hand(), center=center)
 
 
+def test_takes_the_centre_of_a_hand_that_the_border_cuts(estimator):
+    frame = hand(u=5)
+    assert np.isfinite(estimator(frame, center=(-6.0, 110.0, 500.0)).joints).all()
+
+
 def test_refuses_initial_poses_in_another_space_or_unit(estimator):
     pose = estimator(hand())
     estimator(hand(), init_pose=pose.uvd)
