@@ -83,7 +83,7 @@ def test_huge_and_foreign_arguments_are_named() -> None:
         ops.depth_crop(depth, center, (100, 100, 4, 4), cube=torch.full((3,), 50.0).to_sparse())
     with pytest.raises(TypeError, match="camera tensor has layout"):
         ops.depth_crop(depth, center, torch.full((4,), 50.0).to_sparse())
-    with pytest.raises(TypeError, match="joints is a int; expected indices"):
+    with pytest.raises(TypeError, match="joints is of type int; expected indices"):
         ops.roi_windows(torch.zeros(2, 3), 1)  # type: ignore[arg-type]
 
 
@@ -106,7 +106,7 @@ def test_native_ops_refuse_depth_of_other_types(dtype: torch.dtype) -> None:
     for function, arguments in native_cases()[:3]:
         place = 1 if "backward" in str(function) else 0
         arguments[place] = arguments[place].to(dtype)
-        with pytest.raises(RuntimeError, match=r"depth (must be uint16|has a type)"):
+        with pytest.raises(RuntimeError, match=r"depth (must be uint16|has a dtype)"):
             function(*arguments)
 
 

@@ -94,7 +94,7 @@ def test_on_a_gpu(nyu):
 def test_refusals(nyu):
     with pytest.raises(ValueError, match="batch is 0"):
         batches(nyu, batch=0)
-    with pytest.raises(ValueError, match=r"looks .* half edges"):
+    with pytest.raises(ValueError, match=r"reaches .* half edges"):
         batches(nyu, augmentation=Augmentation(180, 20, 0.3))
     with pytest.raises(ValueError, match="cube is 151 mm"):
         batches(nyu, cube=151.0)
