@@ -51,7 +51,7 @@ def atomic_path(path: Path, keep: Path | None = None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             draft = Path(folder) / path.name
             yield draft
-            draft.chmod(_mode_of_new_files(Path(folder)))  # some writers let nobody else read
+            draft.chmod(_mode_of_new_files(Path(folder)))  # some writers restrict reading to the owner
             with draft.open("rb+") as file:
                 os.fsync(file.fileno())
             if keep is not None and path.exists():
@@ -85,7 +85,7 @@ def append_whole(file: FileIO, content: bytes) -> None:
 
 
 def forget_drafts(path: Path) -> None:
-    """Removes what killed processes had written of `path`; only for a file that nobody else writes at this time."""
+    """Remove drafts of `path` left by killed processes. No other process may be writing the file."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.????????"):
         shutil.rmtree(draft, ignore_errors=True)
 

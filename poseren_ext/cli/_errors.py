@@ -54,8 +54,8 @@ def run(command: Callable[[], Any]) -> int:
     """Run a command; say in one line what went wrong.
 
     Returns:
-        The exit status: 0 done, 1 failed, 2 wrong usage, 3 some frames without a result, 130 interrupted, 141 nobody
-        reads the output, 143 terminated.
+        The exit status: 0 done, 1 failed, 2 wrong usage, 3 some frames without a result, 130 interrupted, 141 the
+        reader of the output is gone, 143 terminated.
     """
     _open_standard_streams()
     with _terminated_like_interrupted() as terminated, warnings.catch_warnings():
@@ -90,7 +90,7 @@ def report(message: str, kind: str = "error") -> None:
     """Write one line to stderr."""
     try:
         print(f"poseren: {kind}: {one_line(message)}", file=sys.stderr, flush=True)
-    except OSError:  # nobody reads it
+    except OSError:  # stderr is closed
         _discard_output()
 
 
@@ -164,7 +164,7 @@ def _is_open(number: int) -> bool:
 
 
 def _discard_output() -> None:
-    """Send what is still buffered nowhere: the interpreter would complain about the closed pipe at its end."""
+    """Discard buffered output: at its end the interpreter would report the closed pipe."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -387,7 +387,7 @@ def parse_camera(text: str) -> cameras.Camera:
 def resolve_camera(
     camera: str | None, depth_unit: float | None, inputs: Sequence[Path]
 ) -> tuple[cameras.Camera, float]:
-    """The camera and the depth unit: as given, else as recorded next to the inputs (the unit is 1 where nobody says).
+    """The camera and the depth unit: as given, else as recorded next to the inputs (default unit: 1).
 
     Raises:
         ValueError: the camera is unknown or its file damaged.

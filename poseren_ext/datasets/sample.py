@@ -26,7 +26,7 @@ class Sample:
         uvd: float32 [J, 3], the same joints as u, v (pixels) and d (mm).
         center: float32 [3], the middle of the hand region: u, v (pixels) and z (mm).
         name: the frame's name in the dataset's own lists.
-        subject: whose hand it is, as far as the dataset tells.
+        subject: the person whose hand it is, if the dataset states it.
         hand: which hand the frame shows.
         index: position in the dataset.
     """

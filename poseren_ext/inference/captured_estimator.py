@@ -24,14 +24,14 @@ class CapturedEstimator:
         estimator: on a GPU, for one hand ("auto" would have to choose between two).
         shape: of the frames, [B, H, W] or [H, W].
         dtype: of the frames.
-        near: depth in mm that the hand lies behind.
-        far: depth in mm that it lies before: the centre of mass is taken of all between the two.
-        iterations: how often the centre is taken again inside the cube around the last one.
+        near: nearest depth of the hand, mm.
+        far: farthest depth of the hand, mm. The centre is the centre of mass of all pixels from near to far.
+        iterations: number of times that the centre is recomputed inside the cube around the last one.
 
     Raises:
-        ValueError: an estimator on the CPU or of hand "auto"; a shape that is none; no room between near and far; a
-            camera that does not fit the frames.
-        TypeError: a dtype that holds no depth.
+        ValueError: the estimator is on the CPU or has hand "auto", the shape is invalid, near is not smaller than far,
+            or the camera does not fit the frames.
+        TypeError: dtype is not a depth type.
     """
 
     def __init__(

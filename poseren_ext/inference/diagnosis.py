@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Do these frames, this camera and this unit make sense together? And if not, what to change.
+"""Checks whether frames, camera and depth unit fit together, with advice on what to change.
 
-What users of such systems get wrong most: depth in metres or in the camera's own unit, intrinsics of another
-resolution, no hand where one is looked for, an arm or a table in the crop, a hand larger than its cube.
+The checks cover the most frequent mistakes: depth in metres or in the camera's own unit, intrinsics of another
+resolution, a frame without a hand, an arm or a table in the crop, a hand larger than its cube.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def examine(depth: Image, camera: Camera, *, depth_unit: float = 1.0, cube: floa
         name: how to call the frame.
 
     Returns:
-        What was found. A later check goes on with what an earlier one advises, so that one fault is told once.
+        The findings. Each check assumes what earlier findings advise, so that one mistake is reported once.
     """
     findings: list[Finding] = []
     frame = _check_frame(depth)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""`python -m tools.bundle_model.finish RUN CHECKPOINT ...`: a model from checkpoints of a run that still goes on.
+"""`python -m tools.bundle_model.finish RUN CHECKPOINT ...`: a model from checkpoints of a run in progress.
 
-The mean of the weights of several checkpoints at a constant learning rate does about what a decay to zero does.
+Averaging the weights of several checkpoints at a constant learning rate has about the effect of a decay to zero.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def recorded_frames(model: PoseREN, folder: Path, hand: Literal["right", "auto"]
     Args:
         model: knows right hands.
         folder: with `sr305/*/*.png` (1/8 mm) and `nyu/depth_1_0000001.png`; they show right hands.
-        hand: what the estimator is told.
+        hand: the hand setting of the estimator.
     """
     shown: list[tuple[np.ndarray, Camera, float]] = []
     for path in sorted((folder / "sr305").glob("*")):
