@@ -227,13 +227,13 @@ class Estimator:
         return ("right", "left") if self.hand == "auto" else (self.hand,)
 
     def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None, missing: str) -> Tensor:
-        """Where the cubes are [B, 3]: as given, or found and taken again inside the cube."""
+        """Centres of the cubes [B, 3]: as given, or detected."""
         if center is None:
             return self._detected_centers(frames, missing)
         if not isinstance(center, str):
             centers = given_centers(center, frames)
-            check_cubes(centers, frames, self.camera, self.cube, self.depth_unit)
-            return centers
+            empty = missing == "nan"
+            return check_cubes(centers, frames, self.camera, self.cube, self.depth_unit, allow_empty=empty)
         if center != "cube":
             raise ValueError(f"center is {center!r}; expected None (find the hand), 'cube', or u, v, d [B, 3]")
         centers, _ = ops.hand_center(

@@ -37,10 +37,23 @@ def given_centers(center: Any, frames: Frames) -> Tensor:
     return centers
 
 
-def check_cubes(centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float) -> None:
+def check_cubes(
+    centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float, *, allow_empty: bool = False
+) -> Tensor:
     """Refuse centres [B, 3] far outside their frames, or without any depth in the cube around them.
 
     A hand that is cut by the border of the frame may have its centre up to half the cube's half edge outside.
+
+    Args:
+        centers: u, v (pixels), d (mm) of the cubes.
+        frames: the frames.
+        camera: their intrinsics.
+        cube: half edge of the cubes, mm.
+        depth_unit: mm per stored unit.
+        allow_empty: give NaN for a centre inside its frame whose cube has no depth, instead of an error.
+
+    Returns:
+        The centres.
 
     Raises:
         ValueError: such a centre; the message says whether it looks like metres or like x, y, z.
@@ -57,10 +70,12 @@ def check_cubes(centers: Tensor, frames: Frames, camera: Camera, cube: float, de
     seen = _has_depth(centers, frames, camera, cube, depth_unit)
     usable = seen & inside
     if bool(usable.all()):
-        return
+        return centers
     usable |= seen & cut & ~_has_depth(xyz_to_uvd(centers, camera), frames, camera, cube, depth_unit)
+    if allow_empty:
+        usable |= inside
     if bool(usable.all()):
-        return
+        return torch.where((seen | ~inside)[:, None], centers, torch.nan)
     i = int((~usable).nonzero()[0])
     where = "no depth is in the cube around it" if bool(inside[i]) else f"it is outside the {width}x{height} frame"
     moved = xyz_to_uvd(centers, camera)

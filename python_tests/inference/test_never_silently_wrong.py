@@ -64,6 +64,16 @@ def test_takes_the_centre_of_a_hand_that_the_border_cuts(estimator):
     assert np.isfinite(estimator(frame, center=(-6.0, 110.0, 500.0)).joints).all()
 
 
+def test_a_cube_without_depth_gives_nan_where_that_is_asked_for(estimator):
+    frames = np.stack([hand(), hand()])
+    centers = np.float32([[160, 110, 500], [20, 20, 500]])
+    joints = estimator(frames, center=centers, missing="nan").joints
+    assert np.isfinite(joints[0]).all()
+    assert np.isnan(joints[1]).all()
+    with pytest.raises(ValueError, match="outside"):
+        estimator(frames, center=centers + np.float32([9000, 0, 0]), missing="nan")
+
+
 def test_refuses_initial_poses_in_another_space_or_unit(estimator):
     pose = estimator(hand())
     estimator(hand(), init_pose=pose.uvd)
