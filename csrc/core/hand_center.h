@@ -67,8 +67,7 @@ struct CenterSums {
 };
 
 POSEREN_HD inline CenterRegion whole_frame(const HandCenter& p) {
-  return {
-      0, p.depth.width, 0, p.depth.height, p.near < FLT_MIN ? FLT_MIN : p.near, p.far > FLT_MAX ? FLT_MAX : p.far};
+  return {0, p.depth.width, 0, p.depth.height, p.near < FLT_MIN ? FLT_MIN : p.near, p.far > FLT_MAX ? FLT_MAX : p.far};
 }
 
 // The first whole number not below `bound`, clamped to 0..size; 0 for NaN.
