@@ -34,7 +34,7 @@ Array: TypeAlias = Tensor | npt.NDArray[Any]
 Hand: TypeAlias = Literal["left", "right", "auto"]
 
 CENTER_ITERATIONS = 3
-"""How often the centre of mass is taken again inside the cube around the last one."""
+"""Iterations of the centre of mass inside the cube around the last one, for center="cube"."""
 _NEAREST = 1e-3  # mm: any depth but 0
 
 
@@ -45,9 +45,9 @@ class HandPose:
     Attributes:
         joints: [B, J, 3] in mm, camera frame: x right, y down, z forward.
         uvd: [B, J, 3] = column and row in pixels, depth in mm.
-        center: [B, 3] u, v (pixels), d (mm): the middle of the cube that was looked at.
+        center: [B, 3] u, v (pixels), d (mm): the middle of the cube around the hand.
         stages: uvd after each stage, [T+1, B, J, 3], the initial pose first; None unless asked for.
-        stages_run: int32 [B], stages that had work to do: from then on no window moved, and the pose is final.
+        stages_run: int32 [B], the number of stages that moved a window; afterwards the pose is final.
         hand: "left" or "right" for each frame.
         skeleton: names and order of the joints.
     """
@@ -125,11 +125,11 @@ class Estimator:
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine; 0 gives the initial pose.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
-        precision: of the fully connected layers' weights: "float32", "bfloat16" or "int8" (one scale a row); sums are
-            float32. A model from a file is kept in this form alone.
-        turns: look at each hand so often, turned in the image plane by equal parts of the circle, and take the mean:
-            on the bundled model two turns err 9 % less than one and four 15 % less, for two and four times the work.
-        device: where the work is done; None stays where the model is. The estimator is a snapshot: it does not follow
+        precision: of the fully connected layers' weights: "float32", "bfloat16" or "int8" (one scale per row);
+            sums are float32. A model from a file is kept only in this form.
+        turns: test-time augmentation: the mean over crops rotated by equal parts of the circle. On the bundled
+            model two rotations lower the error by 9 % and four by 15 %, for two and four times the work.
+        device: the compute device; None is the device of the model. The estimator is a snapshot: it does not follow
             later changes of the model's weights.
 
     Raises:
@@ -180,7 +180,7 @@ class Estimator:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's weights are, and the work is done."""
+        """The device of the weights, where everything is computed."""
         return self.model.device
 
     @torch.no_grad()
@@ -307,14 +307,14 @@ class Estimator:
         return uvd, run, (hand,) * len(depth)
 
     def views(self, hand: str) -> Tensor | None:
-        """Through which transforms [turns, 2, 3] the model looks at a hand; None for the crop as it is.
+        """Transforms [turns, 2, 3] of the crops that the model sees of a hand; None for the untransformed crop.
 
         A mirror in the crop's own frame turns the hand that the model does not know into the one that it knows.
         """
         return self._views[hand]
 
     def crop(self, depth: Tensor, centers: Tensor, views: Tensor | None) -> Tensor:
-        """What the model looks at: crops [turns * B, 1, S, S] of stored frames [B, H, W] around centres [B, 3]."""
+        """Crops for the model: [turns * B, 1, S, S] of stored frames [B, H, W] around centres [B, 3]."""
         settings: dict[str, Any] = {
             "cube": self.cube,
             "size": self.model.config.image_size,
@@ -395,23 +395,22 @@ def refine(
 
     Args:
         depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames,
-            whose sizes may differ. 0, NaN and infinity mean no depth.
+            whose sizes may differ. 0, negative, NaN and infinite values mean no depth.
         model: a ``PoseREN``, the path of a safetensors file, or "demo": the model that comes with the package.
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
         init_pose: where the cascade starts: None takes the model's Init-CNN, "mean" its mean pose; or joints [B, J, 3]
             of any other method.
-        init_space: what init_pose is in: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
-        center: u, v (pixels), d (mm) of the hand's centre of mass [B, 3]; None finds the nearest surface of a hand's
-            size; "cube" takes the centre of all depth, for frames that show the hand alone. Both are taken again inside
-            the cube.
+        init_space: coordinates of init_pose: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
+        center: u, v (pixels), d (mm) of the hand [B, 3]; None detects the nearest hand with :func:`find_hands`; "cube"
+            takes the centre of all depth, recomputed inside the cube, for frames that show only the hand.
         hand: "right", "left" or "auto".
         cube: half edge of the cube around the hand, mm.
-        stages: T, how often to refine.
+        stages: T, the number of refinements.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
         precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
-        turns: look so often, turned in the image plane, and take the mean: slower and better.
-        device: where the work is done; None stays where the model is.
+        turns: test-time augmentation: the number of rotated crops whose results are averaged.
+        device: the compute device; None is the device of the model.
         missing: what to do with a frame without a hand: "raise" an error or give "nan" joints.
         return_stages: keep the pose of every stage.
 
