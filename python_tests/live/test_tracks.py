@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""Tracks from simulated detections: identities across crossings, dropouts, false detections and wrong sides."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from poseren_ext.live.tracks import CONFIRMATIONS, Observation, TrackSet, TrackSettings
+
+RATE = 30.0
+
+
+def crossing_hands(count: int) -> np.ndarray:
+    """Positions [count, 2, 3] of two hands that cross in the image again and again, one 90 mm behind the other."""
+    time = np.arange(count) / RATE
+    swing = 220 * np.sin(2 * np.pi * time / 3.1)
+    lift = 30 * np.sin(2 * np.pi * time / 1.7)
+    left = np.stack([-swing, lift, 450 + 0 * time], 1)
+    right = np.stack([swing, -lift, 540 + 20 * np.sin(time)], 1)
+    return np.stack([left, right], 1)
+
+
+def simulate(count: int, seed: int, tracks: TrackSet, *, dropout: float = 0.1, false: float = 0.02) -> list[list[int]]:
+    """Track ids of both hands, in the order in which they were given to them."""
+    random = np.random.default_rng(seed)
+    ids: list[list[int]] = [[], []]
+    for i, hands in enumerate(crossing_hands(count)):
+        seen = []
+        hidden = abs(hands[0, 0] - hands[1, 0]) < 60  # the hand behind
+        for number, position in enumerate(hands):
+            if random.random() < dropout or (hidden and number == 1):
+                continue
+            evidence = (1.0 if number else -1.0) * (1 if random.random() < 0.9 else -1)
+            seen.append((number, Observation(position + random.normal(0, 8, 3), evidence)))
+        if random.random() < false:
+            seen.append((None, Observation(random.uniform([-300, -200, 300], [300, 200, 800]), 0.0)))
+        order = random.permutation(len(seen))
+        found = tracks.update([seen[k][1] for k in order], i / RATE)
+        for k, track in zip(order, found, strict=True):
+            number = seen[k][0]
+            if number is not None and track is not None:
+                ids[number].append(track.id)
+    return ids
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_crossing_hands_keep_their_ids_and_sides_for_2000_frames(seed: int) -> None:
+    tracks = TrackSet(2)
+    ids = simulate(2000, seed, tracks)
+    assert len(set(ids[0])) == len(set(ids[1])) == 1
+    assert ids[0][0] != ids[1][0]
+    assert len(ids[0]) > 1700
+    assert len(ids[1]) > 1300
+    assert tracks[ids[0][0]].side == "left"
+    assert tracks[ids[1][0]].side == "right"
+
+
+def test_without_prediction_and_gates_ids_would_switch() -> None:
+    # The same simulation with a tracker that takes the nearest last position, as a check of the simulation itself.
+    random = np.random.default_rng(0)
+    hands = crossing_hands(2000)
+    hands[:, 1, 2] = hands[:, 0, 2]  # at one depth
+    last = hands[0].copy()
+    switches = 0
+    for positions in hands[1:]:
+        if abs(positions[0, 0] - positions[1, 0]) < 60:
+            continue
+        noisy = positions + random.normal(0, 8, (2, 3))
+        straight = sum(np.linalg.norm(noisy[k] - last[k]) for k in (0, 1))
+        crossed = sum(np.linalg.norm(noisy[k] - last[1 - k]) for k in (0, 1))
+        switches += crossed < straight
+        last = noisy if straight <= crossed else noisy[::-1].copy()
+    assert switches > 10
+
+
+def test_a_hand_is_predicted_with_its_velocity_while_it_is_hidden() -> None:
+    tracks = TrackSet(1)
+    for i in range(20):
+        tracks.update([Observation(np.array([10.0 * i, 0.0, 500.0]))], i / RATE)
+    tracks.advance(25 / RATE)
+    (track,) = tracks
+    assert track.position[0] == pytest.approx(250, abs=15)
+    assert track.velocity[0] == pytest.approx(10 * RATE, rel=0.1)
+    (again,) = tracks.update([Observation(np.array([260.0, 0.0, 500.0]))], 26 / RATE)
+    assert again is not None
+    assert again.id == track.id
+
+
+def test_a_track_is_deleted_after_its_time_and_its_id_is_not_used_again() -> None:
+    tracks = TrackSet(2, TrackSettings(keep=0.5))
+    here = Observation(np.array([0.0, 0.0, 500.0]))
+    (first,) = tracks.update([here], 0.0)
+    (second,) = tracks.update([here], 0.4)
+    assert first is not None
+    assert second is not None
+    assert first.id == second.id
+    assert tracks.update([], 0.95) == []
+    assert len(tracks) == 0
+    (third,) = tracks.update([here], 1.0)
+    assert third is not None
+    assert third.id == first.id + 1
+    tracks.clear()
+    (fourth,) = tracks.update([here], 1.1)
+    assert fourth is not None
+    assert fourth.id == third.id + 1
+
+
+def test_one_false_detection_does_not_replace_a_hidden_hand_but_a_lasting_one_does() -> None:
+    tracks = TrackSet(1)
+    hand, other = Observation(np.array([0.0, 0.0, 500.0])), Observation(np.array([400.0, 0.0, 500.0]))
+    (first,) = tracks.update([hand], 0.0)
+    assert first is not None
+    assert tracks.update([other], 1 / RATE) == [None]
+    assert [track and track.id for track in tracks.update([hand], 2 / RATE)] == [first.id]
+    found = [tracks.update([other], (3 + i) / RATE)[0] for i in range(CONFIRMATIONS)]
+    assert [track and track.id for track in found] == [None] * (CONFIRMATIONS - 1) + [first.id + 1]
+    assert tracks.update([other, hand], 10 / RATE)[1] is None  # no room: the only track was seen in this frame
+
+
+def test_the_side_is_that_of_most_evidence_and_can_change() -> None:
+    tracks = TrackSet(1)
+    place = np.array([0.0, 0.0, 500.0])
+    sides = [tracks.update([Observation(place, right)], i / RATE)[0] for i, right in enumerate([1.5, 1.0, -2.0, 0.5])]
+    assert [track and track.side for track in sides] == ["right"] * 4
+    for i in itertools.count(4):
+        (track,) = tracks.update([Observation(place, -2.0)], i / RATE)
+        assert track is not None
+        if track.side == "left":
+            break
+        assert i < 10
+    assert TrackSet(1).update([Observation(place)], 0.0)[0].side is None  # type: ignore[union-attr]  # it has room
+
+
+def test_the_side_decides_where_positions_do_not() -> None:
+    tracks = TrackSet(2)
+    left, right = np.array([-15.0, 0.0, 500.0]), np.array([15.0, 0.0, 500.0])
+    first = tracks.update([Observation(left, -4.0), Observation(right, 4.0)], 0.0)
+    ids = [track and track.id for track in first]
+    middle = np.array([0.0, 0.0, 500.0])
+    aside = np.array([1.0, 0.0, 0.0])
+    crossed = tracks.update([Observation(middle + aside, -4.0), Observation(middle - aside, 4.0)], 1 / RATE)
+    assert [track and track.id for track in crossed] == ids
+
+
+@pytest.mark.parametrize("settings", [{"noise": 0.0}, {"keep": -1.0}, {"gate": float("nan")}])
+def test_invalid_settings_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        TrackSettings(**settings)
+    with pytest.raises(ValueError, match="most is 0"):
+        TrackSet(0)
