@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from poseren_ext.geometry.camera import Camera
+    from poseren_ext.geometry.lens import Lens
     from poseren_ext.inference.estimator import Estimator
 
 SYNTHETIC_HANDS = 4
@@ -122,12 +123,12 @@ def _synthetic(count: int, seed: int, skeleton: str) -> _Recording:
     )
 
 
-def _own(inputs: Sequence[Path], camera: Camera) -> _Recording:
+def _own(inputs: Sequence[Path], lens: Lens) -> _Recording:
     import torch
 
-    from poseren_ext.io.depth_files import find_frames
+    from poseren_ext.io.depth_files import find_frames, seen_through
 
-    files = find_frames(inputs)
+    files = seen_through(find_frames(inputs), lens)
     images: list[Any] = []
     for file in files:
         image = file.read()
@@ -139,7 +140,7 @@ def _own(inputs: Sequence[Path], camera: Camera) -> _Recording:
         images.append(image)
     names = [file.path.stem if file.index is None else f"{file.path.stem}[{file.index}]" for file in files]
     frames = [torch.from_numpy(image) for image in images]
-    return _Recording(frames, names, camera, None, f"{len(files)} frames from {inputs[0]}")
+    return _Recording(frames, names, lens.camera, None, f"{len(files)} frames from {inputs[0]}")
 
 
 def _refine(estimator: Estimator, recording: _Recording) -> _Refined:

@@ -48,17 +48,17 @@ def doctor_command(
     """
     from poseren_ext.cli._console import say, write_text
     from poseren_ext.inference.diagnosis import summarize, worst
-    from poseren_ext.io.depth_files import find_frames
+    from poseren_ext.io.depth_files import find_frames, seen_through
     from poseren_ext.plotting import check_path, save
 
     if picture is not None:
         check_path(picture)
     options.check_outputs(picture, json_file, overwrite=overwrite)
-    intrinsics, unit = options.resolve_camera(camera, depth_unit, inputs)
-    files = find_frames(inputs, pattern)
+    lens, unit = options.resolve_camera(camera, depth_unit, inputs)
+    files = seen_through(find_frames(inputs, pattern), lens)
     count = min(frames, len(files))
     chosen = [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
-    checkups = _examine(chosen, intrinsics, unit, cube)
+    checkups = _examine(chosen, lens.camera, unit, cube)
     findings = summarize(checkups)
     drawn = ""
     drawable = [checkup for checkup in checkups if checkup.depth.ndim == 2 and checkup.depth.size]

@@ -100,10 +100,11 @@ def live_command(
     chosen = (space, frame, extrinsics, order) != (None,) * 4 or unit != options.LengthUnit.MM
     layout = options.joint_layout(options.Space.XYZ, space, unit, frame, extrinsics, order) if chosen else None
     with ExitStack() as stack:
-        stream = open_source(source.value, paths or (), rate=rate, loop=loop, device=camera_index)
+        lens = options.parse_lens(camera) if camera is not None else None
+        stream = open_source(source.value, paths or (), rate=rate, loop=loop, device=camera_index, lens=lens)
         stack.callback(stream.close)
         settings = {"hand": hand, "stages": stages, "cube": cube, "precision": precision, "device": device}
-        estimator = estimator_for(stream, model, camera, depth_unit, **settings)
+        estimator = estimator_for(stream, model, depth_unit, **settings)
         if layout is not None:
             layout.check(estimator.model.skeleton)
         live = LiveEstimator(estimator, track=track)
@@ -127,21 +128,18 @@ def live_command(
     _require_a_hand(live)
 
 
-def estimator_for(
-    stream: Source, model: str, camera: str | None, depth_unit: float | None, **settings: Any
-) -> Estimator:
-    """An estimator with the camera and unit of the options, or else those that the source reports.
+def estimator_for(stream: Source, model: str, depth_unit: float | None, **settings: Any) -> Estimator:
+    """An estimator with the camera of the source, and the unit of the options or else of the source.
 
     Raises:
-        ValueError: neither the options nor the source give the camera's intrinsics.
+        ValueError: the source does not know its camera's intrinsics, and the options did not give them.
     """
     from poseren_ext.cli._estimator import build_estimator
 
-    chosen = options.parse_camera(camera) if camera is not None else stream.camera
-    if chosen is None:
+    if stream.camera is None:
         raise ValueError("the source does not report its camera's intrinsics; give --camera fx,fy,cx,cy")
     unit = depth_unit if depth_unit is not None else stream.depth_unit or 1.0
-    return build_estimator(model, chosen, depth_unit=unit, **settings)
+    return build_estimator(model, stream.camera, depth_unit=unit, **settings)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from poseren_ext.geometry import camera as cameras
+    from poseren_ext.geometry import lens as lenses
     from poseren_ext.io.joint_layout import JointLayout
 
 STDOUT = Path("-")
@@ -114,7 +115,8 @@ class Order(str, Enum):
 
 
 CAMERA_HELP = (
-    "Intrinsics fx,fy,cx,cy in pixels, a camera's name (nyu, icvl, msra, hands17, sr305), or a file that holds them."
+    "Intrinsics fx,fy,cx,cy in pixels, a camera's name (nyu, icvl, msra, hands17, sr305), or a file: ROS camera_info, "
+    "OpenCV, Open3D or RealSense intrinsics, or a 3x3 matrix. Frames are undistorted if it has distortion."
 )
 
 
@@ -141,7 +143,9 @@ def _device(text: str) -> str:
 
 
 # Inputs ---------------------------------------------------------------------------------------------------------------
-Inputs: TypeAlias = Annotated[list[Path], typer.Argument(help="Depth files (.png, .bin, .npy, .npz) or their folders.")]
+Inputs: TypeAlias = Annotated[
+    list[Path], typer.Argument(help="Depth files (.png, .tif, .pgm, .exr, .bin, .npy, .npz) or their folders.")
+]
 Pattern: TypeAlias = Annotated[
     str, typer.Option("--pattern", help="Which files of a folder to read, such as 'depth_1_*'.")
 ]
@@ -337,56 +341,54 @@ def compute_device(text: str) -> torch.device:
     return device
 
 
-def recorded_settings(inputs: Sequence[Path]) -> tuple[cameras.Camera | None, float | None]:
-    """Camera and depth unit next to recorded frames: recording.json, or camera.txt and millimetres.
+def recorded_settings(inputs: Sequence[Path]) -> tuple[lenses.Lens | None, float | None]:
+    """Camera and depth unit next to recorded frames: recording.json, or a camera file and millimetres.
 
     Raises:
         ValueError: such a file is damaged.
     """
-    from poseren_ext.datasets.folder import CAMERA, RECORDING, read_settings
+    from poseren_ext.datasets.folder import has_settings, read_settings
 
     for path in inputs:
         for folder in (path, path.parent, *((path.parent.parent,) if path.is_file() else ())):
-            if (folder / RECORDING).is_file() or (folder / CAMERA).is_file():
+            if has_settings(folder):
                 return read_settings(folder)
     return None, None
 
 
-def camera_file(path: Path) -> cameras.Camera:
-    """A camera from a text file of four numbers fx fy cx cy, as `poseren render` writes.
-
-    Raises:
-        ValueError: the file holds something else.
-    """
-    from poseren_ext.geometry.camera import Camera
-
-    try:
-        fx, fy, cx, cy = map(float, path.read_text(encoding="utf-8").replace(",", " ").split())
-    except ValueError:
-        raise ValueError(f"{path}: expected four numbers fx fy cx cy in pixels") from None
-    return Camera(fx, fy, cx, cy)
-
-
-def parse_camera(text: str) -> cameras.Camera:
-    """The camera of --camera: four numbers, a name, or a file.
+def parse_lens(text: str) -> lenses.Lens:
+    """The camera of --camera: four numbers, a name, or a file, with the distortion that the file has.
 
     Raises:
         ValueError: the camera is unknown or its file damaged.
+        ModuleNotFoundError: the file is YAML and PyYAML is not installed.
     """
     from poseren_ext.geometry.camera import Camera
+    from poseren_ext.geometry.lens import Lens
+    from poseren_ext.io.camera_files import read_camera
 
     # A path is tried last: four numbers may be longer than a file's name can be.
     try:
-        return Camera.parse(text)
+        return Lens(Camera.parse(text))
     except ValueError:
         if len(text) > 255 or not Path(text).is_file():
             raise
-    return camera_file(Path(text))
+    return read_camera(text)
 
 
-def resolve_camera(
-    camera: str | None, depth_unit: float | None, inputs: Sequence[Path]
-) -> tuple[cameras.Camera, float]:
+def parse_camera(text: str) -> cameras.Camera:
+    """The camera of --camera where there are no frames to undistort.
+
+    Raises:
+        ValueError: the camera is unknown, its file damaged, or its lens distorts.
+    """
+    lens = parse_lens(text)
+    if lens.distorts:
+        raise ValueError(f"{text} has distortion coefficients; this command needs the camera of undistorted frames")
+    return lens.camera
+
+
+def resolve_camera(camera: str | None, depth_unit: float | None, inputs: Sequence[Path]) -> tuple[lenses.Lens, float]:
     """The camera and the depth unit: as given, else as recorded next to the inputs (default unit: 1).
 
     Raises:
@@ -395,13 +397,13 @@ def resolve_camera(
     """
     recorded, unit = (None, None) if camera is not None and depth_unit is not None else recorded_settings(inputs)
     if camera is not None:
-        chosen = parse_camera(camera)
+        chosen = parse_lens(camera)
     elif recorded is not None:
         chosen = recorded
     else:
         raise typer.BadParameter(
-            "required: neither recording.json nor camera.txt is next to the frames. Give fx,fy,cx,cy in pixels, or a "
-            "camera's name",
+            "required: neither recording.json nor a camera file (camera.txt, .yaml, .json, .xml) is next to the "
+            "frames. Give fx,fy,cx,cy in pixels, a camera's name, or a camera file",
             param_hint="--camera",
         )
     return chosen, depth_unit if depth_unit is not None else unit or 1.0

@@ -66,7 +66,7 @@ def predict_command(
 
     poseren predict recording/ --out joints.csv --output-unit m --order mediapipe
     """
-    from poseren_ext.io.depth_files import find_frames
+    from poseren_ext.io.depth_files import find_frames, seen_through
 
     options.check_outputs(out, overwrite=overwrite, resume=resume)
     frames = find_frames(inputs, pattern)  # before torch is imported, which takes seconds
@@ -82,10 +82,11 @@ def predict_command(
     chosen: FileFormat = (asked or "txt") if stdout else format_of(out, asked)
     default = options.Space.UVD if chosen == "txt" else options.Space.XYZ
     layout = options.joint_layout(default, space, unit, frame, extrinsics, order)
-    intrinsics, stored = options.resolve_camera(camera, depth_unit, inputs)
+    lens, stored = options.resolve_camera(camera, depth_unit, inputs)
+    frames = seen_through(frames, lens)
     estimator = build_estimator(
         model,
-        intrinsics,
+        lens.camera,
         hand=hand,
         cube=cube,
         stages=stages,
@@ -98,6 +99,7 @@ def predict_command(
     places = read_poses(centers, joints=1, frames=len(frames))[:, 0] if centers else None
     poses = read_poses(init, joints=joints, frames=len(frames)) if init else None
     settings, digests = describe_run(estimator, model, precision=precision.value, centers=places, init_poses=poses)
+    settings["distortion"] = list(lens.distortion)
     predictor = FramePredictor(estimator, frames, places, poses)
     done = 0
     try:

@@ -52,10 +52,12 @@ def view_command(
     from poseren_ext.viewer import Viewer, view_recording, view_stream
 
     with ExitStack() as stack:
-        frames = open_source(source.value, paths or (), rate=rate if stream else None, loop=stream, device=camera_index)
+        lens = options.parse_lens(camera) if camera is not None else None
+        pace = rate if stream else None
+        frames = open_source(source.value, paths or (), rate=pace, loop=stream, device=camera_index, lens=lens)
         stack.callback(frames.close)
         settings = {"hand": hand, "stages": stages, "cube": cube, "device": device}
-        estimator = estimator_for(frames, model, camera, depth_unit, **settings)
+        estimator = estimator_for(frames, model, depth_unit, **settings)
         # A recording is shown frame by frame; a camera, and a recording played like one, as a stream.
         files = frames.files if isinstance(frames, RecordingSource) and not stream else []
         viewer = Viewer(estimator, host=host, port=port, frames=len(files))

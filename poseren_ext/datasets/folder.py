@@ -16,13 +16,17 @@ from poseren_ext.datasets.centers import Centers
 from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand
 from poseren_ext.geometry.camera import Camera
+from poseren_ext.geometry.lens import Lens
 from poseren_ext.geometry.skeleton import SKELETONS
+from poseren_ext.io.camera_files import CameraFileError, read_camera
 from poseren_ext.io.depth_files import DepthFrame, read_depth
 from poseren_ext.io.number_tables import read_lines
 from poseren_ext.io.pose_files import read_poses
 
 RECORDING, POSES = "recording.json", "poses.jsonl"
 CAMERA, LABELS, CENTERS, LIST, DEPTH = "camera.txt", "labels.txt", "centers.txt", "list.txt", "depth"
+CAMERA_FILES = (CAMERA, *(f"{n}{e}" for n in ("camera", "camera_info") for e in (".yaml", ".yml", ".json", ".xml")))
+"""Names of camera files next to frames, in the order in which they are looked for."""
 _NEAR_FAR = (1.0, 650.0)  # mm: a hand before a camera on a desk
 _SKELETONS = {14: "nyu14", 16: "icvl16", 21: "msra21"}
 
@@ -30,9 +34,9 @@ _SKELETONS = {14: "nyu14", 16: "icvl16", 21: "msra21"}
 class Folder(DepthDataset):
     """Frames with a camera file, with labels where there are any.
 
-    Either ``camera.txt`` (fx fy cx cy), frames in ``depth/`` or named by ``list.txt``, ``labels.txt`` (one line u v d
-    per frame) and ``centers.txt``. Or a recording: ``recording.json``, frames and ``poses.jsonl``; the frames with a
-    pose are used, and their labels are the poses that were estimated.
+    Either a camera file (``camera.txt`` with fx fy cx cy, or one of ``CAMERA_FILES``), frames in ``depth/`` or named by
+    ``list.txt``, ``labels.txt`` (one line u v d per frame) and ``centers.txt``. Or a recording: ``recording.json``,
+    frames and ``poses.jsonl``; the frames with a pose are used, and their labels are the poses that were estimated.
 
     Args:
         root: the folder.
@@ -64,7 +68,10 @@ class Folder(DepthDataset):
         strict: bool = True,
     ) -> None:
         root = Path(root)
-        camera, self.depth_unit = read_settings(root)
+        lens, self.depth_unit = read_settings(root)
+        if lens.distorts:
+            raise DatasetError(f"{root}: the camera file has distortion coefficients; expected undistorted frames")
+        camera = lens.camera
         names, uvd, labels = _recorded(root) if (root / RECORDING).is_file() else _exported(root)
         if not names:
             raise DatasetError(f"{root}: no frames with labels; expected {DEPTH}/*.png, or a recording with poses")
@@ -105,30 +112,36 @@ def is_folder(root: Path) -> bool:
     """Whether a folder has a camera file, and frames or labels beside it."""
     if (root / RECORDING).is_file():
         return True
-    return (root / CAMERA).is_file() and any((root / name).exists() for name in (DEPTH, LIST, LABELS))
+    return has_settings(root) and any((root / name).exists() for name in (DEPTH, LIST, LABELS))
 
 
-def read_settings(root: Path) -> tuple[Camera, float]:
+def has_settings(root: Path) -> bool:
+    """Whether a folder says which camera its frames are from."""
+    return any((root / name).is_file() for name in (RECORDING, *CAMERA_FILES))
+
+
+def read_settings(root: Path) -> tuple[Lens, float]:
     """Camera and depth unit (mm) of a folder's frames.
 
     Raises:
-        FileNotFoundError: Neither ``recording.json`` nor ``camera.txt`` is there.
+        FileNotFoundError: Neither ``recording.json`` nor a camera file is there.
         DatasetError: The file is damaged.
     """
     if (root / RECORDING).is_file():
         try:
             settings = json.loads(read_text(root / RECORDING))
-            return Camera(**settings["camera"]), float(settings["depth_unit"])
+            return Lens(Camera(**settings["camera"])), float(settings["depth_unit"])
         except (ValueError, TypeError, KeyError) as error:
             raise DatasetError(f"{root / RECORDING}: not the settings of a recording ({error})") from None
-    path = root / CAMERA
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected fx fy cx cy in pixels (or {RECORDING} beside frames)")
+    path = next((root / name for name in CAMERA_FILES if (root / name).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(
+            f"{root / CAMERA}: no such file; expected fx fy cx cy in pixels, another camera file or {RECORDING}"
+        )
     try:
-        fx, fy, cx, cy = map(float, read_text(path).replace(",", " ").split())
-        return Camera(fx, fy, cx, cy), 1.0
-    except ValueError as error:
-        raise DatasetError(f"{path}: expected four numbers fx fy cx cy in pixels ({error})") from None
+        return read_camera(path), 1.0
+    except CameraFileError as error:
+        raise DatasetError(str(error)) from None
 
 
 def _exported(root: Path) -> tuple[list[str], npt.NDArray[Any] | None, Path]:

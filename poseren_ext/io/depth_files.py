@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Depth frames from files, as stored: nothing is rescaled, and a file that cannot be depth is refused.
 
-Formats: 16-bit grey PNG, NYU's PNG (8-bit RGB, depth = green * 256 + blue), MSRA's ``.bin`` (a box of float32 in
-a frame), and numpy's ``.npy`` and ``.npz`` with one frame [H, W] or many [N, H, W].
+Formats: 16-bit grey PNG, NYU's PNG (8-bit RGB, depth = green * 256 + blue), 16-bit and float32 TIFF, 16-bit PGM, EXR
+(extra ``exr``), MSRA's ``.bin`` (a box of float32 in a frame), and numpy's ``.npy`` and ``.npz`` with one frame [H, W]
+or many [N, H, W].
 """
 
 from __future__ import annotations
@@ -17,29 +18,33 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-DepthFrame = npt.NDArray[Any]
-"""[H, W], uint16, int32, float16 or float32, in the file's own unit."""
+from poseren_ext.io.depth_pictures import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    DepthFrame,
+    FrameError,
+    decode_picture,
+    require_sane,
+)
 
-SUFFIXES = (".png", ".bin", ".npy", ".npz")
+if TYPE_CHECKING:
+    from poseren_ext.geometry.lens import Lens
 
-MAX_FILE_BYTES = 2**28
-"""Limit for a picture file, which is read as a whole."""
-MAX_PIXELS = 2**24
-"""Limit for a frame, checked before it is decoded: 4096 x 4096, 64 MiB in float32. No depth camera comes near it."""
+__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "DepthFrame", "FrameError", "FrameFile", "find_frames", "read_depth"]
+
+SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".exr", ".bin", ".npy", ".npz")
+
 MAX_ARRAY_BYTES = 2**30
 """Limit for an array in an .npz, which is unpacked as a whole; an .npy is mapped and may have any size."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
 # The types that the ops read, and those that others are converted to without loss (float64 to float32: a nanometre at
 # a metre).
 _STORED_AS = {
@@ -75,10 +80,6 @@ _UNREADABLE = (
 )
 
 
-class FrameError(ValueError):
-    """The file holds no depth frame; the message names the file, what it holds and what is expected."""
-
-
 @dataclass(frozen=True)
 class FrameFile:
     """Where one frame is.
@@ -86,17 +87,32 @@ class FrameFile:
     Attributes:
         path: the file.
         index: which of the file's frames, where it holds many.
+        lens: lens that distorts the stored frames, which `read` corrects.
     """
 
     path: Path
     index: int | None = None
+    lens: Lens | None = None
 
     def __str__(self) -> str:
         return f"{self.path}" if self.index is None else f"{self.path}[{self.index}]"
 
     def read(self) -> DepthFrame:
-        """The frame; raises as `read_depth` does."""
-        return read_depth(self.path, self.index)
+        """The frame, undistorted; raises as `read_depth` does.
+
+        Raises:
+            FrameError: The frame has another size than its camera.
+        """
+        depth = read_depth(self.path, self.index)
+        try:
+            return depth if self.lens is None else self.lens.undistort(depth)
+        except ValueError as error:
+            raise FrameError(f"{self}: {error}") from None
+
+
+def seen_through(frames: Iterable[FrameFile], lens: Lens) -> list[FrameFile]:
+    """The same frames, with the distortion of a lens to correct; unchanged for a lens without distortion."""
+    return [replace(frame, lens=lens) for frame in frames] if lens.distorts else list(frames)
 
 
 def find_frames(paths: Iterable[str | os.PathLike[str]], pattern: str = "*") -> list[FrameFile]:
@@ -190,94 +206,7 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
     content = path.read_bytes()
     if not content:
         raise FrameError(f"{path}: the file is empty")
-    if content.startswith(_PNG_SIGNATURE):
-        return _read_png(path, content)
-    if suffix == ".bin":
-        return _read_msra(path, content)
-    if content.startswith(b"\xff\xd8"):
-        raise FrameError(f"{path}: a JPEG, 8 bits and lossy: it cannot hold depth; save 16-bit grey PNG or .npy")
-    raise FrameError(f"{path}: neither PNG, MSRA .bin nor .npy/.npz; expected a depth frame in one of these")
-
-
-def _read_png(path: Path, content: bytes) -> DepthFrame:
-    height, width, bits, colour = _check_png(path, content)
-    if (bits, colour) not in ((16, 0), (8, 2)):
-        kind = _COLOUR_TYPES.get(colour, "unknown")
-        raise FrameError(
-            f"{path}: a {bits}-bit {kind} PNG; depth needs a 16-bit grey PNG (or NYU's RGB encoding). "
-            "Was it saved as a picture to look at? Save the camera's raw depth"
-        )
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise FrameError(f"{path}: a damaged PNG: its pixels cannot be read")
-    if (image.shape, image.dtype) != ((height, width, 3)[: 2 if colour == 0 else 3], np.dtype(f"uint{bits}")):
-        raise FrameError(f"{path}: a PNG with transparency or a palette; depth has neither: save it as plain depth")
-    if colour == 0:
-        return np.asarray(image, np.uint16)
-    if image[..., 2].any():  # blue, green, red
-        raise FrameError(
-            f"{path}: a colour picture (8-bit RGB); expected depth: a 16-bit grey PNG, or NYU's encoding "
-            "(green * 256 + blue, red 0)"
-        )
-    return np.asarray(image[..., 1] * np.uint16(256) + image[..., 0], np.uint16)
-
-
-def _check_png(path: Path, content: bytes) -> tuple[int, int, int, int]:
-    """Check every chunk of a PNG, because decoders return half an image for half a file.
-
-    Returns:
-        Height, width, bit depth and colour type, before anything of that size is allocated.
-    """
-    place, header = len(_PNG_SIGNATURE), None
-    while place + 12 <= len(content):
-        length, kind = struct.unpack(">I4s", content[place : place + 8])
-        end = place + 12 + length
-        if end > len(content):
-            break
-        (expected,) = struct.unpack(">I", content[end - 4 : end])
-        if zlib.crc32(content[place + 4 : end - 4]) != expected:
-            raise FrameError(f"{path}: a damaged PNG: the checksum of its {kind.decode('latin-1')} part is wrong")
-        if header is None:  # decoders use the first chunk
-            if (kind, length) != (b"IHDR", 13):
-                raise FrameError(f"{path}: a damaged PNG: it does not begin with a header")
-            width, height, bits, colour = struct.unpack(">IIBB", content[place + 8 : place + 18])
-            _require_sane(path, height, width)
-            header = (height, width, bits, colour)
-        if kind == b"IEND":
-            return header
-        place = end
-    raise FrameError(f"{path}: a truncated PNG ({len(content)} bytes, its end is missing); copy or record it again")
-
-
-def _read_msra(path: Path, content: bytes) -> DepthFrame:
-    if len(content) < 24:
-        raise FrameError(f"{path}: {len(content)} bytes; an MSRA .bin begins with six 32-bit numbers")
-    width, height, left, top, right, bottom = struct.unpack("<6I", content[:24])
-    _require_sane(path, height, width)
-    if not (left < right <= width and top < bottom <= height):
-        raise FrameError(
-            f"{path}: not an MSRA .bin: a box ({left}, {top})..({right}, {bottom}) in a {width}x{height} image "
-            "is impossible"
-        )
-    pixels = (right - left) * (bottom - top)
-    if len(content) != 24 + 4 * pixels:
-        raise FrameError(
-            f"{path}: {len(content)} bytes; an MSRA .bin with a box of {right - left}x{bottom - top} pixels has "
-            f"{24 + 4 * pixels}: truncated or of another format"
-        )
-    depth = np.zeros((height, width), np.float32)
-    depth[top:bottom, left:right] = np.frombuffer(content, "<f4", offset=24).reshape(bottom - top, right - left)
-    return depth
-
-
-def _require_sane(path: Path, height: int, width: int) -> None:
-    if not 0 < height * width <= MAX_PIXELS:
-        raise FrameError(
-            f"{path}: its header says {width}x{height} pixels; expected 1 to {MAX_PIXELS}: damaged, or not depth"
-        )
+    return decode_picture(path, content)
 
 
 def _read_numpy(path: Path, index: int | None) -> DepthFrame:
@@ -317,7 +246,7 @@ def _numpy_array(path: Path) -> npt.NDArray[Any]:
         raise FrameError(f"{path}: an array of {array.dtype}; depth is one of {kinds}")
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise FrameError(f"{path}: an array of shape {list(array.shape)}; expected [H, W] or [N, H, W]")
-    _require_sane(path, *array.shape[-2:])
+    require_sane(path, *array.shape[-2:])
     return array
 
 

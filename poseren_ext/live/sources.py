@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from poseren_ext.datasets.folder import CAMERA, RECORDING, read_settings
+import numpy as np
+
+from poseren_ext.datasets.folder import has_settings, read_settings
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.io.depth_files import FrameError, FrameFile, find_frames
+from poseren_ext.geometry.lens import Lens
+from poseren_ext.io.depth_files import FrameError, FrameFile, find_frames, seen_through
 from poseren_ext.live.frames import StreamFrame
 
 SOURCES = ("realsense", "kinect", "folder", "npz")
@@ -51,6 +55,7 @@ class RecordingSource:
         paths: files and folders.
         rate: playback rate, frames per second; None means unlimited.
         loop: restart at the end.
+        lens: camera of the frames, whose distortion is corrected; default: as recorded.
 
     Raises:
         FileNotFoundError: A file or folder does not exist, or a folder contains no frames.
@@ -58,11 +63,20 @@ class RecordingSource:
         ValueError: rate is not positive, or recording.json is damaged.
     """
 
-    def __init__(self, paths: Sequence[Path | str], *, rate: float | None = None, loop: bool = False) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        *,
+        rate: float | None = None,
+        loop: bool = False,
+        lens: Lens | None = None,
+    ) -> None:
         if rate is not None and not rate > 0:
             raise ValueError(f"rate is {rate}; expected a positive number of frames per second")
-        self.files = find_frames(paths)
-        self.camera, self.depth_unit = _recorded_settings(Path(paths[0]))
+        recorded, self.depth_unit = _recorded_settings(Path(paths[0]))
+        lens = recorded if lens is None else lens
+        self.camera = None if lens is None else lens.camera
+        self.files = find_frames(paths) if lens is None else seen_through(find_frames(paths), lens)
         self._rate, self._loop = rate, loop
         self._next, self._began = 0, 0.0
 
@@ -87,12 +101,46 @@ class RecordingSource:
         """Does nothing: a recording holds no device."""
 
 
-def _recorded_settings(path: Path) -> tuple[Camera | None, float | None]:
-    return read_settings(path) if (path / RECORDING).is_file() or (path / CAMERA).is_file() else (None, None)
+def _recorded_settings(path: Path) -> tuple[Lens | None, float | None]:
+    return read_settings(path) if has_settings(path) else (None, None)
+
+
+class UndistortedSource:
+    """Another source, its frames undistorted.
+
+    Args:
+        source: a camera.
+        lens: its camera and the distortion of the lens.
+    """
+
+    def __init__(self, source: Source, lens: Lens) -> None:
+        self.camera: Camera | None = lens.camera
+        self.depth_unit = source.depth_unit
+        self._source, self._lens = source, lens
+
+    def read(self) -> StreamFrame | None:
+        """The next frame; see :class:`Source`. A frame of another size than the camera's is marked as a fault."""
+        frame = self._source.read()
+        if frame is None or frame.depth is None:
+            return frame
+        try:
+            return replace(frame, depth=self._lens.undistort(np.asarray(frame.depth)))
+        except ValueError as error:
+            return replace(frame, depth=None, fault=str(error))
+
+    def close(self) -> None:
+        """Release the camera. A second call does nothing."""
+        self._source.close()
 
 
 def open_source(
-    kind: str, paths: Sequence[Path | str] = (), *, rate: float | None = None, loop: bool = False, device: int = 0
+    kind: str,
+    paths: Sequence[Path | str] = (),
+    *,
+    rate: float | None = None,
+    loop: bool = False,
+    device: int = 0,
+    lens: Lens | None = None,
 ) -> Source:
     """Open a source by its name.
 
@@ -102,6 +150,7 @@ def open_source(
         rate: playback rate of a recording; see :class:`RecordingSource`.
         loop: restart a recording at its end.
         device: index of the camera.
+        lens: intrinsics and distortion to use instead of those that the source reports.
 
     Raises:
         ValueError: kind is unknown, or a recording has no path.
@@ -114,9 +163,10 @@ def open_source(
     if kind in ("folder", "npz"):
         if not paths:
             raise ValueError(f"source {kind} needs a path: where the recorded frames are")
-        return RecordingSource(paths, rate=rate, loop=loop)
+        return RecordingSource(paths, rate=rate, loop=loop, lens=lens)
     if paths:
         raise ValueError(f"source {kind} is a camera; paths ({paths[0]}) go with --source folder or npz")
     from poseren_ext.live.cameras import OpenNISource, RealSenseSource
 
-    return RealSenseSource(device) if kind == "realsense" else OpenNISource(device)
+    source: Source = RealSenseSource(device) if kind == "realsense" else OpenNISource(device)
+    return source if lens is None else UndistortedSource(source, lens)

@@ -49,6 +49,28 @@ def numbers(path: Path) -> Any:
 # --- one result per frame -----------------------------------------------------------------------------------------
 
 
+def test_frames_of_a_lens_with_distortion_are_undistorted(run, disc_recording, tmp_path):
+    """The same joints as from frames that were undistorted before, and only such a run is resumed."""
+    from poseren_ext.io.camera_files import read_camera
+
+    numbers_of_camera = {"width": 160, "height": 120, "k": [120, 0, 80, 0, 120, 60, 0, 0, 1]}
+    bent, straight = tmp_path / "bent.json", tmp_path / "straight.json"
+    straight.write_text(json.dumps(numbers_of_camera))
+    bent.write_text(json.dumps(numbers_of_camera | {"d": [4.0, 0.0, 0.05, 0.0, 0.0], "distortion_model": "plumb_bob"}))
+    (tmp_path / "flat").mkdir()
+    lens, moved = read_camera(bent), 0
+    for path in disc_recording.glob("*.png"):
+        frame = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        moved += not np.array_equal(lens.undistort(frame), frame)
+        cv2.imwrite(str(tmp_path / "flat" / path.name), lens.undistort(frame))
+    assert moved > 3
+    assert run(disc_recording, camera=bent, out=tmp_path / "a.txt").code == 0
+    assert run(tmp_path / "flat", camera=straight, out=tmp_path / "b.txt").code == 0
+    assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.txt").read_text()
+    again = run(disc_recording, "--resume", camera=straight, out=tmp_path / "a.txt")
+    assert (again.code, "distortion" in again.err) == (1, True), again.err
+
+
 def test_one_line_for_every_frame_and_a_record(run, disc_recording, tmp_path):
     done = run(disc_recording, "--batch", 3)
     assert done.code == 0

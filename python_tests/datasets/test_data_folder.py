@@ -102,8 +102,8 @@ def _write(name: str, text: str) -> Callable[[Path], None]:
     ("damage", "message"),
     [
         (_drop_camera, "camera.txt: no such file; expected fx fy cx cy"),
-        (_write("camera.txt", "1 2 3"), "camera.txt: expected four numbers"),
-        (_write("camera.txt", "-476 476 313 242"), "camera.txt: expected four numbers"),
+        (_write("camera.txt", "1 2 3"), "camera.txt: 3 numbers; expected four numbers"),
+        (_write("camera.txt", "-476 476 313 242"), "camera.txt: camera fx is -476.0"),
         (_write("labels.txt", "1 2 3\n"), "1 lines for 4 frames"),
         (_write("labels.txt", ("1 2 500 " * 15 + "\n") * 4), "15 joints; expected those of one of"),
         (_write("labels.txt", "1 2 x\n"), "line 1, value 3: 'x' is not a number"),

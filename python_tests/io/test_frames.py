@@ -101,7 +101,7 @@ def pictures(folder):
         rgba: "8-bit RGBA PNG",
         jpeg: "a JPEG, 8 bits and lossy",
         disguised: "a JPEG, 8 bits and lossy",
-        text: "neither PNG, MSRA",
+        text: "neither PNG, TIFF",
     }
 
 
@@ -198,3 +198,89 @@ def test_published_frames():
     assert [frame.path.stem for frame in recorded[:3]] == ["30", "50", "70"]
     assert len(recorded) == 19
     assert all(frame.read().dtype == np.uint16 and frame.read().shape == (480, 640) for frame in recorded)
+
+
+def test_tiff_of_every_type_of_depth(tmp_path):
+    kinds = {"uint16": "uint16", "int16": "int32", "int32": "int32", "float32": "float32", "float64": "float32"}
+    for given_type, kept in kinds.items():
+        frame = read_depth(write(tmp_path / f"{given_type}.tiff", (DEPTH // 2).astype(given_type)))
+        assert frame.dtype == np.dtype(kept), given_type
+        np.testing.assert_array_equal(frame, DEPTH // 2)
+    assert [f.path.name for f in find_frames([tmp_path])] == sorted(f"{name}.tiff" for name in kinds)
+
+
+def test_tiff_that_pillow_writes_in_both_byte_orders(tmp_path):
+    from PIL import Image
+
+    for mode in ("I;16", "I;16B"):
+        image = Image.frombytes(mode, (32, 24), DEPTH.astype("<u2" if mode == "I;16" else ">u2").tobytes())
+        image.save(tmp_path / "a.tif")
+        np.testing.assert_array_equal(read_depth(tmp_path / "a.tif"), DEPTH)
+
+
+def test_pgm_of_16_bits(tmp_path):
+    frame = read_depth(write(tmp_path / "a.pgm", DEPTH))  # OpenCV's writer
+    assert frame.dtype == np.uint16
+    np.testing.assert_array_equal(frame, DEPTH)
+    (tmp_path / "b.pgm").write_bytes(b"P5 # made by hand\n32\n# two\n24 65535\n" + DEPTH.astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_depth(tmp_path / "b.pgm"), DEPTH)
+
+
+def exr(path, **channels):
+    import OpenEXR
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, channels).write(str(path))
+    return path
+
+
+def test_exr(tmp_path):
+    metres = (DEPTH / 1000).astype(np.float32)
+    for name, channels in {"z": {"Z": metres}, "y": {"Y": metres}, "rgb": dict.fromkeys("RGB", metres)}.items():
+        np.testing.assert_array_equal(read_depth(exr(tmp_path / f"{name}.exr", **channels)), metres)
+    half = read_depth(exr(tmp_path / "half.exr", Z=metres.astype(np.float16), A=metres))
+    assert half.dtype == np.float16
+
+
+def test_exr_without_its_library_says_what_to_install(tmp_path, monkeypatch):
+    import sys
+
+    path = exr(tmp_path / "a.exr", Z=np.ones((3, 4), np.float32))
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'poseren_ext\[exr\]'"):
+        read_depth(path)
+
+
+def tiff_pages(tmp_path):
+    cv2.imwritemulti(str(tmp_path / "pages.tiff"), [DEPTH, DEPTH])
+    return (tmp_path / "pages.tiff").read_bytes()
+
+
+def encoded(suffix, image):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("a.tif", lambda p: encoded(".tiff", DEPTH.astype(np.uint8)), "1 samples of 8 bits"),
+        ("a.tif", lambda p: encoded(".tiff", np.zeros((4, 5, 3), np.uint16)), "a TIFF of 3 samples"),
+        ("a.tif", lambda p: encoded(".tiff", DEPTH)[:-30], "TIFF"),
+        ("a.tif", lambda p: b"II*\0\xff\xff\xff\xff", "its directory cannot be read"),
+        ("a.tif", tiff_pages, "several pages"),
+        ("a.pgm", lambda p: encoded(".pgm", DEPTH)[:-1], "1535 bytes of pixels; a 32x24 PGM of 16 bits has 1536"),
+        ("a.pgm", lambda p: encoded(".pgm", DEPTH.astype(np.uint8)), "values up to 255"),
+        ("a.pgm", lambda p: b"P2 2 1 65535\n1 2\n", "not a binary grey PGM"),
+        ("a.pgm", lambda p: b"P5 99999 99999 65535\n", "99999x99999"),
+        ("a.exr", lambda p: b"\x76\x2f\x31\x01junk", "not a readable EXR"),
+        (
+            "a.exr",
+            lambda p: exr(p / "c.exr", R=np.ones((2, 2), "f"), G=np.zeros((2, 2), "f")).read_bytes(),
+            "expected depth: Z",
+        ),
+    ],
+)
+def test_pictures_that_hold_no_depth(tmp_path, name, make, message):
+    (tmp_path / name).write_bytes(make(tmp_path))
+    with pytest.raises(FrameError, match=message):
+        read_depth(tmp_path / name)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Recordings and cameras with the same interface; stand-ins replace the libraries of the cameras."""
 
+import json
 import sys
 import time
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from poseren_ext.geometry.camera import Camera
+from poseren_ext.geometry.lens import Lens
 from poseren_ext.live import RecordingSource, SourceLost, cameras, open_source
 from poseren_ext.live.cameras import OpenNISource, RealSenseSource
 
@@ -61,6 +64,29 @@ def test_recorded_settings_must_be_whole(folder):
     (folder / "recording.json").write_text('{"camera": {"fx": 100}, "depth_unit": 1}')
     with pytest.raises(ValueError, match="not the settings of a recording"):
         RecordingSource([folder])
+
+
+def test_given_and_recorded_lenses_undistort_the_frames(folder, monkeypatch):
+    lens = Lens(
+        Camera(16.0, 16.0, 7.5, 5.5, 16, 12), (0.5, 0.0, 0.0, 0.0)
+    )  # the corners are outside of the stored frame
+    expected = lens.undistort(frame(500))
+    assert expected[0, 0] == 0
+    source = open_source("folder", [folder], lens=lens)
+    assert source.camera == lens.camera
+    np.testing.assert_array_equal(source.read().depth, expected)
+    camera = {"width": 16, "height": 12, "K": [16, 0, 7.5, 0, 16, 5.5, 0, 0, 1], "D": [0.5, 0, 0, 0]}
+    (folder / "camera.json").write_text(json.dumps(camera))
+    source = RecordingSource([folder])
+    assert (source.camera, source.depth_unit) == (lens.camera, 1.0)
+    np.testing.assert_array_equal(source.read().depth, expected)
+    monkeypatch.setitem(sys.modules, "pyrealsense2", Realsense())
+    source = open_source("realsense", lens=lens)
+    assert (source.camera, source.depth_unit) == (lens.camera, 0.125)
+    np.testing.assert_array_equal(source.read().depth, lens.undistort(frame(600)))
+    source = open_source("realsense", lens=Lens(Camera(16.0, 16.0, 7.5, 5.5, 32, 24), (-0.5, 0.0, 0.0, 0.0)))
+    assert "the frames are 16x12, the camera's are 32x24" in source.read().fault
+    source.close()
 
 
 @pytest.mark.parametrize(
