@@ -110,7 +110,8 @@ class RegionEnsemble(nn.Module):
 
     def _layer(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """A layer for each of G groups: inputs [G, B, N], weight [G, W, N], bias [G, W] -> [G, B, W]."""
-        hidden = F.relu(torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2)))
+        # The weights come first, so that their gradients have their memory layout and need no copy.
+        hidden = F.relu(torch.baddbmm(bias[:, :, None], weight, inputs.transpose(1, 2)).transpose(1, 2))
         return F.dropout(hidden, self.config.dropout, self.training)
 
 
