@@ -15,6 +15,8 @@ import typer
 from poseren_ext.cli import options
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from poseren_ext.training import TrainConfig
     from poseren_ext.training.trainer import Watch
 
@@ -32,6 +34,7 @@ def train_command(
         typer.Option("--out", help="The run's folder. Default: runs/ and the name; of a run's own file, that run's."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
     device: options.Device = "cpu",
 ) -> None:
     """Train Init-CNN, then Pose-REN on the poses that it predicts; nothing but a configuration is needed.
@@ -56,11 +59,14 @@ def train_command(
     from poseren_ext.training.interruption import Terminated
 
     options.compute_device(device)
+    if resume and overwrite:
+        raise typer.BadParameter("not together with --resume; a run is continued or replaced", param_hint="--overwrite")
+    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "device": device}
     read = _read(config, fields or [])
     folder = out or _folder(config)
     command = ["poseren", "train", str(folder / _OWN_CONFIG), "--resume", *(["--device", device] * (device != "cpu"))]
     try:
-        with _progress() as watch, launch(read, folder, resume=resume, device=device, watch=watch) as trainer:
+        with _progress() as watch, launch(read, folder, **how, watch=watch) as trainer:
             trainer.run()
     except KeyboardInterrupt as stop:
         at = _saved(folder)
@@ -75,7 +81,7 @@ def train_command(
 def _saved(folder: Path) -> str:
     """The phase and step that --resume will continue from, as the checkpoint says; "" without one."""
     from poseren_ext.training.checkpoint import CorruptCheckpointError, read_checkpoint
-    from poseren_ext.training.trainer import CHECKPOINT
+    from poseren_ext.training.run_folder import CHECKPOINT
 
     try:
         state = read_checkpoint(folder / CHECKPOINT).state
@@ -98,7 +104,7 @@ def _read(config: str, fields: list[str]) -> TrainConfig:
 def _folder(config: str) -> Path:
     """The run's folder: for config.toml of a run that run's, for another config.toml one named after its folder."""
     from poseren_ext.training.checkpoint import existing_checkpoints
-    from poseren_ext.training.trainer import CHECKPOINT
+    from poseren_ext.training.run_folder import CHECKPOINT
 
     path = Path(config)
     if path.name != _OWN_CONFIG:
@@ -108,10 +114,14 @@ def _folder(config: str) -> Path:
 
 @contextmanager
 def _progress() -> Iterator[Watch]:
-    """A line on a terminal's stderr for each phase; without a terminal one for each validation."""
+    """A line on a terminal's stderr for each phase, and while frames are rendered.
+
+    Without a terminal: a line for each validation and one where rendering of frames starts.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from poseren_ext.cli._console import console
+    from poseren_ext.training.trainer import FRAMES
 
     shown = console(stderr=True)
     columns = (
@@ -126,6 +136,9 @@ def _progress() -> Iterator[Watch]:
         errors: dict[str, str] = {}
 
         def watch(phase: str, step: int, steps: int, row: Mapping[str, Any]) -> None:
+            if phase == FRAMES:
+                _show_rendering(progress, tasks, step, steps)
+                return
             measured = row.get("validation_mm")
             if measured:
                 errors[phase] = " > ".join(f"{error:.2f}" for error in measured) + " mm"
@@ -137,3 +150,17 @@ def _progress() -> Iterator[Watch]:
                 print(f"{phase} {step}/{steps}  {'  '.join(numbers)}  {errors[phase]}", file=sys.stderr, flush=True)
 
         yield watch
+
+
+def _show_rendering(progress: Progress, tasks: dict[str, Any], done: int, count: int) -> None:
+    """The progress of rendering; the line is removed at the end."""
+    if progress.disable:
+        if done == 0 and str(count) not in tasks:  # said once, and not for every chunk of an endless stream
+            tasks[str(count)] = None
+            print(f"rendering {count} synthetic frames", file=sys.stderr, flush=True)
+        return
+    if done == 0:
+        tasks["frames"] = progress.add_task("frames", total=count, numbers="rendering")
+    progress.update(tasks["frames"], completed=done)
+    if done == count:
+        progress.remove_task(tasks.pop("frames"))

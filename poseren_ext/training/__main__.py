@@ -15,7 +15,13 @@ from poseren_ext.training.trainer import Trainer, Watch
 
 @contextmanager
 def launch(
-    config: TrainConfig, folder: Path, *, resume: bool = False, device: str = "cpu", watch: Watch | None = None
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "cpu",
+    watch: Watch | None = None,
 ) -> Iterator[Trainer]:
     """Create the trainer; under torchrun, "cuda" means the local GPU of each process.
 
@@ -25,7 +31,15 @@ def launch(
     """
     with torchrun_ranks() as ranks:
         own = f"cuda:{ranks.local}" if device == "cuda" else device
-        yield Trainer(config, folder, resume=resume, ranks=ranks, device=own, watch=watch if ranks.main else None)
+        yield Trainer(
+            config,
+            folder,
+            resume=resume,
+            overwrite=overwrite,
+            ranks=ranks,
+            device=own,
+            watch=watch if ranks.main else None,
+        )
 
 
 def main() -> None:
@@ -35,12 +49,14 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="field=value")
     parser.add_argument("--config", type=Path, help="TOML file")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     parser.add_argument(
         "--device", default="cpu", help="cpu or cuda; under torchrun each process takes a GPU of its own"
     )
     arguments = parser.parse_args()
     config = read_config(arguments.config, arguments.overrides)
-    with launch(config, arguments.folder, resume=arguments.resume, device=arguments.device) as trainer:
+    how = {"resume": arguments.resume, "overwrite": arguments.overwrite}
+    with launch(config, arguments.folder, **how, device=arguments.device) as trainer:
         trainer.run()
 
 

@@ -14,6 +14,9 @@ from poseren_ext._utils.atomic_files import append_whole, write_atomic
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+TENSORBOARD = "tensorboard"
+"""Name of the folder of TensorBoard events."""
+
 _FIELDS = ("phase", "step", "loss", "learning_rate", "samples_per_second", "validation_mm")
 
 
@@ -36,9 +39,9 @@ class Journal:
     ) -> None:
         self._path = folder / "log.csv"
         self._offsets = offsets
-        _keep_rows(self._path, done)
         last = max((offsets[phase] + step for phase, step in done.items()), default=-1)
-        self._events = _open_events(folder / "tensorboard", last + 1) if tensorboard else None
+        self._events = _open_events(folder / TENSORBOARD, last + 1) if tensorboard else None
+        _keep_rows(self._path, done)
 
     def write(self, phase: str, step: int, row: Mapping[str, Any]) -> None:
         """Write a row: "loss", "learning_rate", "samples_per_second", and "validation_mm" if it was measured."""

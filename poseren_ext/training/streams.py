@@ -12,7 +12,14 @@ from torch import Tensor
 from poseren_ext.datasets.packs.gpu_store import ResidentPack
 from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, EpochBatches, augmentation_of, open_pack
-from poseren_ext.training.synthetic_batches import Store, SyntheticStream, crop_stored, render_store, synthetic_hands
+from poseren_ext.training.synthetic_batches import (
+    Progress,
+    Store,
+    SyntheticStream,
+    crop_stored,
+    render_store,
+    synthetic_hands,
+)
 from poseren_ext.training.training_sets import PackFrames, TrainingSet
 
 Stream: TypeAlias = SyntheticStream | EpochBatches
@@ -50,8 +57,20 @@ class SyntheticFrames:
         return crop_stored(depth, self.store.center[index], self.store.camera[index], cube, transform)
 
 
-def open_set(config: TrainConfig, device: torch.device | str = "cpu") -> TrainingSet | None:
+def must_render(config: TrainConfig) -> bool:
+    """Whether the configuration trains on a finite set of synthetic frames, which takes time to render."""
+    return config.data == SYNTHETIC and config.poses != "unrolled"
+
+
+def open_set(
+    config: TrainConfig, device: torch.device | str = "cpu", *, progress: Progress | None = None
+) -> TrainingSet | None:
     """The finite set that the configuration trains on; None for the endless stream of synthetic frames.
+
+    Args:
+        config: the run.
+        device: device of the frames.
+        progress: called while synthetic frames are rendered, see `render_store`.
 
     Raises:
         FileNotFoundError: There is no such pack.
@@ -62,12 +81,13 @@ def open_set(config: TrainConfig, device: torch.device | str = "cpu") -> Trainin
         for phase in ("init", "refine"):
             pack.require(augmentation_of(config, phase), config.cube)
         return PackFrames(ResidentPack(pack, device))
-    if config.poses == "unrolled":
+    if not must_render(config):
         return None
     hands = synthetic_hands(config)
     tile = SyntheticStream.TILE_SIZE
     margin = (tile - 1) / (SIZE - 1)
-    return SyntheticFrames(render_store(hands, 0, config.frames, size=tile, margin=margin, device=device))
+    store = render_store(hands, 0, config.frames, size=tile, margin=margin, device=device, progress=progress)
+    return SyntheticFrames(store)
 
 
 def open_stream(
@@ -78,6 +98,7 @@ def open_stream(
     frames: TrainingSet | None = None,
     stage: int = 0,
     copies: int = 1,
+    progress: Progress | None = None,
 ) -> Stream:
     """The batches of a phase.
 
@@ -88,6 +109,7 @@ def open_stream(
         frames: the set that `open_set` returned; by default it is opened.
         stage: number (from 1) of a stage that is trained on stored poses; each stage has a different order.
         copies: number of samples per frame.
+        progress: called while synthetic frames are rendered, see `render_store`.
 
     Raises:
         FileNotFoundError: There is no such pack.
@@ -95,7 +117,7 @@ def open_stream(
     """
     frames = open_set(config, device) if frames is None else frames
     if frames is None:
-        return SyntheticStream(config, phase, device)
+        return SyntheticStream(config, phase, device, progress=progress)
     return EpochBatches(
         frames,
         batch=config.batch,

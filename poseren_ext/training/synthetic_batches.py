@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 
@@ -21,6 +21,9 @@ _RENDER_BATCH = {"cpu": 128, "cuda": 8192}
 """Number of frames rendered at once: fits the caches of a CPU, and fills a GPU."""
 _UNIT = 1 / 32  # mm per stored unit: 16 bits reach 2 m, with finer steps than any camera
 _LIFT_SALT = 0x4C494654
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of frames that are done and with the number of all."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,27 @@ def render_store(
     size: int = SIZE,
     margin: float = 1.0,
     device: torch.device | str = "cpu",
+    progress: Progress | None = None,
 ) -> Store:
-    """Frames first .. first+count-1, only the windows around the hands."""
+    """Frames first .. first+count-1, only the windows around the hands.
+
+    Args:
+        hands: the frames by number.
+        first: number of the first frame.
+        count: number of frames.
+        size: side of a stored frame, pixels.
+        margin: the window's side in multiples of that of the crop.
+        device: device of the frames.
+        progress: called with the number of frames rendered and `count`, at the beginning and after each batch.
+    """
     parts, together = [], _RENDER_BATCH[torch.device(device).type]
     for start in range(first, first + count, together):
         index = torch.arange(start, min(start + together, first + count), device=device)
+        if progress is not None:
+            progress(start - first, count)
         parts.append(_stored(hands.tiles(index, size=size, margin=margin)))
+    if progress is not None:
+        progress(count, count)
     return Store.joined(parts)
 
 
@@ -113,13 +131,21 @@ class SyntheticStream:
         config: the run.
         phase: "init" or "refine", which may have different augmentation.
         device: device of rendering and of the batches.
+        progress: called while frames are rendered, see `render_store`.
     """
 
     TILE_SIZE: ClassVar[int] = 8 * round(1.42 * SIZE / 8)
     """Side of a stored frame, pixels: the corners of a crop that is rotated by 45 degrees reach sqrt(2) as far."""
 
-    def __init__(self, config: TrainConfig, phase: Phase = "init", device: torch.device | str = "cpu") -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: TrainConfig,
+        phase: Phase = "init",
+        device: torch.device | str = "cpu",
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        self.config, self._progress = config, progress
         self.device = torch.device(device)
         self.hands = synthetic_hands(config)
         self._augmentation = augmentation_of(config, phase)
@@ -162,7 +188,13 @@ class SyntheticStream:
             compiled = self.config.compile and self.device.type == "cuda"
             with compiled_rendering(compiled):
                 store = render_store(
-                    self.hands, first, size, size=self.TILE_SIZE, margin=self._margin, device=self.device
+                    self.hands,
+                    first,
+                    size,
+                    size=self.TILE_SIZE,
+                    margin=self._margin,
+                    device=self.device,
+                    progress=self._progress,
                 )
             self._chunk = (chunk, store)
         return self._chunk[1]

@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from poseren_ext._utils.atomic_files import atomic_path, forget_drafts, write_atomic
+from poseren_ext._utils.atomic_files import forget_drafts, write_atomic
 from poseren_ext._utils.cuda_graph import GraphedStep
 from poseren_ext.models import PoseREN, initialize, save
-from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints, read_checkpoint, write_checkpoint
-from poseren_ext.training.config import Phase, TrainConfig, read_config
+from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.distributed import ALONE, Ranks
 from poseren_ext.training.finalize import finalize
 from poseren_ext.training.initial_poses import first_poses, initial_poses, load_start, refined_poses, stored_poses
@@ -26,19 +27,32 @@ from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.pack_batches import CropBatch
 from poseren_ext.training.phases import InitPose, StagePoses, autocast, redraw, smooth_l1, tensor_cores
 from poseren_ext.training.plan import PhasePlan, describe_phases, plan_phases
-from poseren_ext.training.streams import open_set, open_stream
+from poseren_ext.training.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    FILES,
+    MODEL,
+    PHASES,
+    remove_run,
+    require_no_files,
+    write_config,
+)
+from poseren_ext.training.streams import must_render, open_set, open_stream
 from poseren_ext.training.validation import Validation, check_validation
 
-CHECKPOINT = "checkpoint.safetensors"
-CONFIG = "config.toml"
-_FILES = (CONFIG, "phases.json", "log.csv", CHECKPOINT, "model.safetensors")
 _MAY_CHANGE = (
     *("init_steps", "refine_steps", "init_epochs", "refine_epochs", "log_every", "validate_every", "checkpoint_every"),
     *("tensorboard", "graph", "compile", "finish", "decay", "weight_dtype"),
 )
 
 Watch: TypeAlias = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Called after every step: the phase, the step, the number of steps, and the latest numbers of the log."""
+"""Called after every step: the phase, the step, the number of steps, and the latest numbers of the log.
+
+While synthetic frames are rendered: "frames", the number that is done, the number of all, and no numbers.
+"""
+
+FRAMES = "frames"
+"""The phase of `Watch` while synthetic frames are rendered."""
 
 
 class DivergedError(RuntimeError):
@@ -56,15 +70,19 @@ class Trainer:
         folder: the run's folder; created if it does not exist.
         resume: continue from the folder's checkpoint; on the CPU with the same number of threads the result is
             bit-identical to that of an uninterrupted run.
+        overwrite: delete the run in the folder, and files with the names of its files.
         ranks: rank of this process; each process computes its share of every batch, and the first one writes files.
         device: device of the model and the training set.
-        watch: called after every step.
+        watch: called after every step, and while frames are rendered.
 
     Raises:
-        FileExistsError: The folder contains a run and resume is False, or contains files that are not of a run.
+        FileExistsError: The folder contains a run, or files that the run would overwrite, and resume and overwrite are
+            False.
         FileNotFoundError: There is no checkpoint to resume, or the initial model does not exist.
+        KeyboardInterrupt: Ctrl-C while frames are rendered; the run can be resumed.
         ImportError: TensorBoard is requested but not installed.
-        ValueError: The checkpoint has another configuration or is corrupt, or the initial model has other layers.
+        ValueError: The checkpoint has another configuration or is corrupt, the initial model has other layers, or
+            resume and overwrite are both True.
     """
 
     def __init__(
@@ -73,6 +91,7 @@ class Trainer:
         folder: Path,
         *,
         resume: bool = False,
+        overwrite: bool = False,
         ranks: Ranks = ALONE,
         device: torch.device | str = "cpu",
         watch: Watch | None = None,
@@ -82,12 +101,14 @@ class Trainer:
         self._compiled = config.compile and self.device.type == "cuda"
         self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1 and not config.init_every
         self._interruption = Interruption()
-        if not resume:
-            _require_no_files(folder)
+        if resume and overwrite:
+            raise ValueError("resume and overwrite are both True; a run is continued or replaced")
+        if not (resume or overwrite):
+            require_no_files(folder)
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
         folder.mkdir(parents=True, exist_ok=True)
         if ranks.main:  # a killed run may have left drafts, each as large as a checkpoint
-            for name in _FILES:
+            for name in FILES:
                 forget_drafts(folder / name)
         if config.validate_every:
             check_validation(config)
@@ -97,28 +118,51 @@ class Trainer:
         # Channels last doubles the speed of the convolutions on a CPU.
         self.model = self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.saved: tuple[str, int] | None = None  # phase and step of the last checkpoint
-        self.frames = open_set(config, self.device)
-        self.phases = plan_phases(config, 0 if self.frames is None else len(self.frames))
+        self.frames = None if must_render(config) else open_set(config, self.device)
+        frames = config.frames if must_render(config) else 0 if self.frames is None else len(self.frames)
+        self.phases = plan_phases(config, frames)
         self.poses: list[torch.Tensor] = []
         """Stored poses P^0, P^1, ...: normalised [N, J, 3], of the training frames without augmentation."""
+        self._journal: Journal | None = None
+        if checkpoint:
+            self._require_same_run(checkpoint)
+        else:
+            if config.start:
+                load_start(self.model, config.start)
+            if ranks.main:
+                self._begin_files(overwrite)
+        if must_render(config):
+            self.frames = open_set(config, self.device, progress=self._rendered)
         self._enter(self.phases[0], 0)
         if checkpoint:
             self._restore(checkpoint)
-        elif config.start:
-            load_start(self.model, config.start)
-        else:
+            if ranks.main:
+                self._journal = self._open_journal()
+                self._describe()
+        if (self.plan, self.step) == (self.phases[0], 0) and not config.start:
             self.model.mean_pose.copy_(self.stream.mean_pose())
-        self._journal = self._open_journal() if ranks.main else None
-        if ranks.main:
-            _write_config(folder / CONFIG, config)
-            write_atomic(folder / "phases.json", describe_phases(config, self.phases))
-            if not checkpoint:
-                self._checkpoint()  # so that a run interrupted before its first step can be resumed too
-        self.validation = Validation(config, self.device) if ranks.main and config.validate_every else None
+        validates = ranks.main and config.validate_every
+        self.validation = Validation(config, self.device, progress=self._rendered) if validates else None
 
     @property
     def _checkpoint_path(self) -> Path:
         return self.folder / CHECKPOINT
+
+    def _begin_files(self, overwrite: bool) -> None:
+        """Writes the files of a new run, with a checkpoint, so that it can be resumed from now on."""
+        if overwrite:
+            remove_run(self.folder)
+        self._journal = Journal(self.folder, {}, self._offsets, tensorboard=self.config.tensorboard)
+        self._describe()
+        self._write_checkpoint(self.phases[0].name, 0, {})
+
+    def _describe(self) -> None:
+        write_config(self.folder / CONFIG, self.config)
+        write_atomic(self.folder / PHASES, describe_phases(self.config, self.phases))
+
+    def _rendered(self, done: int, count: int) -> None:
+        if self._watch:
+            self._watch(FRAMES, done, count, {})
 
     def run(self) -> PoseREN:
         """Trains to the end and writes the model; returns it in evaluation mode.
@@ -141,7 +185,7 @@ class Trainer:
         if self.config.finish:
             finalize(self.model, self.config, self.device)
         if self.ranks.main:
-            save(self.model, self.folder / "model.safetensors")
+            save(self.model, self.folder / MODEL)
         return self.model
 
     def _next_phase(self) -> None:
@@ -183,7 +227,13 @@ class Trainer:
         self.plan, self.phase, self.step = plan, plan.name, step
         self.optimizer = make_optimizer(self.config, plan.kind, self._trained(), captured=self._graphed)
         self.stream = open_stream(
-            self.config, plan.kind, self.device, frames=self.frames, stage=plan.stage, copies=max(len(plan.sets), 1)
+            self.config,
+            plan.kind,
+            self.device,
+            frames=self.frames,
+            stage=plan.stage,
+            copies=max(len(plan.sets), 1),
+            progress=self._rendered,
         )
         self._initial = None
         if plan.stage:
@@ -193,13 +243,15 @@ class Trainer:
         self._trainee = self._make_trainee()
         self._update = GraphedStep(self._learn) if self._graphed else self._learn
 
+    @property
+    def _offsets(self) -> dict[str, int]:
+        return {plan.name: plan.offset for plan in self.phases}
+
     def _open_journal(self) -> Journal:
-        done: dict[str, int] = {}
-        if self.saved is not None:
-            done = {plan.name: plan.steps for plan in self.phases[: self.phases.index(self.plan)]}
-            done[self.phase] = self.step
-        offsets = {plan.name: plan.offset for plan in self.phases}
-        return Journal(self.folder, done, offsets, tensorboard=self.config.tensorboard)
+        """The log of a resumed run, up to the step of the checkpoint."""
+        done = {plan.name: plan.steps for plan in self.phases[: self.phases.index(self.plan)]}
+        done[self.phase] = self.step
+        return Journal(self.folder, done, self._offsets, tensorboard=self.config.tensorboard)
 
     def _run_phase(self) -> None:
         config, steps = self.config, self.plan.steps
@@ -213,13 +265,14 @@ class Trainer:
             due = last or validating or self.step % config.log_every == 0
             saving = last or self.step % config.checkpoint_every == 0
             if due or saving or self.device.type == "cpu":  # reading numbers from a GPU synchronises with it
-                self._check_loss(running)
+                self._require_finite([float(running)], "the loss")
             if due:
                 mean = self.ranks.mean(float(running) / counted)
                 speed = counted * config.batch / (time.perf_counter() - since)
                 row = {"loss": mean, "learning_rate": self._rate, "samples_per_second": speed}
                 if self.validation and validating:
                     row["validation_mm"] = self._validate(self.validation)
+                    self._require_finite(row["validation_mm"], "the error on the validation frames")
                 if self._journal:
                     self._journal.write(self.phase, self.step, row)
                 running, since, counted = self._no_loss(), time.perf_counter(), 0
@@ -243,11 +296,12 @@ class Trainer:
     def _no_loss(self) -> torch.Tensor:
         return torch.zeros((), dtype=torch.float64, device=self.device)
 
-    def _check_loss(self, running: torch.Tensor) -> None:
-        if not bool(torch.isfinite(running)):
+    def _require_finite(self, values: Sequence[float], name: str) -> None:
+        if not all(map(math.isfinite, values)):
+            value = next(value for value in values if not math.isfinite(value))
             raise DivergedError(
-                f"the training diverged: the loss is {float(running)} at {self.phase} step {self.step}; lower "
-                f"learning_rate (now {self.config.learning_rate:g})"
+                f"the training diverged: {name} is {value} at {self.phase} step {self.step}; lower learning_rate (now "
+                f"{self.config.learning_rate:g})"
             )
 
     def _train_step(self, batch: CropBatch) -> torch.Tensor:
@@ -310,15 +364,20 @@ class Trainer:
     def _checkpoint(self) -> None:
         if not self.ranks.main:
             return
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors: dict[str, torch.Tensor] = {}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
         tensors |= {f"poses.{index}": poses for index, poses in enumerate(self.poses)}
-        state = {"config": self.config.to_json(), "phase": self.phase, "step": self.step}
-        write_checkpoint(self._checkpoint_path, Checkpoint(tensors, state))
-        self.saved = self.phase, self.step
+        self._write_checkpoint(self.phase, self.step, tensors)
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def _write_checkpoint(self, phase: str, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Writes the model with these other tensors."""
+        model = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        state = {"config": self.config.to_json(), "phase": phase, "step": step}
+        write_checkpoint(self._checkpoint_path, Checkpoint({**model, **tensors}, state))
+        self.saved = phase, step
+
+    def _require_same_run(self, checkpoint: Checkpoint) -> None:
         now = json.loads(self.config.to_json())
         before = json.loads(TrainConfig().to_json()) | json.loads(checkpoint.state["config"])  # older ones lack fields
         changed = [name for name in now if now[name] != before[name] and name not in _MAY_CHANGE]
@@ -332,10 +391,13 @@ class Trainer:
             raise ValueError(
                 f"{self._checkpoint_path} is in phase {checkpoint.state['phase']}; expected one of {names}"
             )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         tensors = checkpoint.tensors
         self.model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
         stored = sum(name.startswith("poses.") for name in tensors)
         self.poses = [tensors[f"poses.{index}"].to(self.device) for index in range(stored)]
+        names = [plan.name for plan in self.phases]
         self._enter(self.phases[names.index(checkpoint.state["phase"])], checkpoint.state["step"])
         self.saved = self.phase, self.step
         slots: dict[int, dict[str, torch.Tensor]] = {}
@@ -347,27 +409,3 @@ class Trainer:
                     tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
                 slots.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
-
-
-def _require_no_files(folder: Path) -> None:
-    """Refuses a folder with files that a new run would overwrite.
-
-    Raises:
-        FileExistsError: The folder contains a run, or a file with the name of a file of a run.
-    """
-    if existing_checkpoints(folder / CHECKPOINT):
-        raise FileExistsError(f"{folder} holds a training already; resume it, or train in another folder")
-    found = [name for name in (*_FILES, "tensorboard") if (folder / name).exists()]
-    if found:
-        raise FileExistsError(
-            f"{folder} holds {', '.join(found)}, which the training would overwrite; train in another folder"
-        )
-
-
-def _write_config(path: Path, config: TrainConfig) -> None:
-    """Writes all fields, unless the file is identical; a different file is kept as config.toml.previous."""
-    if not path.exists():
-        write_atomic(path, config.to_toml())
-    elif read_config(path) != config:
-        with atomic_path(path, keep=path.with_name(path.name + ".previous")) as draft:
-            draft.write_text(config.to_toml(), encoding="utf-8")

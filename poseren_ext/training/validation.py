@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from poseren_ext.ops import denormalize_pose, depth_crop
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.training.config import SYNTHETIC, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, open_pack
-from poseren_ext.training.synthetic_batches import Store, render_store
+from poseren_ext.training.synthetic_batches import Progress, Store, render_store
 
 VALIDATION_SEED = 90_001
 _BATCH = 128
@@ -96,23 +97,29 @@ class Validation:
     Args:
         config: the run.
         device: device of the model.
+        progress: called while synthetic frames are rendered, see `render_store`.
 
     Raises:
         ValueError: There are no validation frames.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: TrainConfig, device: torch.device | str = "cpu", *, progress: Progress | None = None
+    ) -> None:
         self.cube = config.cube
         if (config.validation_data or config.data) == SYNTHETIC:
             hands = SyntheticHands(VALIDATION_SEED, "validation", 1.0, config.skeleton, cube=config.cube)
-            self.labels = label_store(render_store(hands, 0, config.validation_frames, device=device), config.cube)
+            store = render_store(hands, 0, config.validation_frames, device=device, progress=progress)
+            self.labels = label_store(store, config.cube)
         else:
             check_validation(config)
             pack = open_pack(Path(config.validation_data), config)
             self.labels = label_pack(ResidentPack(pack, device), config.cube)
 
     def __call__(self, model: PoseREN, *, stages: int, mean_initial: bool = False) -> list[float]:
-        """[T+1] errors, from the Init-CNN's pose or from the mean pose."""
+        """[T+1] errors, from the Init-CNN's pose or from the mean pose; NaN if a pose is NaN or infinite."""
         initial = model.mean_pose.expand(len(self.labels.crop), -1, -1) if mean_initial else None
         poses = stage_poses(model, self.labels.crop, initial, stages=stages)
+        if not bool(torch.isfinite(poses).all()):
+            return [math.nan] * len(poses)
         return [float(error) for error in stage_errors(poses, self.labels, self.cube).mean((1, 2))]

@@ -59,13 +59,14 @@ def test_a_run_is_logged_and_lengthened(
     assert status == 0, errors
     run = tmp_path / "runs" / "tiny"
     assert output.strip() == str(Path("runs/tiny/model.safetensors"))
-    assert [line.split()[:2] for line in errors.splitlines()] == [["init", "4/4"], ["refine", "4/4"]]
+    lines = [line.split()[:2] for line in errors.splitlines()]
+    assert lines == [["rendering", "16"], ["rendering", "8"], ["init", "4/4"], ["refine", "4/4"]]
     assert read_config(run / "config.toml") == read_config(config, ["batch=4", "tensorboard=true", "seed=7"])
     assert load(run / "model.safetensors").skeleton.name == "msra21"
 
     status, _, errors = train(capsys, config, "batch=4", "seed=7")
     assert status == 1
-    assert "holds a training already; resume it" in errors
+    assert "holds a training already; --resume continues it, --overwrite replaces it, or train in another" in errors
 
     status, _, errors = train(capsys, run / "config.toml", "--resume", "refine_steps=8")
     assert status == 0, errors
