@@ -56,12 +56,13 @@ def experiment_command(
         "results"
     ),
     device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Rerun a table or a figure of the paper.
 
     With --data on published predictions; with --dataset on recorded frames and given weights; with neither on synthetic
     hands, with models that this command trains first (they are kept under OUT/models, and the next experiment of the
-    same scale uses them).
+    same scale uses them). A report that exists is refused; --overwrite replaces it.
 
     [bold]Examples[/bold]
 
@@ -73,11 +74,13 @@ def experiment_command(
     """
     from poseren_ext.cli._console import console, table
     from poseren_ext.experiments import NAMES
+    from poseren_ext.experiments.report import report_files
 
     if name not in NAMES:
         raise typer.BadParameter(f"{name!r}; expected one of {', '.join(NAMES)}", param_hint="NAME")
     if data and dataset:
         raise typer.BadParameter("published predictions and a dataset's frames given; choose one", param_hint="--data")
+    options.check_outputs(*report_files(out, name), overwrite=overwrite, make_folder=True)
     if data:
         report = _on_published(name, data)
     elif dataset or root or weights:

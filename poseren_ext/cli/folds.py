@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poseren_ext.cli.options import Device, Stages
+from poseren_ext.cli.options import Device, Overwrite, Resume, Stages
 
 if TYPE_CHECKING:
     from poseren_ext.training.trainer import Watch
@@ -21,29 +21,30 @@ def folds_command(
     fields: Annotated[
         list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Override the fields of the configuration.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the nine runs; an interrupted one continues.")] = (
-        Path("folds")
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the nine runs.")] = Path("folds"),
     stages: Stages = 3,
     device: Device = "cpu",
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode frames.")] = 2,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
 ) -> None:
     """Train and test on MSRA by leaving one subject out: nine models, whose predictions are joined.
 
     OUT gets predictions.txt and labels.txt of all nine subjects in order, for `poseren eval --dataset msra`, and the
-    errors as a report.
+    errors as a report. --resume continues an interrupted command.
 
     [bold]Examples[/bold]
 
     poseren folds msra/ paper --device cuda --out runs/msra
     """
     from poseren_ext.cli._console import console, progress, table
-    from poseren_ext.experiments.folds import run_folds
+    from poseren_ext.experiments.folds import prepare_folder, run_folds
     from poseren_ext.training.config import read_config
 
     overrides = ["skeleton=msra21", *(fields or [])]
     is_file = config.endswith(".toml")
     read = read_config(Path(config) if is_file else None, overrides if is_file else [f"recipe={config}", *overrides])
+    prepare_folder(out, overwrite=overwrite, resume=resume)
     messages = console(stderr=True)
     with progress() as bar:
         task = bar.add_task("", total=1)

@@ -266,13 +266,14 @@ Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace
 Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 
 
-def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = None) -> None:
+def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = None, make_folder: bool = False) -> None:
     """Refuse to write over files that exist, before any work is done: the one rule of all commands.
 
     Args:
         paths: the files that the command will write; None and - are left out.
         overwrite: the user allows it.
         resume: the user wants to continue; None where the command cannot.
+        make_folder: the command makes the folders of its files.
 
     Raises:
         FileExistsError: a file exists and the user allowed neither.
@@ -284,7 +285,7 @@ def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = No
             continue
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder; give the name of a file")
-        if not path.parent.is_dir():
+        if not make_folder and not path.parent.is_dir():
             raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
         if path.exists() and not overwrite and not resume:
             ways = "--overwrite replaces it" if resume is None else "--resume continues it, --overwrite replaces it"

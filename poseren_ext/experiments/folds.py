@@ -17,14 +17,16 @@ from poseren_ext.datasets.registry import open_dataset
 from poseren_ext.evaluation.labelled_frames import DatasetTest
 from poseren_ext.evaluation.methods import InitPose, Refined
 from poseren_ext.evaluation.metrics import Evaluation, evaluate
-from poseren_ext.experiments.report import Report, Table
+from poseren_ext.experiments.report import Report, Table, report_files
 from poseren_ext.io.pose_files import Poses, read_poses, write_poses
 from poseren_ext.models import load
 from poseren_ext.plotting import plot_comparison, plot_viewpoints
 from poseren_ext.training import TrainConfig
+from poseren_ext.training.run_folder import remove_run
 from poseren_ext.training.trainer import Trainer, Watch
 
 PREDICTIONS, LABELS = "predictions.txt", "labels.txt"
+_NAME = "folds"
 
 
 def run_folds(
@@ -79,6 +81,38 @@ def run_folds(
     return _report(joined, labels, predicted, truth, config, stages)
 
 
+def prepare_folder(out: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuses a folder with files of an earlier call of `run_folds`, or deletes them.
+
+    Args:
+        out: the folder.
+        overwrite: delete the files of the earlier call, and only those.
+        resume: keep them, so that `run_folds` continues.
+
+    Raises:
+        FileExistsError: There are such files, and neither is True.
+        ValueError: Both are True.
+    """
+    if overwrite and resume:
+        raise ValueError("overwrite and resume are both True; the folds are continued or replaced")
+    subjects = range(MSRA.info.subjects)
+    files = [out / name for name in (PREDICTIONS, LABELS, *(f"P{subject}.txt" for subject in subjects))]
+    files += [*report_files(out, _NAME), *(out / f"without-P{subject}.pack" for subject in subjects)]
+    runs = [out / f"P{subject}" for subject in subjects]
+    found = [path for path in (*files, *runs) if path.exists()]
+    if resume or not found:
+        return
+    if not overwrite:
+        raise FileExistsError(
+            f"{found[0]} exists; resume=True continues the folds in {out}, overwrite=True replaces them, or choose "
+            "another folder"
+        )
+    for path in files:
+        path.unlink(missing_ok=True)
+    for run in runs:
+        remove_run(run)
+
+
 def _train(
     root: PathLike,
     out: Path,
@@ -119,7 +153,7 @@ def _report(
     whole = measured("all subjects", predicted, truth, True)
     rows = [[one.name, str(one.frames), f"{one.mean_3d:.3f}", f"{one.mean_2d:.3f}"] for one in (*folds, whole)]
     source = f"MSRA, {whole.frames} frames, nine models of the recipe {config.recipe}, {stages} stages"
-    report = Report("folds", "MSRA, leaving one subject out", source)
+    report = Report(_NAME, "MSRA, leaving one subject out", source)
     report.tables.append(
         Table("Each subject, by the model that has not seen it", ["subject", "frames", "3D (mm)", "2D (px)"], rows)
     )

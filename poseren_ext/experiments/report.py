@@ -83,6 +83,11 @@ class Table:
         return f"{self.title}\n\n" + "\n".join(lines) + "\n"
 
 
+def report_files(folder: Path, name: str) -> tuple[Path, Path]:
+    """The files that a report of this name always has in this folder, beside its pictures."""
+    return folder / name / "result.json", folder / name / "README.md"
+
+
 @dataclass
 class Report:
     """The result of one experiment.
@@ -131,7 +136,8 @@ class Report:
             "notes": self.notes,
             **self.data,
         }
-        for name, text in (("result.json", json.dumps(content, indent=1) + "\n"), ("README.md", self.markdown())):
-            with atomic_file(target / name) as file:
+        texts = (json.dumps(content, indent=1) + "\n", self.markdown())
+        for path, text in zip(report_files(folder, self.name), texts, strict=True):
+            with atomic_file(path) as file:
                 file.write(text.encode())
         return target

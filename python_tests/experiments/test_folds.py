@@ -9,6 +9,7 @@ from helpers.dataset_trees import msra_tree
 
 from poseren_ext.cli import main
 from poseren_ext.datasets.msra import MSRA
+from poseren_ext.experiments.folds import prepare_folder
 from poseren_ext.io.pose_files import read_poses
 
 SMALL = (
@@ -45,9 +46,24 @@ def test_nine_folds_are_trained_predicted_and_joined(tmp_path: Path, capsys: pyt
     # A run that was stopped continues: models that are there are not trained again.
     model = (out / "P3" / "model.safetensors").read_bytes()
     (out / "P3.txt").unlink()
-    assert run(root, out, *SMALL) == 0, capsys.readouterr().err
+    assert run(root, out, *SMALL) == 1
+    assert "--resume continues the folds" in capsys.readouterr().err
+    assert run(root, out, *SMALL, "--resume") == 0, capsys.readouterr().err
     assert (out / "P3" / "model.safetensors").read_bytes() == model
     np.testing.assert_array_equal(read_poses(out / "predictions.txt"), joined)
+
+
+def test_an_earlier_call_is_replaced_when_asked_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("P0.txt", "predictions.txt", "notes.txt", "P4/checkpoint.safetensors", "P4/mine.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with pytest.raises(FileExistsError, match="resume=True continues the folds"):
+        prepare_folder(tmp_path, overwrite=False, resume=False)
+    prepare_folder(tmp_path, overwrite=False, resume=True)
+    assert (tmp_path / "P0.txt").exists()
+    prepare_folder(tmp_path, overwrite=True, resume=False)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["P4/mine.txt", "notes.txt"]
 
 
 def test_another_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
