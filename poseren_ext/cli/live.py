@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
@@ -25,6 +25,9 @@ class SourceKind(str, Enum):
     """Where frames come from."""
 
     REALSENSE = "realsense"
+    ORBBEC = "orbbec"
+    OAK = "oak"
+    RECORD3D = "record3d"
     KINECT = "kinect"
     FOLDER = "folder"
     NPZ = "npz"
@@ -32,12 +35,16 @@ class SourceKind(str, Enum):
 
 Paths: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Argument(help="Recorded frames, for --source folder and npz.", show_default=False),
+    typer.Argument(help="Recorded frames: folders, images, .npy, .npz, .bag, .mcap, .mkv or .r3d.", show_default=False),
 ]
 SourceOption: TypeAlias = Annotated[
-    SourceKind,
+    SourceKind | None,
     typer.Option(
-        "--source", case_sensitive=False, help="A camera (kinect: through OpenCV and OpenNI2) or a recording."
+        "--source",
+        case_sensitive=False,
+        help="A camera (kinect: OpenCV built with OpenNI2), or folder or npz for recordings. Default: a recording if "
+        "paths are given, else realsense.",
+        show_default=False,
     ),
 ]
 LiveCamera: TypeAlias = Annotated[
@@ -49,7 +56,7 @@ _PERIOD = 1.0  # seconds between two lines where stderr is not a terminal
 
 def live_command(
     paths: Paths = None,
-    source: SourceOption = SourceKind.REALSENSE,
+    source: SourceOption = None,
     camera: LiveCamera = None,
     depth_unit: options.DepthUnit = None,
     model: options.Model = "demo",
@@ -89,7 +96,9 @@ def live_command(
 
     poseren live --source realsense --record session/
 
-    poseren live --source folder recording/ --camera sr305 --depth-unit 0.125 --loop --fps 30
+    poseren live recording/ --camera sr305 --depth-unit 0.125 --loop --fps 30
+
+    poseren live session.bag --headless --out poses.jsonl
 
     poseren live --source realsense --headless --out - | my-app
     """
@@ -101,7 +110,9 @@ def live_command(
     layout = options.joint_layout(options.Space.XYZ, space, unit, frame, extrinsics, order) if chosen else None
     with ExitStack() as stack:
         lens = options.parse_lens(camera) if camera is not None else None
-        stream = open_source(source.value, paths or (), rate=rate, loop=loop, device=camera_index, lens=lens)
+        stream = open_source(
+            source_kind(source, paths), paths or (), rate=rate, loop=loop, device=camera_index, lens=lens
+        )
         stack.callback(stream.close)
         settings = {"hand": hand, "stages": stages, "cube": cube, "precision": precision, "device": device}
         estimator = estimator_for(stream, model, depth_unit, **settings)
@@ -126,6 +137,11 @@ def live_command(
             kept = f"; {recorder.frames} frames in {recorder.folder}" if recorder is not None else ""
             say(f"{summary(live.statistics)}{kept}", stderr=True)
     _require_a_hand(live)
+
+
+def source_kind(source: SourceKind | None, paths: Sequence[Path] | None) -> str:
+    """The source that the options ask for; recordings are recognised by their paths."""
+    return source.value if source is not None else "folder" if paths else "realsense"
 
 
 def estimator_for(stream: Source, model: str, depth_unit: float | None, **settings: Any) -> Estimator:

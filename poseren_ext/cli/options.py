@@ -343,14 +343,19 @@ def compute_device(text: str) -> torch.device:
 
 
 def recorded_settings(inputs: Sequence[Path]) -> tuple[lenses.Lens | None, float | None]:
-    """Camera and depth unit next to recorded frames: recording.json, or a camera file and millimetres.
+    """Camera and depth unit of recorded frames: in the recording, or next to it (recording.json or a camera file).
 
     Raises:
         ValueError: such a file is damaged.
     """
     from poseren_ext.datasets.folder import has_settings, read_settings
+    from poseren_ext.io.recordings import is_recording, open_recording
 
     for path in inputs:
+        if is_recording(path):
+            recording = open_recording(path)
+            if recording.lens is not None or recording.depth_unit is not None:
+                return recording.lens, recording.depth_unit
         for folder in (path, path.parent, *((path.parent.parent,) if path.is_file() else ())):
             if has_settings(folder):
                 return read_settings(folder)

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from poseren_ext.cli import options
-from poseren_ext.cli.live import LiveCamera, Paths, SourceKind, SourceOption, estimator_for
+from poseren_ext.cli.live import LiveCamera, Paths, SourceOption, estimator_for
 
 
 def view_command(
     paths: Paths = None,
-    source: SourceOption = SourceKind.FOLDER,
+    source: SourceOption = None,
     camera: LiveCamera = None,
     depth_unit: options.DepthUnit = None,
     model: options.Model = "demo",
@@ -53,8 +53,8 @@ def view_command(
 
     with ExitStack() as stack:
         lens = options.parse_lens(camera) if camera is not None else None
-        pace = rate if stream else None
-        frames = open_source(source.value, paths or (), rate=pace, loop=stream, device=camera_index, lens=lens)
+        pace, kind = rate if stream else None, source.value if source is not None else "folder"
+        frames = open_source(kind, paths or (), rate=pace, loop=stream, device=camera_index, lens=lens)
         stack.callback(frames.close)
         settings = {"hand": hand, "stages": stages, "cube": cube, "device": device}
         estimator = estimator_for(frames, model, depth_unit, **settings)

@@ -99,7 +99,17 @@ def make_lens(camera: Camera, distortion: Sequence[float], model: str = "") -> L
     name = model.lower().rpartition(".")[2].replace("-", "_").replace(" ", "_")
     if name in ("equidistant", "fisheye", "kannala_brandt4", "kannala_brandt"):
         return Lens(camera, values[:4] if not any(values[4:]) else values, True)
-    known = ("", "plumb_bob", "rational_polynomial", "brown_conrady", "opencv", "radial_tangential", "radtan", "none")
+    known = (
+        "",
+        "plumb_bob",
+        "rational_polynomial",
+        "brown_conrady",
+        "brown_conrady_k6",
+        "opencv",
+        "radial_tangential",
+        "radtan",
+        "none",
+    )
     if name not in known and any(values):
         raise ValueError(
             f"distortion model {model!r} with coefficients {list(values)} is not one of OpenCV's; expected "

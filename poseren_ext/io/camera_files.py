@@ -8,7 +8,6 @@ intrinsics (JSON), a 3x3 matrix (text, JSON, .npy), and four numbers fx fy cx cy
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from poseren_ext._utils.optional_libraries import import_library
 from poseren_ext._utils.text_files import read_text
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.geometry.lens import Lens, make_lens
@@ -126,10 +126,7 @@ def _opencv_node(node: Any, depth: int) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    try:
-        yaml: Any = importlib.import_module("yaml")
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("YAML needs PyYAML: pip install 'poseren_ext[yaml]'", name="yaml") from None
+    yaml = import_library("yaml", "yaml", "YAML camera files")
     try:
         return next(iter(yaml.safe_load_all(text)))  # `ros2 topic echo` ends each message with ---
     except yaml.YAMLError as error:

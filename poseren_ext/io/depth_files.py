@@ -3,7 +3,8 @@
 
 Formats: 16-bit grey PNG, NYU's PNG (8-bit RGB, depth = green * 256 + blue), 16-bit and float32 TIFF, 16-bit PGM, EXR
 (extra ``exr``), MSRA's ``.bin`` (a box of float32 in a frame), and numpy's ``.npy`` and ``.npz`` with one frame [H, W]
-or many [N, H, W].
+or many [N, H, W]. Recordings of other software (ROS bags, MCAP, .mkv, .r3d) are read frame by frame, see
+`poseren_ext.io.recordings`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from poseren_ext.io.depth_pictures import (
     decode_picture,
     require_sane,
 )
+from poseren_ext.io.recordings import is_recording, open_recording
 
 if TYPE_CHECKING:
     from poseren_ext.geometry.lens import Lens
@@ -126,14 +128,19 @@ def find_frames(paths: Iterable[str | os.PathLike[str]], pattern: str = "*") -> 
         pattern: which files of a folder, as in a shell: "depth_1_*".
 
     Returns:
-        One entry per frame. Numpy files are opened to count their frames, images are not. A numpy file that cannot be
-        read is one entry, whose `read` says why.
+        One entry per frame. Numpy files and recordings are opened to count their frames, images are not. A numpy file
+        that cannot be read is one entry, whose `read` says why.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or no depth file in the folder.
+        ModuleNotFoundError: the library that reads a recording is not installed.
+        FrameError: a recording has no depth frames.
     """
     found: list[FrameFile] = []
     for path in map(Path, paths):
+        if is_recording(path):
+            found.extend(_frames_of_recording(path))
+            continue
         if path.is_dir():
             files = _files_of(path, pattern)
         elif path.is_file():
@@ -142,6 +149,10 @@ def find_frames(paths: Iterable[str | os.PathLike[str]], pattern: str = "*") -> 
             raise FileNotFoundError(f"{path}: no such file or folder")
         found.extend(frame for file in files for frame in _frames_of(file))
     return found
+
+
+def _frames_of_recording(path: Path) -> list[FrameFile]:
+    return [FrameFile(path, index) for index in range(len(open_recording(path)))]
 
 
 def _files_of(folder: Path, pattern: str) -> list[Path]:
@@ -183,7 +194,7 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
 
     Args:
         path: a file of one of the formats above.
-        index: which frame of a numpy file [N, H, W].
+        index: which frame of a numpy file [N, H, W], or of a recording.
 
     Returns:
         [H, W] as stored: uint16, int32, float16 or float32, in the file's unit (mm for the datasets).
@@ -194,13 +205,15 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
             shape or type, or more than MAX_FILE_BYTES, MAX_PIXELS or MAX_ARRAY_BYTES.
     """
     path = Path(path)
+    if is_recording(path) and index is not None:
+        return open_recording(path).read(index)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
         return _read_numpy(path, index)
     if index is not None:
-        raise FrameError(f"{path}: there is no frame {index}; only .npy and .npz files hold many frames")
+        raise FrameError(f"{path}: there is no frame {index}; only .npy and .npz files and recordings hold many frames")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise FrameError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_FILE_BYTES} for one frame")
     content = path.read_bytes()

@@ -6,7 +6,6 @@ Everything is checked before anything of the size that a header claims is alloca
 
 from __future__ import annotations
 
-import importlib
 import re
 import struct
 import zlib
@@ -16,6 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from poseren_ext._utils.optional_libraries import import_library
 
 DepthFrame = npt.NDArray[Any]
 """[H, W], uint16, int32, float16 or float32, in the file's own unit."""
@@ -233,10 +234,7 @@ def _read_pgm(path: Path, content: bytes) -> DepthFrame:
 
 def _read_exr(path: Path, content: bytes) -> DepthFrame:
     """The depth of an OpenEXR image: its channel Z, or its only channel, or R where R, G and B are equal."""
-    try:
-        library: Any = importlib.import_module("OpenEXR")
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("EXR files need OpenEXR: pip install 'poseren_ext[exr]'", name="OpenEXR") from None
+    library = import_library("OpenEXR", "exr", "EXR files")
     try:
         header = library.File(str(path), header_only=True).header()
         (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])

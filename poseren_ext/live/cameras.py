@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Depth cameras: Intel RealSense through pyrealsense2, Kinect and other OpenNI2 devices through OpenCV.
+"""Depth cameras: Intel RealSense through pyrealsense2, first Kinects and Xtions through OpenCV's OpenNI2.
 
-Both libraries are optional. pyrealsense2 is the extra `realsense`. OpenCV reads OpenNI2 devices only if it was built
-with OpenNI2 support, which its wheels lack.
+pyrealsense2 is the extra `realsense`. OpenCV reads OpenNI2 devices only if it was built with OpenNI2, which its wheels
+are not: build it with WITH_OPENNI2=ON. See `orbbec`, `oak` and `record3d` for other cameras.
 """
 
 from __future__ import annotations
 
-import importlib
 import time
-from typing import Any
 
 import numpy as np
 
+from poseren_ext._utils.optional_libraries import import_library
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.live.frames import StreamFrame
 from poseren_ext.live.sources import SourceLost
@@ -37,12 +36,7 @@ class RealSenseSource:
     """
 
     def __init__(self, device: int = 0, *, width: int = 640, height: int = 480, rate: int = 30) -> None:
-        try:
-            library: Any = importlib.import_module("pyrealsense2")
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "RealSense cameras need pyrealsense2: pip install 'poseren_ext[realsense]'", name="pyrealsense2"
-            ) from None
+        library = import_library("pyrealsense2", "realsense", "RealSense cameras")
         self._pipeline = library.pipeline()
         config = library.config()
         try:
@@ -57,7 +51,7 @@ class RealSenseSource:
         except RuntimeError as error:
             raise SourceLost(f"RealSense camera {device} cannot be started: {error}") from None
         self.camera: Camera | None = Camera(inner.fx, inner.fy, inner.ppx, inner.ppy, inner.width, inner.height)
-        self.depth_unit: float | None = round(1000.0 * unit, 9)
+        self.depth_unit: float | None = float(f"{1000.0 * unit:.6g}")  # the library computes in float32
         self._open = True
 
     def read(self) -> StreamFrame | None:
@@ -81,7 +75,7 @@ class RealSenseSource:
 
 
 class OpenNISource:
-    """The depth stream of an OpenNI2 device (Kinect, Xtion, Astra, Orbbec) through OpenCV, in mm.
+    """The depth stream of an OpenNI2 device (Kinect of 2010, Xtion, first Astras) through OpenCV, in mm.
 
     OpenNI reports a focal length but no principal point, so the middle of the image is used.
 

@@ -15,9 +15,10 @@ from poseren_ext.datasets.folder import has_settings, read_settings
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.geometry.lens import Lens
 from poseren_ext.io.depth_files import FrameError, FrameFile, find_frames, seen_through
+from poseren_ext.io.recordings import is_recording, open_recording
 from poseren_ext.live.frames import StreamFrame
 
-SOURCES = ("realsense", "kinect", "folder", "npz")
+SOURCES = ("realsense", "orbbec", "oak", "record3d", "kinect", "folder", "npz")
 
 
 class SourceLost(OSError):  # noqa: N818  the camera is what is lost
@@ -47,9 +48,9 @@ class Source(Protocol):
 
 
 class RecordingSource:
-    """Recorded frames from folders, images, and .npy and .npz files.
+    """Recorded frames from folders, images, .npy and .npz files, ROS bags, MCAP, .mkv and .r3d files.
 
-    A recording of `poseren live --record` contains its camera and unit.
+    Recordings of `poseren live --record`, and most of other software, contain their camera and unit.
 
     Args:
         paths: files and folders.
@@ -102,6 +103,9 @@ class RecordingSource:
 
 
 def _recorded_settings(path: Path) -> tuple[Lens | None, float | None]:
+    if is_recording(path):
+        recording = open_recording(path)
+        return recording.lens, recording.depth_unit
     return read_settings(path) if has_settings(path) else (None, None)
 
 
@@ -145,8 +149,9 @@ def open_source(
     """Open a source by its name.
 
     Args:
-        kind: "realsense" (pyrealsense2), "kinect" (OpenCV's OpenNI2 devices), "folder" or "npz" (recordings).
-        paths: files and folders of a recording.
+        kind: "realsense" (pyrealsense2), "orbbec" (pyorbbecsdk2), "oak" (depthai), "record3d" (iPhones, iPads),
+            "kinect" (OpenCV's OpenNI2 devices), "folder" or "npz" (recordings: folders and files).
+        paths: files and folders of a recording; for "orbbec" at most one recording of Orbbec's software.
         rate: playback rate of a recording; see :class:`RecordingSource`.
         loop: restart a recording at its end.
         device: index of the camera.
@@ -164,9 +169,29 @@ def open_source(
         if not paths:
             raise ValueError(f"source {kind} needs a path: where the recorded frames are")
         return RecordingSource(paths, rate=rate, loop=loop, lens=lens)
-    if paths:
+    if paths and (kind != "orbbec" or len(paths) > 1):
         raise ValueError(f"source {kind} is a camera; paths ({paths[0]}) go with --source folder or npz")
-    from poseren_ext.live.cameras import OpenNISource, RealSenseSource
-
-    source: Source = RealSenseSource(device) if kind == "realsense" else OpenNISource(device)
+    source = _open_camera(kind, device, Path(paths[0]) if paths else None)
     return source if lens is None else UndistortedSource(source, lens)
+
+
+def _open_camera(kind: str, device: int, recording: Path | None) -> Source:
+    if kind == "realsense":
+        from poseren_ext.live.cameras import RealSenseSource
+
+        return RealSenseSource(device)
+    if kind == "orbbec":
+        from poseren_ext.live.orbbec import OrbbecSource
+
+        return OrbbecSource(device, recording=recording)
+    if kind == "oak":
+        from poseren_ext.live.oak import OakSource
+
+        return OakSource(device)
+    if kind == "record3d":
+        from poseren_ext.live.record3d import Record3DSource
+
+        return Record3DSource(device)
+    from poseren_ext.live.cameras import OpenNISource
+
+    return OpenNISource(device)

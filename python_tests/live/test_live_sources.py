@@ -92,7 +92,7 @@ def test_given_and_recorded_lenses_undistort_the_frames(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "paths", "error", "message"),
     [
-        ("webcam", [], ValueError, "expected one of realsense, kinect, folder, npz"),
+        ("webcam", [], ValueError, "expected one of realsense, orbbec, oak, record3d, kinect, folder, npz"),
         ("folder", [], ValueError, "needs a path"),
         ("kinect", ["x"], ValueError, "go with --source folder"),
         ("folder", ["nowhere"], FileNotFoundError, "no such file"),
