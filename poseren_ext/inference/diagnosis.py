@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.inference.hand_detection import SLAB, find_hands
+from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND, UNITS, check_units, read_frames, reordered
+from poseren_ext.inference.surface_detection import SLAB
 from poseren_ext.ops import depth_crop
 
 Image: TypeAlias = npt.NDArray[Any]
@@ -227,7 +228,7 @@ def _palm(frame: Image, camera: Camera, unit: float) -> tuple[float, float] | No
     """How far away a hand is in this unit, and the radius of the largest disc inside it, mm; None where none is."""
     depth = np.asarray(frame, np.float32) * np.float32(unit)
     # What is farther needs no search: in a wrong unit that may be kilometres.
-    found = find_hands(np.where(depth <= FARTHEST_HAND + SLAB, depth, 0), camera, 1)
+    found = find_hands(np.where(depth <= FARTHEST_HAND + SLAB, depth, 0), camera, 1, method="surface")
     if not found or not NEAREST_HAND <= found[0].center[2] <= FARTHEST_HAND:
         return None
     distance = found[0].center[2]

@@ -253,7 +253,7 @@ class Estimator:
         Raises:
             NoHandError: a frame has no hand.
         """
-        found = [find_hands(frame, self.camera, 1, depth_unit=self.depth_unit) for frame in frames.depth]
+        found = find_hands(list(frames.depth), self.camera, 1, depth_unit=self.depth_unit)
         lost = [i for i, hands in enumerate(found) if not hands]
         if lost and missing == "raise":
             raise NoHandError(

@@ -142,7 +142,7 @@ class Tracker:
         columns = slice(max(0, round(u - half_u)), max(0, round(u + half_u) + 1))
         window = frame[0, rows, columns].cpu().float().numpy() * np.float32(estimator.depth_unit)
         window = np.where(np.abs(window - d) <= cube, window, 0)
-        found = find_hands(window, camera, 1) if window.size else []
+        found = find_hands(window, camera, 1, method="surface") if window.size else []
         if not found:
             return None
         u, v, d = found[0].center

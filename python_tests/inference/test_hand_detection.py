@@ -151,11 +151,27 @@ def test_a_frame_in_another_unit_and_type_gives_the_same_hand():
     assert find_hands(frame / 1000, CAMERA, depth_unit=1000)[0].center == pytest.approx(expected, rel=1e-6)
 
 
-def test_refuses_what_is_not_one_frame():
-    with pytest.raises(ValueError, match="expected one frame"):
-        find_hands(np.zeros((2, 48, 64)), CAMERA)
+def test_refuses_what_is_no_frame_and_unknown_methods():
+    for strange in (np.zeros(64), np.zeros((1, 2, 48, 64))):
+        with pytest.raises(ValueError, match=r"expected \[H, W\]"):
+            find_hands(strange, CAMERA)
+    with pytest.raises(ValueError, match="a frame has shape"):
+        find_hands([np.zeros((2, 48, 64))], CAMERA)
     with pytest.raises(ValueError, match="max_hands is 0"):
         find_hands(scene(), CAMERA, 0)
+    with pytest.raises(ValueError, match="method is 'guess'"):
+        find_hands(scene(), CAMERA, method="guess")
+
+
+def test_several_frames_give_one_list_per_frame():
+    one, two = scene(1500), scene(1500)
+    disc(one, 450, 250, 700, 45)
+    disc(two, 150, 250, 600, 45)
+    expected = [find_hands(frame, CAMERA) for frame in (one, scene(), two)]
+    assert [len(hands) for hands in expected] == [1, 0, 1]
+    assert find_hands([one, scene(), two], CAMERA) == expected
+    assert find_hands(np.stack([one, scene(), two]), CAMERA) == expected
+    assert find_hands(torch.from_numpy(np.stack([one, scene(), two])), CAMERA) == expected
 
 
 @pytest.fixture(scope="module")
