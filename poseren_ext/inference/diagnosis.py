@@ -20,7 +20,7 @@ import torch
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND, UNITS, check_units, read_frames, reordered
-from poseren_ext.inference.surface_detection import SLAB
+from poseren_ext.inference.surface_detection import NARROWEST_ENTRY, SLAB
 from poseren_ext.ops import depth_crop
 
 Image: TypeAlias = npt.NDArray[Any]
@@ -28,6 +28,8 @@ Kind: TypeAlias = Literal["fine", "note", "fault"]
 
 PALM_RADIUS = 38.0
 """mm, of the largest disc inside an adult's hand."""
+
+_WHOLE = 0.5  # score from which on a second detection is reported
 
 SMALL_CUBE = 120.0
 """mm, half edge: an adult's stretched hand may leave a smaller cube."""
@@ -58,6 +60,7 @@ class Region:
         crop: what the network would see [S, S], -1 (near) to 1 (background).
         camera: with these intrinsics: those given, or those advised where the given ones cannot be.
         unit: with this unit: the one given, or the one advised.
+        second: u, v (px), d (mm) of a second surface of a hand's size; None where there is none.
     """
 
     mask: Image
@@ -65,6 +68,7 @@ class Region:
     crop: Image
     camera: Camera
     unit: float
+    second: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -237,12 +241,14 @@ def _palm(frame: Image, camera: Camera, unit: float) -> tuple[float, float] | No
 
 
 def _locate(frame: Image, camera: Camera, unit: float, cube: float) -> Region | None:
-    found = find_hands(frame, camera, 1, depth_unit=unit)
+    found = find_hands(frame, camera, 2, depth_unit=unit)
     if not found:
         return None
+    whole = (hand for hand in found[1:] if hand.score >= _WHOLE and hand.center[2] <= FARTHEST_HAND)
+    second = next((hand.center for hand in whole), None)
     depth = torch.from_numpy(np.ascontiguousarray(frame))[None]
     crop = depth_crop(depth, torch.tensor([found[0].center]), camera, cube=cube, depth_unit=unit)[0, 0].numpy()
-    return Region(found[0].surface, found[0].center, crop, camera, unit)
+    return Region(found[0].surface, found[0].center, crop, camera, unit, second)
 
 
 def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Finding]:
@@ -252,11 +258,17 @@ def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Fi
         return
     (u, v, d), (height, width) = region.center, frame.shape
     place = f"centre at u {u:.0f}, v {v:.0f}, {d:.0f} mm"
+    if region.second is not None:  # no warning: geometry does not tell a second hand from a face or a shoulder
+        u2, v2, d2 = region.second
+        place += f", the nearest of two surfaces of a hand's size; the other one is at {u2:.0f}, {v2:.0f}, {d2:.0f} mm"
     surface = region.crop < 0.99
     other = surface & ~_cropped(region, cube, region.crop.shape[0])
     border = np.concatenate([region.mask[0], region.mask[-1], region.mask[:, 0], region.mask[:, -1]])
     if not (0 <= u < width and 0 <= v < height):
         yield Finding("fault", "hand", f"{place}: outside the frame")
+    elif _entries(region) > 1:
+        advice = "only a forearm is in view, or the fingers are outside: move the whole hand into the frame"
+        yield Finding("note", "hand", f"{place}: its surface leaves the frame in {_entries(region)} places; {advice}")
     elif border.sum() > 0.05 * math.sqrt(region.mask.sum()) and _cut(region, cube, (height, width)) > 0.25:
         yield Finding("note", "hand", f"{place}: the frame's edge cuts its cube; move the hand towards the middle")
     elif other.sum() > 0.4 * surface.sum():
@@ -267,6 +279,16 @@ def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Fi
     else:
         yield Finding("fine", "hand", place)
     yield _check_cube(surface, cube)
+
+
+def _entries(region: Region) -> int:
+    """In how many places the surface leaves the frame over at least the width of an arm."""
+    contact = np.zeros_like(region.mask)
+    contact[[0, -1]] = region.mask[[0, -1]]
+    contact[:, [0, -1]] = region.mask[:, [0, -1]]
+    count, labels = cv2.connectedComponents(np.uint8(contact), connectivity=8)
+    pixels = np.bincount(labels[contact], minlength=count)
+    return int((pixels * region.center[2] / region.camera.fx >= NARROWEST_ENTRY).sum())
 
 
 def _check_cube(surface: Image, cube: float) -> Finding:

@@ -59,6 +59,9 @@ def _draw_depth(axes: Axes, depth: Array, checkup: Checkup, cube: float) -> None
 
     seen = depth[np.isfinite(depth)]
     low, high = np.percentile(seen, (1, 99)) if seen.size else (0, 1)
+    if checkup.region is not None:  # the colours are spent on the hand, not on the room behind it
+        middle = checkup.region.center[2]
+        low, high = middle - cube, middle + cube
     image = axes.imshow(np.ma.masked_invalid(depth), cmap="viridis_r", vmin=low, vmax=max(high, low + 1))
     axes.figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02).ax.tick_params(labelsize=8)
     if checkup.region is not None:

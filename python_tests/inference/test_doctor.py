@@ -130,6 +130,34 @@ def test_what_else_is_in_the_cube_and_a_cut_hand():
     assert "edge" in text(edge, "hand")
 
 
+def test_a_second_hand_is_reported_with_its_place():
+    second = hand(mm=650.0, u=250)
+    depth = np.where(hand(u=80) > 0, hand(u=80), second)
+    checkup = examine(depth, CAMERA)
+    assert checkup.kind == "fine"
+    assert "the nearest of two surfaces of a hand's size" in text(checkup, "hand")
+    assert "650 mm" in text(checkup, "hand")
+    assert examine(hand(u=80), CAMERA).region.second is None
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_forearm_that_crosses_the_frame_is_no_whole_hand(turned):
+    depth = np.zeros((240, 320), np.float32)
+    depth[100:135] = 500.0  # 73 mm wide, from the left border to the right one
+    if turned:
+        depth = np.zeros((240, 320), np.float32)
+        depth[:, 140:175] = 500.0
+    checkup = examine(depth, CAMERA)
+    assert kinds(checkup)["hand"] == "note"
+    assert "leaves the frame in 2 places" in text(checkup, "hand")
+
+
+def test_an_arm_that_enters_once_is_no_problem():
+    depth = hand()
+    depth[140:, 145:175] = 500.0
+    assert "leaves the frame" not in text(examine(depth, CAMERA), "hand")
+
+
 def test_several_frames():
     well = [examine(hand(u=150 + 5 * i), CAMERA, name=str(i)) for i in range(3)]
     assert worst(summarize(well)) == "fine"
