@@ -191,7 +191,7 @@ def test_the_error_falls_from_stage_to_stage_on_unseen_subjects(
     """Measured: 38.5, 36.6 and 36.3 mm; the mean pose 51.3 mm."""
     frames = training_frames(64)
     monkeypatch.setattr("poseren_ext.training.trainer.open_set", lambda config, device, **_: frames)
-    longer = {"learning_rate": 0.02, "refine_rate": 0.2, "init_epochs": 16, "refine_epochs": 16}
+    longer = {"frames": len(frames), "learning_rate": 0.02, "refine_rate": 0.2, "init_epochs": 16, "refine_epochs": 16}
     model = Trainer(make_config({**STAGED, **longer}), tmp_path).run()
     unseen = unseen_crops(48)
     errors = stage_errors(stage_poses(model, unseen.crop, stages=2), unseen, 150.0).mean((1, 2)).tolist()
