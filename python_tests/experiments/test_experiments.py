@@ -217,7 +217,7 @@ def test_published_predictions_on_the_recorded_frame(run, tmp_path):
         assert (tmp_path / "results" / name / f"{stem}.png").stat().st_size > 10_000
     result = json.loads((tmp_path / "results" / "fig13" / "result.json").read_text())
     assert result["error_mm"]["Pose-REN"] == [pytest.approx(6.41, abs=0.005)]
-    code, _, err = run("fig13", "--data", _without_frames(tmp_path))
+    code, _, err = run("fig13", "--data", _without_frames(tmp_path), "--overwrite")
     assert code == 1
     assert "none of the frames that test_list.txt names" in err
 
