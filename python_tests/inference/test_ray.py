@@ -174,7 +174,7 @@ def test_continues_and_names_the_frame_at_fault(labelled, serial):
     assert "frame_12.png" in notes["fault"]
     assert "the 12 frames before it are in" in notes["fault"]
     assert list(notes["missing"].values()) == [
-        "neither PNG, MSRA .bin nor .npy/.npz; expected a depth frame in one of these"
+        "neither PNG, TIFF, PGM, EXR, MSRA .bin nor .npy/.npz; expected a depth frame in one of these"
     ]
     lines = (path / "faulty.txt").read_text().splitlines()
     np.testing.assert_allclose(

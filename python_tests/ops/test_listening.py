@@ -206,7 +206,8 @@ def test_training_with_tensorboard_listens_on_nothing(tmp_path: Path) -> None:
     before, seen = listening(os.getpid()), []
     watch = lambda *_: seen.append(listening(os.getpid()) - before)  # noqa: E731
     Trainer(make_config(fields), tmp_path, watch=watch).run()
-    assert seen == [set()] * 3
+    assert len(seen) >= 3  # also called while frames are rendered
+    assert not any(seen)
     assert list((tmp_path / "tensorboard").iterdir())
     record("servers", "training with tensorboard=true", listens="nothing", hostile_requests=0, left_behind=0)
 

@@ -219,11 +219,12 @@ def test_baselines_pool_and_refine_as_the_ops_do(material):
     assert torch.equal(gather_regions(features, pose, config), wanted)
     assert torch.equal(index_regions(features, pose, config), wanted)
     cascade = ops.cascade_refine(features, material.initial, material.model.head)[0]
-    torch.testing.assert_close(PlainCascade(material.model.head, 3)(features, material.initial), cascade)
+    close = {"atol": 1e-4, "rtol": 1e-4}  # the layers sum in another order than the kernel
+    torch.testing.assert_close(PlainCascade(material.model.head, 3)(features, material.initial), cascade, **close)
     estimator = PlainEstimator(material.model, 3)
-    torch.testing.assert_close(estimator(material.crops), cascade)
+    torch.testing.assert_close(estimator(material.crops), cascade, **close)
     estimator.use_channels_last()
-    torch.testing.assert_close(estimator(material.crops), cascade, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(estimator(material.crops), cascade, **close)
 
 
 def test_baselines_crop_holes_as_the_op_does(material):
