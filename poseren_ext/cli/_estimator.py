@@ -44,5 +44,5 @@ def build_estimator(
         stages=stages,
         depth_unit=depth_unit,
         precision=precision.value,
-        turns=tta,
+        tta=tta,
     )

@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def turned_views(count: int, *, mirrored: bool = False, device: torch.device | str | None = None) -> Tensor:
-    """Transforms of the crop [K, 2, 3]: ``count`` turns of equal size over the full circle, the first one none.
+    """Transforms of the crop [K, 2, 3]: ``count`` rotations evenly over the full circle, the first by 0.
 
     Args:
         count: K.
-        mirrored: left to right before the turn: one hand becomes the other.
+        mirrored: mirror left to right before the rotation, so that one hand becomes the other.
         device: where they are wanted.
     """
     views = torch.zeros(count, 2, 3)

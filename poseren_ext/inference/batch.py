@@ -169,7 +169,7 @@ def describe_run(
         "stages": estimator.stages,
         "cube": estimator.cube,
         "precision": precision,
-        "tta": estimator.turns,
+        "tta": estimator.tta,
     }
     digests = {"weights": weights_digest(model)}
     if centers is not None:

@@ -127,7 +127,7 @@ class Estimator:
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
         precision: of the fully connected layers' weights: "float32", "bfloat16" or "int8" (one scale per row);
             sums are float32. A model from a file is kept only in this form.
-        turns: test-time augmentation: the mean over crops rotated by equal parts of the circle. On the bundled
+        tta: test-time augmentation: the mean over crops rotated by equal parts of the circle. On the bundled
             model two rotations lower the error by 9 % and four by 15 %, for two and four times the work.
         device: the compute device; None is the device of the model. The estimator is a snapshot: it does not follow
             later changes of the model's weights.
@@ -148,15 +148,15 @@ class Estimator:
         stages: int = 3,
         depth_unit: float = 1.0,
         precision: Precision | None = None,
-        turns: int = 1,
+        tta: int = 1,
         device: torch.device | str | None = None,
     ) -> None:
         if hand not in ("left", "right", "auto"):
             raise ValueError(f"hand is {hand!r}; expected 'left', 'right' or 'auto'")
         if not (isinstance(stages, int) and stages >= 0):
             raise ValueError(f"stages is {stages!r}; expected a whole number, 0 or more")
-        if not (isinstance(turns, int) and turns >= 1):
-            raise ValueError(f"turns is {turns!r}; expected a whole number, 1 or more")
+        if not (isinstance(tta, int) and tta >= 1):
+            raise ValueError(f"tta is {tta!r}; expected a whole number, 1 or more")
         if precision not in (None, "float32", "bfloat16", "int8"):
             raise ValueError(f"precision is {precision!r}; expected 'float32', 'bfloat16', 'int8' or None (float32)")
         for name, value in (("cube", cube), ("depth_unit", depth_unit)):
@@ -170,13 +170,13 @@ class Estimator:
         self.hand = hand
         self.cube = float(cube)
         self.stages = stages
-        self.turns = turns
+        self.tta = tta
         self.depth_unit = float(depth_unit)
         self._views: dict[str, Tensor | None] = {}
         for side in ("right", "left"):
             other = side != self.model.config.hand
-            views = turned_views(turns, mirrored=other, device=self.device)
-            self._views[side] = views if other or turns > 1 else None
+            views = turned_views(tta, mirrored=other, device=self.device)
+            self._views[side] = views if other or tta > 1 else None
 
     @property
     def device(self) -> torch.device:
@@ -292,14 +292,14 @@ class Estimator:
         model, views = self.model, self.views(hand)
         pose = None  # the Init-CNN's
         if isinstance(initial, str):
-            pose = model.mean_pose.expand(self.turns * len(depth), -1, 3)
+            pose = model.mean_pose.expand(self.tta * len(depth), -1, 3)
         elif initial is not None:
             pose = ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube)
             if views is not None:
                 pose = torch.cat([move_pose(pose, view.expand(len(pose), 2, 3)) for view in views])
         poses, run = model.refine(self.crop(depth, centers, views), pose, self.stages)
         if views is not None:
-            poses, run = mean_of_views(poses, views), run.view(self.turns, -1).amax(0)
+            poses, run = mean_of_views(poses, views), run.view(self.tta, -1).amax(0)
         # All stages of a frame at once: [B, (T+1)*J, 3].
         rows = poses.transpose(0, 1).flatten(1, 2)
         uvd = ops.denormalize_pose(rows, centers, self.intrinsics, cube=self.cube)
@@ -307,14 +307,14 @@ class Estimator:
         return uvd, run, (hand,) * len(depth)
 
     def views(self, hand: str) -> Tensor | None:
-        """Transforms [turns, 2, 3] of the crops that the model sees of a hand; None for the untransformed crop.
+        """Transforms of the K = tta crops that the model sees of a hand [K, 2, 3]; None for the untransformed crop.
 
-        A mirror in the crop's own frame turns the hand that the model does not know into the one that it knows.
+        A mirror in the frame of the crop maps the hand that the model was not trained on to the other one.
         """
         return self._views[hand]
 
     def crop(self, depth: Tensor, centers: Tensor, views: Tensor | None) -> Tensor:
-        """Crops for the model: [turns * B, 1, S, S] of stored frames [B, H, W] around centres [B, 3]."""
+        """Crops for the model: [K * B, 1, S, S] of stored frames [B, H, W] around centres [B, 3]."""
         settings: dict[str, Any] = {
             "cube": self.cube,
             "size": self.model.config.image_size,
@@ -384,7 +384,7 @@ def refine(
     stages: int = 3,
     depth_unit: float = 1.0,
     precision: Precision | None = None,
-    turns: int = 1,
+    tta: int = 1,
     device: torch.device | str | None = None,
     missing: Literal["raise", "nan"] = "raise",
     return_stages: bool = False,
@@ -409,7 +409,7 @@ def refine(
         stages: T, the number of refinements.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
         precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
-        turns: test-time augmentation: the number of rotated crops whose results are averaged.
+        tta: test-time augmentation: the number of rotated crops whose results are averaged.
         device: the compute device; None is the device of the model.
         missing: what to do with a frame without a hand: "raise" an error or give "nan" joints.
         return_stages: keep the pose of every stage.
@@ -434,7 +434,7 @@ def refine(
         stages=stages,
         depth_unit=depth_unit,
         precision=precision,
-        turns=turns,
+        tta=tta,
         device=device,
     )
     return estimator(

@@ -20,7 +20,7 @@ def scene(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return frames.depth, frames.center
 
 
-def test_views_part_the_circle_evenly() -> None:
+def test_views_divide_the_circle_evenly() -> None:
     torch.testing.assert_close(turned_views(1)[0], torch.tensor([[1.0, 0, 0], [0, 1, 0]]), rtol=0, atol=0)
     quarter = turned_views(4)[1]
     torch.testing.assert_close(quarter, torch.tensor([[0.0, -1, 0], [1, 0, 0]]), rtol=0, atol=0)
@@ -42,7 +42,7 @@ def test_the_mean_is_taken_where_the_views_came_from(mirrored: bool) -> None:
 def test_the_estimator_gives_the_mean_of_its_views(hand: str) -> None:
     depth, center = scene(2)
     model = small_model("msra21", spread=0.5).eval()
-    estimator = Estimator(model, camera=CAMERA, hand=hand, turns=3)  # type: ignore[arg-type]
+    estimator = Estimator(model, camera=CAMERA, hand=hand, tta=3)  # type: ignore[arg-type]
     got = estimator(depth, center=center, return_stages=True)
     stages = []
     for view in turned_views(3, mirrored=hand == "left"):
@@ -55,26 +55,26 @@ def test_the_estimator_gives_the_mean_of_its_views(hand: str) -> None:
     assert got.stages_run.shape == (2,)
 
 
-def test_given_poses_are_turned_with_the_view() -> None:
+def test_given_poses_are_rotated_with_the_view() -> None:
     depth, center = scene(2)
     initial = center[:, None] + torch.randn(2, 21, 3)
     model = small_model("msra21", spread=0.5)
-    still = Estimator(model, camera=CAMERA, turns=4, stages=0)(depth, center=center, init_pose=initial)
+    still = Estimator(model, camera=CAMERA, tta=4, stages=0)(depth, center=center, init_pose=initial)
     torch.testing.assert_close(still.uvd, initial, rtol=0, atol=1e-2)
-    mean = Estimator(model, camera=CAMERA, turns=2)(depth, center=center, init_pose="mean")
+    mean = Estimator(model, camera=CAMERA, tta=2)(depth, center=center, init_pose="mean")
     assert torch.isfinite(mean.joints).all()
 
 
-@pytest.mark.parametrize("turns", [0, -1, 1.5, "2"])
-def test_turns_are_counted_from_one(turns: object) -> None:
-    with pytest.raises(ValueError, match=r"turns is .*; expected a whole number, 1 or more"):
-        Estimator(small_model("msra21", spread=0.5), camera=CAMERA, turns=turns)  # type: ignore[arg-type]
+@pytest.mark.parametrize("tta", [0, -1, 1.5, "2"])
+def test_tta_below_one_is_rejected(tta: object) -> None:
+    with pytest.raises(ValueError, match=r"tta is .*; expected a whole number, 1 or more"):
+        Estimator(small_model("msra21", spread=0.5), camera=CAMERA, tta=tta)  # type: ignore[arg-type]
 
 
-def test_on_the_bundled_model_more_turns_err_less() -> None:
+def test_four_rotations_lower_the_error_of_the_bundled_model() -> None:
     frames = SyntheticHands(21, "test").frames(torch.arange(48))
     errors = []
-    for turns in (1, 4):
-        pose = Estimator("demo", camera=CAMERA, turns=turns)(frames.depth, center=frames.center)
+    for tta in (1, 4):
+        pose = Estimator("demo", camera=CAMERA, tta=tta)(frames.depth, center=frames.center)
         errors.append(float((torch.as_tensor(pose.joints) - frames.xyz).norm(dim=-1).mean()))
     assert errors[1] < 0.95 * errors[0]
