@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poseren_ext.cli.options import Hand, Precision, compute_device
+from poseren_ext.cli._option_values import compute_device
+from poseren_ext.cli.options import Hand, Precision
 
 if TYPE_CHECKING:
     from poseren_ext.geometry.camera import Camera

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poseren_ext.cli import options
+from poseren_ext.cli import _option_values, options
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ def demo_command(
     check_path(out)
     options.check_outputs(out, json_file, overwrite=overwrite)
     if inputs:
-        chosen, unit = options.resolve_camera(camera, depth_unit, inputs)
+        chosen, unit = _option_values.resolve_camera(camera, depth_unit, inputs)
         recording = _own(inputs, chosen)
     else:
         recording, unit = _synthetic(frames, seed, load_model(model).skeleton.name), 1.0

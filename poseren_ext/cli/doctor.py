@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poseren_ext.cli import options
+from poseren_ext.cli import _option_values, options
 
 if TYPE_CHECKING:
     from poseren_ext.geometry.camera import Camera
@@ -54,7 +54,7 @@ def doctor_command(
     if picture is not None:
         check_path(picture)
     options.check_outputs(picture, json_file, overwrite=overwrite)
-    lens, unit = options.resolve_camera(camera, depth_unit, inputs)
+    lens, unit = _option_values.resolve_camera(camera, depth_unit, inputs)
     files = seen_through(find_frames(inputs, pattern), lens)
     count = min(frames, len(files))
     chosen = [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]

@@ -140,7 +140,7 @@ def _results(
 ) -> list[Evaluation]:
     """Every system's errors, the largest first, as in the paper's legends."""
     from poseren_ext.cli._console import console
-    from poseren_ext.cli.options import parse_camera
+    from poseren_ext.cli._option_values import parse_camera
     from poseren_ext.evaluation.metrics import evaluate
     from poseren_ext.io.pose_conventions import (
         AxesConvention,

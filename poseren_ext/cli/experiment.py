@@ -157,7 +157,8 @@ def _on_synthetic(name: str, scale: str, seeds: int | None, out: Path, device: s
     from rich.progress import Progress
 
     from poseren_ext.cli._console import console
-    from poseren_ext.experiments.figures import EXPERIMENTS, SyntheticBench
+    from poseren_ext.experiments.bench import SyntheticBench
+    from poseren_ext.experiments.figures import EXPERIMENTS
     from poseren_ext.experiments.synthetic import SCALES
 
     if scale not in SCALES:

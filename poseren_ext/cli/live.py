@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from poseren_ext.cli import options
+from poseren_ext.cli import _option_values, options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,9 +107,9 @@ def live_command(
 
     options.check_outputs(out, overwrite=overwrite)
     chosen = (space, frame, extrinsics, order) != (None,) * 4 or unit != options.LengthUnit.MM
-    layout = options.joint_layout(options.Space.XYZ, space, unit, frame, extrinsics, order) if chosen else None
+    layout = _option_values.joint_layout(options.Space.XYZ, space, unit, frame, extrinsics, order) if chosen else None
     with ExitStack() as stack:
-        lens = options.parse_lens(camera) if camera is not None else None
+        lens = _option_values.parse_lens(camera) if camera is not None else None
         stream = open_source(
             source_kind(source, paths), paths or (), rate=rate, loop=loop, device=camera_index, lens=lens
         )

@@ -9,19 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
-
-if TYPE_CHECKING:
-    import torch
-
-    from poseren_ext.geometry import camera as cameras
-    from poseren_ext.geometry import lens as lenses
-    from poseren_ext.io.joint_layout import JointLayout
 
 STDOUT = Path("-")
 """As an output file: standard output."""
@@ -290,126 +282,3 @@ def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = No
         if path.exists() and not overwrite and not resume:
             ways = "--overwrite replaces it" if resume is None else "--resume continues it, --overwrite replaces it"
             raise FileExistsError(f"{path} exists; {ways}, or choose another name")
-
-
-def joint_layout(
-    default: Space,
-    space: Space | None,
-    unit: LengthUnit,
-    frame: CoordinateFrame | None,
-    extrinsics: Path | None,
-    order: Order | None,
-) -> JointLayout:
-    """The layout of joints from the options; `default` are the coordinates where no option asks for others.
-
-    Raises:
-        ValueError: options that exclude each other, or extrinsics that are not a rotation and a translation.
-        FileNotFoundError: there is no file of extrinsics.
-    """
-    from poseren_ext.io.joint_layout import JointLayout, read_extrinsics
-
-    if frame == CoordinateFrame.WORLD and extrinsics is None:
-        raise ValueError("--frame world needs --extrinsics: a file of the 4x4 matrix from camera to world")
-    if frame is None:
-        frame = CoordinateFrame.CAMERA if extrinsics is None else CoordinateFrame.WORLD
-    if frame != CoordinateFrame.WORLD and extrinsics is not None:
-        raise ValueError(f"--extrinsics lead to the world, but --frame is {frame.value}; leave one of them out")
-    metric = frame != CoordinateFrame.CAMERA or unit != LengthUnit.MM
-    if space is None:
-        space = Space.XYZ if metric else default
-    if space == Space.UVD and metric:
-        given = f"--frame {frame.value}" if frame != CoordinateFrame.CAMERA else f"--output-unit {unit.value}"
-        raise ValueError(f"{given} needs --space xyz: uvd are pixels, pixels and mm of the camera")
-    matrix = None if extrinsics is None else read_extrinsics(extrinsics)
-    return JointLayout(space.value, unit.value, frame.value, order and order.value, matrix)
-
-
-def compute_device(text: str) -> torch.device:
-    """The device of --device.
-
-    Raises:
-        ValueError: this machine, or this build of PyTorch, does not have it.
-    """
-    import torch
-
-    device = torch.device(text)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
-            there = f"PyTorch finds {count} CUDA devices{built}"
-            raise ValueError(f"--device {text} is not available: {there}; use --device cpu")
-    return device
-
-
-def recorded_settings(inputs: Sequence[Path]) -> tuple[lenses.Lens | None, float | None]:
-    """Camera and depth unit of recorded frames: in the recording, or next to it (recording.json or a camera file).
-
-    Raises:
-        ValueError: such a file is damaged.
-    """
-    from poseren_ext.datasets.folder import has_settings, read_settings
-    from poseren_ext.io.recordings import is_recording, open_recording
-
-    for path in inputs:
-        if is_recording(path):
-            recording = open_recording(path)
-            if recording.lens is not None or recording.depth_unit is not None:
-                return recording.lens, recording.depth_unit
-        for folder in (path, path.parent, *((path.parent.parent,) if path.is_file() else ())):
-            if has_settings(folder):
-                return read_settings(folder)
-    return None, None
-
-
-def parse_lens(text: str) -> lenses.Lens:
-    """The camera of --camera: four numbers, a name, or a file, with the distortion that the file has.
-
-    Raises:
-        ValueError: the camera is unknown or its file damaged.
-        ModuleNotFoundError: the file is YAML and PyYAML is not installed.
-    """
-    from poseren_ext.geometry.camera import Camera
-    from poseren_ext.geometry.lens import Lens
-    from poseren_ext.io.camera_files import read_camera
-
-    # A path is tried last: four numbers may be longer than a file's name can be.
-    try:
-        return Lens(Camera.parse(text))
-    except ValueError:
-        if len(text) > 255 or not Path(text).is_file():
-            raise
-    return read_camera(text)
-
-
-def parse_camera(text: str) -> cameras.Camera:
-    """The camera of --camera where there are no frames to undistort.
-
-    Raises:
-        ValueError: the camera is unknown, its file damaged, or its lens distorts.
-    """
-    lens = parse_lens(text)
-    if lens.distorts:
-        raise ValueError(f"{text} has distortion coefficients; this command needs the camera of undistorted frames")
-    return lens.camera
-
-
-def resolve_camera(camera: str | None, depth_unit: float | None, inputs: Sequence[Path]) -> tuple[lenses.Lens, float]:
-    """The camera and the depth unit: as given, else as recorded next to the inputs (default unit: 1).
-
-    Raises:
-        ValueError: the camera is unknown or its file damaged.
-        typer.BadParameter: no camera is given and none is recorded.
-    """
-    recorded, unit = (None, None) if camera is not None and depth_unit is not None else recorded_settings(inputs)
-    if camera is not None:
-        chosen = parse_lens(camera)
-    elif recorded is not None:
-        chosen = recorded
-    else:
-        raise typer.BadParameter(
-            "required: neither recording.json nor a camera file (camera.txt, .yaml, .json, .xml) is next to the "
-            "frames. Give fx,fy,cx,cy in pixels, a camera's name, or a camera file",
-            param_hint="--camera",
-        )
-    return chosen, depth_unit if depth_unit is not None else unit or 1.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poseren_ext.cli import options
+from poseren_ext.cli import _option_values, options
 from poseren_ext.cli._errors import INCOMPLETE, INTERRUPTED, in_options
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def predict_command(
     asked: FileFormat | None = file_format.value if file_format else None
     chosen: FileFormat = (asked or "txt") if stdout else format_of(out, asked)
     default = options.Space.UVD if chosen == "txt" else options.Space.XYZ
-    layout = options.joint_layout(default, space, unit, frame, extrinsics, order)
-    lens, stored = options.resolve_camera(camera, depth_unit, inputs)
+    layout = _option_values.joint_layout(default, space, unit, frame, extrinsics, order)
+    lens, stored = _option_values.resolve_camera(camera, depth_unit, inputs)
     frames = seen_through(frames, lens)
     estimator = build_estimator(
         model,

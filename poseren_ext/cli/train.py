@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poseren_ext.cli import options
+from poseren_ext.cli import _option_values, options
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -58,7 +58,7 @@ def train_command(
     from poseren_ext.training.__main__ import launch
     from poseren_ext.training.interruption import Terminated
 
-    options.compute_device(device)
+    _option_values.compute_device(device)
     if resume and overwrite:
         raise typer.BadParameter("not together with --resume; a run is continued or replaced", param_hint="--overwrite")
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "device": device}

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from poseren_ext.cli import options
+from poseren_ext.cli import _option_values, options
 from poseren_ext.cli.live import LiveCamera, Paths, SourceOption, estimator_for
 
 
@@ -52,7 +52,7 @@ def view_command(
     from poseren_ext.viewer import Viewer, view_recording, view_stream
 
     with ExitStack() as stack:
-        lens = options.parse_lens(camera) if camera is not None else None
+        lens = _option_values.parse_lens(camera) if camera is not None else None
         pace, kind = rate if stream else None, source.value if source is not None else "folder"
         frames = open_source(kind, paths or (), rate=pace, loop=stream, device=camera_index, lens=lens)
         stack.callback(frames.close)

@@ -4,101 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from statistics import mean, stdev
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from poseren_ext.evaluation.labelled_frames import LabelledFrames, frame_errors, measure, measure_stages
-from poseren_ext.evaluation.methods import FrameBatch, InitPose, JointEstimator, MeanPose, Refined
+from poseren_ext.evaluation.labelled_frames import frame_errors, measure, measure_stages
+from poseren_ext.evaluation.methods import FrameBatch, InitPose, MeanPose, Refined
 from poseren_ext.evaluation.metrics import Evaluation
+from poseren_ext.experiments.bench import Bench, Models
 from poseren_ext.experiments.published import MEAN_POSE_AFTER_TEN_STAGES, TABLE_2
 from poseren_ext.experiments.report import Difference, Report, Table, spread_of
-from poseren_ext.experiments.simulated_methods import SIMULATED
-from poseren_ext.experiments.synthetic import NARROW_RATIO, PAPER_RATIO, Lab, Progress, Scale
-from poseren_ext.models import PoseREN
+from poseren_ext.experiments.synthetic import NARROW_RATIO, PAPER_RATIO
 from poseren_ext.plotting import plot_cascade, plot_comparison, plot_iterations, plot_qualitative, plot_viewpoints
 
 STAGES = 3
 LONGEST = 10
 """Iterations of figures 10 and 12."""
-
-
-class Models(Protocol):
-    """Networks of one training, and the frames that they are evaluated on."""
-
-    @property
-    def test(self) -> LabelledFrames:
-        """The frames that all networks are evaluated on."""
-        ...
-
-    def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
-        """The networks of these names that are available; at least one."""
-        ...
-
-    def initial(self, init_error: float) -> dict[str, JointEstimator]:
-        """Initial poses of other methods, by name; `init_error` is the mean error of the Init-CNN, mm."""
-        ...
-
-
-class Bench(Protocol):
-    """Data and networks that the experiments share."""
-
-    @property
-    def heading(self) -> str:
-        """Short name of the data, for the titles of pictures."""
-        ...
-
-    @property
-    def initial_note(self) -> str:
-        """Source of the initial poses of other methods."""
-        ...
-
-    def labs(self, skeleton: str = "nyu14") -> Sequence[Models]:
-        """Networks for hands with these joints: one training per seed."""
-        ...
-
-    def source(self, skeleton: str = "nyu14") -> str:
-        """What the results are of, in words."""
-        ...
-
-
-@dataclass(frozen=True)
-class SyntheticBench:
-    """Synthetic hands, and networks that are trained on them on first use.
-
-    Attributes:
-        scale: size of networks and training.
-        folder: folder of trained models; a later run loads them.
-        progress: called during training.
-        device: compute device.
-    """
-
-    scale: Scale
-    folder: Path
-    progress: Progress
-    device: str = "cpu"
-
-    heading = "synthetic hands"
-    initial_note = SIMULATED
-
-    def labs(self, skeleton: str = "nyu14") -> list[Lab]:
-        """One lab per seed."""
-        seeds = range(1, self.scale.seeds + 1)
-        return [Lab(self.scale, skeleton, seed, self.folder, self.progress, self.device) for seed in seeds]
-
-    def source(self, skeleton: str = "nyu14") -> str:
-        """What the results are of, in words."""
-        scale = self.scale
-        return (
-            f"synthetic hands ({skeleton}), scale {scale.name}: {scale.init_steps} + {scale.refine_steps} steps of "
-            f"{scale.batch} frames, backbone {scale.channels}, widths {scale.widths()}, {scale.seeds} seed(s); tested "
-            f"on {scale.test_frames} frames of subjects that no training has seen"
-        )
-
 
 Results = Mapping[str, Sequence[Evaluation]]
 """System -> its evaluation with every seed."""

@@ -18,14 +18,8 @@ import torch
 
 from poseren_ext.inference.estimator import Estimator
 from poseren_ext.inference.input_frames import check_camera, read_frames
-from poseren_ext.inference.prediction_file import (
-    FrameOutcome,
-    Missing,
-    PredictionFile,
-    PredictionStream,
-    digest,
-    weights_digest,
-)
+from poseren_ext.inference.prediction_file import PredictionFile, digest, weights_digest
+from poseren_ext.inference.prediction_rows import FrameOutcome, Missing, PredictionStream
 from poseren_ext.io.depth_files import FrameFile
 from poseren_ext.io.joint_files import Format
 from poseren_ext.io.joint_layout import JointLayout

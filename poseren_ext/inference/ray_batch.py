@@ -20,7 +20,8 @@ import torch
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.batch import FramePredictor, PredictionReport, describe_run
 from poseren_ext.inference.estimator import Estimator
-from poseren_ext.inference.prediction_file import FrameOutcome, Missing, PredictionFile
+from poseren_ext.inference.prediction_file import PredictionFile
+from poseren_ext.inference.prediction_rows import FrameOutcome, Missing
 from poseren_ext.io.depth_files import FrameFile, find_frames
 from poseren_ext.io.joint_files import Format
 from poseren_ext.io.joint_layout import JointLayout

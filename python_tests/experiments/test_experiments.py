@@ -9,7 +9,7 @@ from helpers.published_data import PUBLISHED, needs_published_data
 from poseren_ext.cli import main
 from poseren_ext.evaluation.methods import FrameBatch
 from poseren_ext.experiments import NAMES, figures, published
-from poseren_ext.experiments.figures import SyntheticBench
+from poseren_ext.experiments.bench import SyntheticBench
 from poseren_ext.experiments.report import Difference, Report, Table
 from poseren_ext.experiments.simulated_methods import NYU_INIT_ERROR, NYU_JOINT_ERRORS, NoisyPoses
 from poseren_ext.experiments.synthetic import NARROW_RATIO, PAPER_RATIO, SCALES, VARIANTS, Scale, same_weights

@@ -30,7 +30,8 @@ from poseren_ext.datasets.base import read_table
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import checksum
 from poseren_ext.geometry.skeleton import Skeleton
-from poseren_ext.inference.prediction_file import FrameOutcome, PredictionFile
+from poseren_ext.inference.prediction_file import PredictionFile
+from poseren_ext.inference.prediction_rows import FrameOutcome
 from poseren_ext.io.depth_files import MAX_PIXELS, find_frames
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.io.pose_files import read_poses
