@@ -11,7 +11,8 @@ from torch import Tensor
 from poseren_ext import ops
 from poseren_ext._utils.cuda_graph import CapturedCall
 from poseren_ext.geometry.crop_transforms import mean_of_views
-from poseren_ext.inference.estimator import CENTER_ITERATIONS, Estimator, HandPose
+from poseren_ext.inference.estimator import CENTER_ITERATIONS, Estimator
+from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.inference.input_frames import DEPTH_DTYPES, check_camera, read_frames
 
 

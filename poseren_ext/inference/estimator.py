@@ -6,11 +6,9 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,98 +16,20 @@ from poseren_ext import ops
 from poseren_ext._utils.arrays import as_tensor, stored_at
 from poseren_ext.geometry.camera import as_camera, intrinsics, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turned_views
-from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.inference.errors import NoHandError
 from poseren_ext.inference.given_geometry import check_cubes, check_initial, given_centers
 from poseren_ext.inference.hand_detection import find_hands
+from poseren_ext.inference.hand_pose import Array, HandPose, joined_poses
 from poseren_ext.inference.input_frames import Frames, check_camera, check_distances, check_units, read_frames
 from poseren_ext.inference.model_checks import snapshot
-from poseren_ext.inference.pose_output import in_layout, pose_dict, save_pose
-from poseren_ext.io.joint_files import Format
-from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.models import PoseREN
 from poseren_ext.models.files import Precision, load_model, packed_model
 
-Array: TypeAlias = Tensor | npt.NDArray[Any]
 Hand: TypeAlias = Literal["left", "right", "auto"]
 
 CENTER_ITERATIONS = 3
 """Iterations of the centre of mass inside the cube around the last one, for center="cube"."""
 _NEAREST = 1e-3  # mm: any depth but 0
-
-
-@dataclass(frozen=True)
-class HandPose:
-    """Joints of the hand in each frame. Arrays are what the depth was: numpy or torch, with or without a batch axis.
-
-    Attributes:
-        joints: [B, J, 3] in mm, camera frame: x right, y down, z forward.
-        uvd: [B, J, 3] = column and row in pixels, depth in mm.
-        center: [B, 3] u, v (pixels), d (mm): the middle of the cube around the hand.
-        stages: uvd after each stage, [T+1, B, J, 3], the initial pose first; None unless asked for.
-        stages_run: int32 [B], the number of stages that moved a window; afterwards the pose is final.
-        hand: "left" or "right" for each frame.
-        skeleton: names and order of the joints.
-    """
-
-    joints: Array
-    uvd: Array
-    center: Array
-    stages: Array | None
-    stages_run: Array
-    hand: tuple[str, ...]
-    skeleton: Skeleton
-
-    def in_order(self, order: str, layout: JointLayout | None = None) -> Array:
-        """The joints in the order of another tool or dataset.
-
-        Args:
-            order: "mediapipe", "mano", "openxr26", "msra21", "nyu14", "icvl16" or "hands17".
-            layout: coordinates, unit and coordinate frame; default: xyz in mm of the camera.
-
-        Returns:
-            [B, K, 3] of the same kind of array; NaN for joints that the skeleton does not have.
-
-        Raises:
-            ValueError: the order is unknown, or the skeleton lacks what the layout needs.
-        """
-        return cast("Array", in_layout(self, replace(layout or JointLayout("xyz"), order=order)))
-
-    def to_dict(self, layout: JointLayout | None = None) -> dict[str, Any]:
-        """The pose as JSON can hold it: names of the joints, units, and for each frame hand and joints.
-
-        Args:
-            layout: coordinates, unit, coordinate frame and order; default: xyz in mm of the camera.
-
-        Raises:
-            ValueError: the skeleton lacks what the layout needs.
-        """
-        return pose_dict(self, layout or JointLayout("xyz"))
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        layout: JointLayout | None = None,
-        file_format: Format | None = None,
-        frames: Sequence[str] | None = None,
-        overwrite: bool = False,
-    ) -> None:
-        """Write the pose to a file: .txt, .csv, .json, .npz or .parquet.
-
-        Args:
-            path: the file.
-            layout: coordinates, unit, coordinate frame and order; default: uvd in text files, else xyz in mm.
-            file_format: default: by the ending of the file, else txt.
-            frames: a name for each frame; default: their numbers.
-            overwrite: replace a file that exists.
-
-        Raises:
-            FileExistsError: the file exists.
-            ValueError: the ending stands for another format, or the skeleton lacks what the layout needs.
-            ModuleNotFoundError: Parquet without pyarrow.
-        """
-        save_pose(self, path, layout, file_format, frames, overwrite)
 
 
 class Estimator:
@@ -197,7 +117,7 @@ class Estimator:
         """The hand's pose in each frame: arguments and errors as in :func:`refine`."""
         if isinstance(depth, Sequence) and len({np.shape(frame) for frame in depth}) > 1:
             given = {"init_pose": init_pose, "center": center}
-            return _joined(
+            return joined_poses(
                 [
                     self(
                         [frame],
@@ -454,21 +374,3 @@ def _of_frame(value: Any, i: int, count: int) -> Any:
     if len(value) != count:
         raise ValueError(f"{len(value)} centres or initial poses for {count} frames; expected one for each frame")
     return value[i : i + 1]
-
-
-def _joined(poses: Sequence[HandPose]) -> HandPose:
-    """Poses of single frames as one batch."""
-
-    def together(name: str, axis: int = 0) -> Any:
-        parts = [getattr(pose, name) for pose in poses]
-        return torch.cat(parts, axis) if isinstance(parts[0], Tensor) else np.concatenate(parts, axis)
-
-    return HandPose(
-        joints=together("joints"),
-        uvd=together("uvd"),
-        center=together("center"),
-        stages=None if poses[0].stages is None else together("stages", 1),
-        stages_run=together("stages_run"),
-        hand=tuple(hand for pose in poses for hand in pose.hand),
-        skeleton=poses[0].skeleton,
-    )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from poseren_ext.inference.errors import NoHandError
-from poseren_ext.inference.estimator import Estimator, HandPose
+from poseren_ext.inference.estimator import Estimator
+from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.live.frames import FrameGate, StreamFrame, UnusableFrameError
 from poseren_ext.live.tracking import Tracker

@@ -16,7 +16,7 @@ import torch
 from poseren_ext._utils.atomic_files import append_whole, atomic_file, write_atomic
 from poseren_ext.datasets.folder import RECORDING
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.inference.estimator import HandPose
+from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.live.estimator import LiveResult
 

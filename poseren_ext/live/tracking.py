@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from poseren_ext import ops
-from poseren_ext.inference.estimator import Estimator, Hand, HandPose
+from poseren_ext.inference.estimator import Estimator, Hand
 from poseren_ext.inference.hand_detection import find_hands
+from poseren_ext.inference.hand_pose import HandPose
 
 Mode: TypeAlias = Literal["tracked", "detected"]
 

@@ -15,7 +15,8 @@ from matplotlib.colors import to_rgb
 from poseren_ext import ops
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.geometry.skeleton import Skeleton
-from poseren_ext.inference.estimator import Estimator, HandPose
+from poseren_ext.inference.estimator import Estimator
+from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.plotting.hands import shade_depth
 from poseren_ext.plotting.style import FINGER_COLORS
 

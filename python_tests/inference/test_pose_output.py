@@ -12,7 +12,7 @@ import torch
 
 from poseren_ext.geometry.joint_orders import ORDERS, in_order
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.inference.estimator import HandPose
+from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.io.pose_files import read_poses
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.inference.estimator import HandPose
+from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.io.joint_layout import JointLayout
 
 dex = pytest.importorskip("dex_retargeting", reason="dex-retargeting has no release for this Python")
