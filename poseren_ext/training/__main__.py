@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument(
         "--device", default="cpu", help="cpu or cuda; under torchrun each process takes a GPU of its own"
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # overrides may follow options
     config = read_config(arguments.config, arguments.overrides)
     how = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     with launch(config, arguments.folder, **how, device=arguments.device) as trainer:

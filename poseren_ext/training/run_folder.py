@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from poseren_ext._utils.atomic_files import atomic_path, write_atomic
-from poseren_ext.training.checkpoint import existing_checkpoints
+from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints
 from poseren_ext.training.config import TrainConfig, read_config
 from poseren_ext.training.log import TENSORBOARD
 
 CHECKPOINT, CONFIG, MODEL, PHASES = "checkpoint.safetensors", "config.toml", "model.safetensors", "phases.json"
 FILES = (CONFIG, PHASES, "log.csv", CHECKPOINT, MODEL)
+
+_MAY_CHANGE = (
+    *("init_steps", "refine_steps", "init_epochs", "refine_epochs", "log_every", "validate_every", "checkpoint_every"),
+    *("tensorboard", "graph", "compile", "finish", "decay", "weight_dtype"),
+)
+"""Fields that a resumed run may change."""
 
 
 def require_no_files(folder: Path) -> None:
@@ -32,6 +40,30 @@ def require_no_files(folder: Path) -> None:
             f"{folder} holds {', '.join(found)}, which the training would overwrite; overwrite=True replaces it, or "
             "train in another folder"
         )
+
+
+def require_same_run(path: Path, checkpoint: Checkpoint, config: TrainConfig, phases: Sequence[str]) -> None:
+    """Refuses a checkpoint of another run.
+
+    Args:
+        path: its file, named in errors.
+        checkpoint: the checkpoint.
+        config: the configuration to resume with.
+        phases: names of the phases of that configuration.
+
+    Raises:
+        ValueError: The checkpoint has another configuration, or is in another phase.
+    """
+    now = json.loads(config.to_json())
+    before = json.loads(TrainConfig().to_json()) | json.loads(checkpoint.state["config"])  # older ones lack fields
+    changed = [name for name in now if now[name] != before[name] and name not in _MAY_CHANGE]
+    if changed:
+        raise ValueError(
+            f"{path} was written with another {', '.join(changed)}; resume with the configuration in config.toml, or "
+            "train in another folder"
+        )
+    if checkpoint.state["phase"] not in phases:
+        raise ValueError(f"{path} is in phase {checkpoint.state['phase']}; expected one of {list(phases)}")
 
 
 def remove_run(folder: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,15 +34,11 @@ from poseren_ext.training.run_folder import (
     PHASES,
     remove_run,
     require_no_files,
+    require_same_run,
     write_config,
 )
 from poseren_ext.training.streams import must_render, open_set, open_stream
 from poseren_ext.training.validation import Validation, check_validation
-
-_MAY_CHANGE = (
-    *("init_steps", "refine_steps", "init_epochs", "refine_epochs", "log_every", "validate_every", "checkpoint_every"),
-    *("tensorboard", "graph", "compile", "finish", "decay", "weight_dtype"),
-)
 
 Watch: TypeAlias = Callable[[str, int, int, Mapping[str, Any]], None]
 """Called after every step: the phase, the step, the number of steps, and the latest numbers of the log.
@@ -103,7 +98,7 @@ class Trainer:
         self._interruption = Interruption()
         if resume and overwrite:
             raise ValueError("resume and overwrite are both True; a run is continued or replaced")
-        if not (resume or overwrite):
+        if ranks.main and not (resume or overwrite):  # the others may look when this one has begun to write
             require_no_files(folder)
         checkpoint = read_checkpoint(self._checkpoint_path) if resume else None
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +120,7 @@ class Trainer:
         """Stored poses P^0, P^1, ...: normalised [N, J, 3], of the training frames without augmentation."""
         self._journal: Journal | None = None
         if checkpoint:
-            self._require_same_run(checkpoint)
+            require_same_run(self._checkpoint_path, checkpoint, config, [plan.name for plan in self.phases])
         else:
             if config.start:
                 load_start(self.model, config.start)
@@ -376,21 +371,6 @@ class Trainer:
         state = {"config": self.config.to_json(), "phase": phase, "step": step}
         write_checkpoint(self._checkpoint_path, Checkpoint({**model, **tensors}, state))
         self.saved = phase, step
-
-    def _require_same_run(self, checkpoint: Checkpoint) -> None:
-        now = json.loads(self.config.to_json())
-        before = json.loads(TrainConfig().to_json()) | json.loads(checkpoint.state["config"])  # older ones lack fields
-        changed = [name for name in now if now[name] != before[name] and name not in _MAY_CHANGE]
-        if changed:
-            raise ValueError(
-                f"{self._checkpoint_path} was written with another {', '.join(changed)}; resume with the configuration "
-                "in config.toml, or train in another folder"
-            )
-        names = [plan.name for plan in self.phases]
-        if checkpoint.state["phase"] not in names:
-            raise ValueError(
-                f"{self._checkpoint_path} is in phase {checkpoint.state['phase']}; expected one of {names}"
-            )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         tensors = checkpoint.tensors

@@ -62,6 +62,15 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_only_the_writing_process_checks_the_folder(tmp_path: Path) -> None:
+    """The others may start when it has written the first files of the run already."""
+    config = make_config(TINY)
+    Trainer(config, tmp_path)
+    with pytest.raises(FileExistsError):
+        Trainer(config, tmp_path)
+    Trainer(config, tmp_path, ranks=Ranks(rank=1))
+
+
 def test_two_processes_learn_what_one_does(tmp_path: Path, together: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
