@@ -8,6 +8,7 @@ top-left pixel; d is z. ``u = x * fx / z + cx``, ``v = y * fy / z + cy``, ``d = 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -20,6 +21,8 @@ from torch import Tensor
 from poseren_ext._utils.arrays import as_tensor, is_array, like
 
 Points = TypeVar("Points", Tensor, npt.NDArray[Any])
+
+_DISTORTION = ("D", "d", "distortion_coefficients", "dist_coeffs", "coeffs")
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ def as_camera(camera: object) -> Camera:
     Args:
         camera: a ``Camera``; a dataset's name or "fx,fy,cx,cy"; four numbers fx, fy, cx, cy or a 3x3 matrix as nested
             sequences, array or tensor; a mapping with fx, fy, cx, cy or with K (nine numbers, as in ROS's camera_info),
-            and optionally width and height; an object with fx, fy, ppx, ppy (RealSense) or with k or K.
+            and optionally width and height; an object with fx, fy, ppx, ppy (RealSense) or with k or K. Distortion
+            coefficients beside them are not used, with a warning where one is not 0.
 
     Raises:
         TypeError: the camera has another form.
@@ -159,6 +163,7 @@ def as_camera(camera: object) -> Camera:
     if not isinstance(camera, Tensor | np.ndarray | Sequence):
         fields = camera if isinstance(camera, Mapping) else _attributes(camera)
         size = {name: int(fields[name]) for name in ("width", "height") if fields.get(name)}
+        _warn_of_distortion(fields)
         for names in (("fx", "fy", "cx", "cy"), ("fx", "fy", "ppx", "ppy")):
             if all(name in fields for name in names):
                 values = [fields[name] for name in names]
@@ -187,8 +192,20 @@ def as_camera(camera: object) -> Camera:
 
 
 def _attributes(camera: object) -> dict[str, Any]:
-    names = ("fx", "fy", "cx", "cy", "ppx", "ppy", "K", "k", "width", "height")
+    names = ("fx", "fy", "cx", "cy", "ppx", "ppy", "K", "k", "width", "height", *_DISTORTION)
     return {name: getattr(camera, name) for name in names if hasattr(camera, name)}
+
+
+def _warn_of_distortion(fields: Mapping[str, Any]) -> None:
+    """Warn that distortion coefficients beside the intrinsics are not used."""
+    given: Any = next((fields[name] for name in _DISTORTION if fields.get(name) is not None), ())
+    given = given["data"] if isinstance(given, Mapping) and "data" in given else given
+    if any(value != 0 for value in np.ravel(given).tolist()):
+        warnings.warn(
+            f"the camera has distortion coefficients {np.ravel(given).tolist()}, which are not used; undistort the "
+            "frames first (poseren_ext.geometry.lens.Lens.undistort), or ignore this if they are undistorted",
+            stacklevel=3,
+        )
 
 
 def uvd_to_xyz(uvd: Points, camera: CameraLike, *, y_up: bool = False, check: bool = True) -> Points:

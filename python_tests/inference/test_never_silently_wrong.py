@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is given is checked, a frame's answer is its own, and an estimator computes what its model computes."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,6 +136,30 @@ def test_names_sizes_and_what_is_not_a_camera():
             as_camera(wrong)
     with pytest.raises(ValueError, match="camera matrix"):
         as_camera(np.array([[240, 5, 159.5], [0, 240, 119.5], [0, 0, 1]]))
+
+
+@pytest.mark.parametrize(
+    "distortion",
+    [
+        {"D": [0.1, 0, 0, 0, 0]},
+        {"d": np.array([0.0, 0.2])},
+        {"distortion_coefficients": {"rows": 1, "cols": 5, "data": [0, 0, 0, 0, -0.3]}},
+        {"coeffs": torch.tensor([0.1])},
+    ],
+)
+def test_distortion_beside_intrinsics_is_not_ignored_silently(distortion):
+    with pytest.warns(UserWarning, match=r"distortion coefficients .* are not used; undistort"):
+        assert as_camera({"K": np.ravel(MATRIX).tolist(), **distortion}) == CAMERA
+
+
+def test_realsense_intrinsics_warn_of_distortion_only_where_there_is_some():
+    inner = SimpleNamespace(fx=240, fy=240, ppx=159.5, ppy=119.5, coeffs=[0.0] * 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_camera(inner) == CAMERA
+    inner.coeffs[2] = 0.01
+    with pytest.warns(UserWarning, match="distortion coefficients"):
+        as_camera(inner)
 
 
 def _hook(model):
