@@ -39,7 +39,7 @@ def decode_picture(path: Path, content: bytes) -> DepthFrame:
     """The depth frame in the content of a picture file.
 
     Args:
-        path: the file, named in errors; its ending tells MSRA's .bin, which has no signature.
+        path: the file, named in errors; its ending identifies MSRA's .bin, which has no signature.
         content: all bytes of the file.
 
     Returns:
@@ -74,10 +74,7 @@ def _read_png(path: Path, content: bytes) -> DepthFrame:
             f"{path}: a {bits}-bit {kind} PNG; depth needs a 16-bit grey PNG (or NYU's RGB encoding). "
             "Was it saved as a picture to look at? Save the camera's raw depth"
         )
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
+    image = _decoded(content)
     if image is None:
         raise FrameError(f"{path}: a damaged PNG: its pixels cannot be read")
     if (image.shape, image.dtype) != ((height, width, 3)[: 2 if colour == 0 else 3], np.dtype(f"uint{bits}")):
@@ -90,6 +87,14 @@ def _read_png(path: Path, content: bytes) -> DepthFrame:
             "(green * 256 + blue, red 0)"
         )
     return np.asarray(image[..., 1] * np.uint16(256) + image[..., 0], np.uint16)
+
+
+def _decoded(content: bytes) -> npt.NDArray[Any] | None:
+    """The stored pixels of a PNG or TIFF; None if OpenCV cannot read them."""
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
 
 
 def _check_png(path: Path, content: bytes) -> tuple[int, int, int, int]:
@@ -154,10 +159,7 @@ def require_sane(path: Path, height: int, width: int) -> None:
 
 def _read_tiff(path: Path, content: bytes) -> DepthFrame:
     height, width, dtype = _check_tiff(path, content)
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
+    image = _decoded(content)
     if image is None:
         raise FrameError(f"{path}: a damaged TIFF, or one with a compression that OpenCV does not read")
     if image.shape != (height, width) or image.dtype != dtype:
@@ -261,4 +263,8 @@ def _read_exr(path: Path, content: bytes) -> DepthFrame:
         )
     if depth.ndim != 2 or depth.dtype not in (np.float16, np.float32, np.uint32):
         raise FrameError(f"{path}: {depth.dtype} {list(depth.shape)}; expected half or float pixels [H, W]")
-    return np.ascontiguousarray(depth, np.int32 if depth.dtype == np.uint32 else depth.dtype)
+    if depth.dtype != np.uint32:
+        return np.ascontiguousarray(depth)
+    if int(depth.max()) > np.iinfo(np.int32).max:
+        raise FrameError(f"{path}: values up to {int(depth.max())}; expected at most {np.iinfo(np.int32).max}")
+    return np.ascontiguousarray(depth, np.int32)

@@ -242,6 +242,14 @@ def test_exr(tmp_path):
     assert half.dtype == np.float16
 
 
+def test_exr_of_whole_numbers(tmp_path):
+    whole = read_depth(exr(tmp_path / "whole.exr", Z=DEPTH.astype(np.uint32)))
+    assert whole.dtype == np.int32
+    np.testing.assert_array_equal(whole, DEPTH)
+    with pytest.raises(FrameError, match="values up to 2147483648; expected at most 2147483647"):
+        read_depth(exr(tmp_path / "large.exr", Z=np.full((3, 4), 2**31, np.uint32)))
+
+
 def test_exr_without_its_library_says_what_to_install(tmp_path, monkeypatch):
     import sys
 
