@@ -29,7 +29,7 @@ Kind: TypeAlias = Literal["fine", "note", "fault"]
 PALM_RADIUS = 38.0
 """mm, of the largest disc inside an adult's hand."""
 
-_WHOLE = 0.5  # score from which on a second detection is reported
+_LEAST_SCORE = 0.5  # of a second detection that is reported
 
 SMALL_CUBE = 120.0
 """mm, half edge: an adult's stretched hand may leave a smaller cube."""
@@ -244,8 +244,8 @@ def _locate(frame: Image, camera: Camera, unit: float, cube: float) -> Region | 
     found = find_hands(frame, camera, 2, depth_unit=unit)
     if not found:
         return None
-    whole = (hand for hand in found[1:] if hand.score >= _WHOLE and hand.center[2] <= FARTHEST_HAND)
-    second = next((hand.center for hand in whole), None)
+    others = (hand for hand in found[1:] if hand.score >= _LEAST_SCORE and hand.center[2] <= FARTHEST_HAND)
+    second = next((hand.center for hand in others), None)
     depth = torch.from_numpy(np.ascontiguousarray(frame))[None]
     crop = depth_crop(depth, torch.tensor([found[0].center]), camera, cube=cube, depth_unit=unit)[0, 0].numpy()
     return Region(found[0].surface, found[0].center, crop, camera, unit, second)
@@ -352,7 +352,7 @@ def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
                 result.append(replace(first, text=f"{where}, {name} for one: {first.text}"))
             elif these:
                 result += [finding for _, finding in these]
-    sizes = sorted({checkup.depth.shape for checkup in checkups})
+    sizes = sorted({checkup.depth.shape for checkup in checkups if checkup.depth.size})  # those that could be read
     if len(sizes) > 1:
         text = " and ".join(f"{shape[-1]}x{shape[0]}" for shape in sizes)
         result.append(Finding("fault", "frame", f"frames of several sizes: {text}; intrinsics belong to one size"))

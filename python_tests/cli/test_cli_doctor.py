@@ -74,6 +74,14 @@ def test_unreadable_frames_are_findings(run, recording, tmp_path):
     assert "; picture:" not in out
 
 
+def test_an_unreadable_frame_has_no_size(run, recording):
+    (recording / "6.png").write_bytes(b"not a picture")
+    code, out, _ = run(recording, "--frames", 9)
+    assert code == 1
+    assert "6.png" in out
+    assert "several sizes" not in out
+
+
 def test_bad_input(run, recording, tmp_path):
     assert run(recording, "--unit", 0)[0] == 2
     assert run(recording, "--cube", 0)[0] == 2
