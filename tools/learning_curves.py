@@ -21,6 +21,7 @@ import torch
 
 from poseren_ext.plotting.style import new_figure, save, tidy
 from poseren_ext.training import TrainConfig, Trainer, make_config
+from poseren_ext.training.config import Phase
 from poseren_ext.training.validation import Validation, stage_errors
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "learning"
@@ -63,8 +64,9 @@ def _seconds_per_sample(values: Mapping[str, Any]) -> dict[str, float]:
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder))
-        for phase in ("init", "refine"):
-            trainer.start_phase(phase)  # type: ignore[arg-type]
+        phases: tuple[Phase, ...] = ("init", "refine")
+        for phase in phases:
+            trainer.start_phase(phase)
             trainer.advance(1)
             began = time.process_time()
             trainer.advance(_TIMED_STEPS)

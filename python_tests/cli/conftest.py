@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from helpers.command_line import Result, disc_frame
+from helpers.command_line import DISC_CAMERA, Result, disc_frame
 from helpers.small_models import save_small_model
 
 from poseren_ext.cli import main
@@ -43,3 +43,13 @@ def disc_recording(tmp_path: Path) -> Path:
     for i in range(7):
         cv2.imwrite(str(folder / f"{i}.png"), disc_frame(60 + 5 * i, 60))
     return folder
+
+
+@pytest.fixture
+def predict(poseren: Callable[..., Result], small_model_file: Path, tmp_path: Path) -> Callable[..., Result]:
+    """Runs `poseren predict` with the small model."""
+
+    def call(*arguments: object, out: object = tmp_path / "out.txt", camera: str = DISC_CAMERA) -> Result:
+        return poseren("predict", *arguments, "--camera", camera, "--model", small_model_file, "--out", out)
+
+    return call

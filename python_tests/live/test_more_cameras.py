@@ -120,7 +120,9 @@ class Depthai(SimpleNamespace):
     def __init__(self, frames: int = 2, devices: int = 1) -> None:
         super().__init__(left=frames, stopped=0, links=[], device="")
         self.Device = self._device
-        self.Device.getAllAvailableDevices = lambda: [f"info {i}" for i in range(devices)]  # type: ignore[attr-defined]
+        found = [f"info {i}" for i in range(devices)]
+        # mypy knows no attributes of functions; depthai's Device is a class.
+        self.Device.getAllAvailableDevices = lambda: found  # type: ignore[attr-defined]
         self.CameraBoardSocket = SimpleNamespace(CAM_B="left eye", CAM_C="right eye")
         self.node = SimpleNamespace(StereoDepth="stereo", Camera="camera")
         self.Pipeline = lambda device: SimpleNamespace(create=self._create, start=lambda: None, stop=self._stop)
