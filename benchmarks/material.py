@@ -31,7 +31,7 @@ _Made = TypeVar("_Made")
 
 
 def _plain(make: Callable[[Any], _Made]) -> Callable[[Any], _Made]:
-    """Make tensors without gradients, but not as inference tensors, even when first used under inference mode."""
+    """Decorates a method that makes tensors: they record no gradient and are never inference tensors."""
 
     @functools.wraps(make)
     def call(material: Any) -> _Made:

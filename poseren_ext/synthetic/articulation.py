@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Joint angles of synthetic hands: limits, couplings, and the gestures that frames are drawn from."""
+"""Joint angles of synthetic hands: limits, couplings, and the gestures that are sampled."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ _GESTURES = (
 
 
 def clamp_to_limits(angles: torch.Tensor) -> torch.Tensor:
-    """Angles [..., 23] brought inside LIMITS."""
+    """Angles [..., 23] clamped to LIMITS."""
     limits = angles.new_tensor(LIMITS)
     return torch.minimum(torch.maximum(angles, limits[:, 0]), limits[:, 1])
 
 
 def sample_gesture(rng: Counter) -> torch.Tensor:
-    """Which kind of gesture each sample shows: int64 [B], index into independent, random, grasp, count, pinch, fist."""
+    """The kind of gesture of each sample: int64 [B], index into independent, random, grasp, count, pinch, fist."""
     bounds = torch.tensor([share for _, share in _GESTURES], device=rng.index.device).cumsum(0)
     return torch.bucketize(rng.uniform("gesture", 1)[:, 0], bounds[:-1], right=True)
 
 
 def _finger_curls(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
-    """How far each of the four fingers is curled, 0 straight to 1 in a fist: [B, 4]."""
+    """Curl of each of the four fingers [B, 4]: 0 is straight, 1 is a fist."""
     own = rng.uniform("curl", 4, -0.08, 1.08)
     common = rng.uniform("grasp", 1, -0.05, 1.05) + rng.uniform("slope", 1, -0.2, 0.2) * torch.linspace(
         -1.0, 1.0, 4, device=own.device
@@ -102,7 +102,7 @@ def _thumb_angles(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
 
 
 def sample_angles(rng: Counter) -> torch.Tensor:
-    """Joint angles of one frame a sample: float32 [B, 23] in degrees, in the order of ANGLES, inside LIMITS."""
+    """Joint angles of each sample: float32 [B, 23] in degrees, in the order of ANGLES, within LIMITS."""
     gesture = sample_gesture(rng)
     fingers = _finger_angles(rng, gesture)
     wrist = torch.stack([16.0 * rng.normal("wristf", 1)[:, 0], 5.0 + 8.0 * rng.normal("wristd", 1)[:, 0]], 1)

@@ -12,7 +12,7 @@ from poseren_ext.synthetic.anatomy import Anatomy
 
 @dataclass(frozen=True)
 class Cones:
-    """K round cones a hand: spheres swept from a (radius ra) to b (radius rb), in mm.
+    """K round cones per hand: spheres swept from a (radius ra) to b (radius rb), in mm.
 
     Attributes:
         a, b: [B, K, 3]; ra, rb: [B, K].
@@ -29,20 +29,20 @@ class Cones:
         return ends.amax(1)
 
     def concat(self, other: Cones) -> Cones:
-        """These cones and another's of the same hands."""
+        """These cones and those of `other`, which belong to the same hands."""
         pairs = ((self.a, other.a), (self.b, other.b), (self.ra, other.ra), (self.rb, other.rb))
         return Cones(*(torch.cat(pair, 1) for pair in pairs))
 
     def part(self, which: slice) -> Cones:
-        """Some of the cones of each hand."""
+        """A slice of the cones of each hand."""
         return Cones(self.a[:, which], self.b[:, which], self.ra[:, which], self.rb[:, which])
 
     def of(self, hands: torch.Tensor) -> Cones:
-        """The cones of some of the hands: indices, or bool [B]."""
+        """The cones of a subset of the hands, selected by indices or by bool [B]."""
         return Cones(self.a[hands], self.b[hands], self.ra[hands], self.rb[hands])
 
     def moved(self, rotation: torch.Tensor, translation: torch.Tensor) -> Cones:
-        """Rotated by [B, 3, 3], then shifted by [B, 3]."""
+        """The cones rotated by [B, 3, 3], then translated by [B, 3] mm."""
         turn = rotation.transpose(1, 2)
         return Cones(self.a @ turn + translation[:, None], self.b @ turn + translation[:, None], self.ra, self.rb)
 
@@ -56,7 +56,7 @@ def _finger_joints(hand: Anatomy, angles: torch.Tensor) -> torch.Tensor:
     side = torch.deg2rad(hand.splay) + angles[..., 0]
     roll = torch.deg2rad(hand.roll)
     ahead = torch.stack([side.sin(), side.cos(), torch.zeros_like(side)], -1)
-    # the flexion plane's second axis: the palm's normal, leaned by the roll, made normal to `ahead`
+    # second axis of the flexion plane: the palm normal, tilted by the roll, orthogonal to `ahead`
     lean = torch.stack([roll.sin() * side.cos(), -roll.sin() * side.sin(), roll.cos()], -1)
     points = [hand.mcp]
     bend = torch.zeros_like(side)
@@ -71,7 +71,7 @@ def _thumb_joints(hand: Anatomy, angles: torch.Tensor) -> torch.Tensor:
     """[B, 4, 3]: CMC, MCP, IP, TIP of the thumb; angles [B, 5] in radians (radial, palmar, twist, mcp, ip)."""
     radial, palmar, twist = angles[:, 0], angles[:, 1], angles[:, 2]
     ahead = torch.stack([radial.sin() * palmar.cos(), radial.cos() * palmar.cos(), palmar.sin()], -1)
-    # The thumb rolls inward as it leaves the palm's plane: its pad then faces the fingers (opposition).
+    # Opposition: the thumb rolls inward as it leaves the plane of the palm, so that its pad faces the fingers.
     inward = 0.87 - 0.9 * palmar + twist
     pad = torch.stack([-inward.cos(), torch.full_like(inward, -0.15), inward.sin()], -1)
     pad = _unit(pad - (pad * ahead).sum(-1, keepdim=True) * ahead)
@@ -104,7 +104,7 @@ def _between(p: torch.Tensor, q: torch.Tensor, s: float) -> torch.Tensor:
 
 
 class _Surface:
-    """Round cones of B hands being put together; a radius that is a number grows with the hand's size and girth."""
+    """Collects the round cones of B hands; radii given as numbers scale with the size and girth of the hand."""
 
     def __init__(self, hand: Anatomy) -> None:
         self._scale = hand.scale
@@ -112,7 +112,7 @@ class _Surface:
         self._parts: list[tuple[torch.Tensor, ...]] = []
 
     def at(self, x: float, y: float, z: float) -> torch.Tensor:
-        """A place in the hand frame, mm of the template's size: [B, 3]."""
+        """A point in the hand frame [B, 3], given in mm of the template hand."""
         return self._scale[:, None] * self._scale.new_tensor([x, y, z])
 
     def add(self, a: torch.Tensor, b: torch.Tensor, ra: torch.Tensor | float, rb: torch.Tensor | float) -> None:
@@ -126,12 +126,12 @@ class _Surface:
 
 
 def hand_cones(hand: Anatomy, joints: torch.Tensor, angles: torch.Tensor, forearm: torch.Tensor) -> Cones:
-    """The surface of posed hands as 37 round cones in the hand frame; the last 4 are the wrist and the forearm.
+    """The surface of posed hands as 37 round cones in the hand frame; the last 4 form the wrist and the forearm.
 
     Args:
         hand: B subjects.
         joints: [B, 21, 3] from `hand_joints`.
-        angles: [B, 23] degrees (the wrist's two turn the forearm).
+        angles: [B, 23] degrees (the two wrist angles rotate the forearm).
         forearm: [B] visible length beyond the wrist, mm.
     """
     surface = _Surface(hand)
@@ -140,7 +140,7 @@ def hand_cones(hand: Anatomy, joints: torch.Tensor, angles: torch.Tensor, forear
         for k in range(3):
             surface.add(finger[:, f, k], finger[:, f, k + 1], hand.radii[:, f, k], hand.radii[:, f, k + 1])
         surface.add(hand.carpus[:, f], hand.mcp[:, f], hand.metacarpal_radii[:, f, 0], hand.metacarpal_radii[:, f, 1])
-    for f in range(3):  # the palm's front edge and the webs between neighbouring fingers
+    for f in range(3):  # the front edge of the palm and the webs between neighbouring fingers
         surface.add(hand.mcp[:, f], hand.mcp[:, f + 1], 11.5, 11.5)
         for reach, radius in ((0.22, 10.0), (0.42, 7.5)):
             left, right = (_between(finger[:, g, 0], finger[:, g, 1], reach) for g in (f, f + 1))
@@ -153,7 +153,7 @@ def hand_cones(hand: Anatomy, joints: torch.Tensor, angles: torch.Tensor, forear
 
 
 def _add_palm(surface: _Surface, hand: Anatomy, thumb: torch.Tensor) -> None:
-    """The thumb's web, the balls of thumb and pinky, and the palm's middle."""
+    """The web of the thumb, the thenar and hypothenar muscles, and the middle of the palm."""
     at, add = surface.at, surface.add
     index, pinky = (hand.carpus[:, 0], hand.mcp[:, 0]), (hand.carpus[:, 3], hand.mcp[:, 3])
     add(_between(thumb[:, 0], thumb[:, 1], 0.55), _between(*index, 0.45), 13.0, 11.0)
@@ -164,14 +164,14 @@ def _add_palm(surface: _Surface, hand: Anatomy, thumb: torch.Tensor) -> None:
 
 
 def arm_axes(angles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit vectors [B, 3] of the hand frame, turned by the wrist: from wrist to elbow, and across the forearm."""
+    """Unit vectors [B, 3] in the hand frame: from wrist to elbow, and across the forearm (rotated by the wrist)."""
     flexion, deviation = torch.deg2rad(angles[:, 21]), torch.deg2rad(angles[:, 22])
     back = torch.stack([deviation.sin() * flexion.cos(), -deviation.cos() * flexion.cos(), flexion.sin()], -1)
     return back, _unit(torch.linalg.cross(back, angles.new_tensor([0.0, 0.0, 1.0]).expand_as(back)))
 
 
 def _add_forearm(surface: _Surface, angles: torch.Tensor, length: torch.Tensor) -> None:
-    """Two parallel cones make the wrist's and the forearm's oval; the wrist's angles turn them."""
+    """Two parallel cones give wrist and forearm their oval section; the wrist angles rotate them."""
     back, across = arm_axes(angles)
     for side in (-1.0, 1.0):
         near = surface.at(9.5 * side, 0.0, 0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Depth of round cones, per pixel and exactly, only on the blocks of the image where a cone's box lands."""
+"""Exact depth of round cones per pixel, computed only in the image blocks that the bounding box of a cone covers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK = 8
 
 
 def block_boxes(cones: Cones, window: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Inclusive block ranges of each cone's image box: int64 [B, K, 4] = first, last column, first, last row."""
+    """Inclusive block ranges of the image box of each cone: int64 [B, K, 4] = first, last column, first, last row."""
 
     def extent(axis: int) -> tuple[torch.Tensor, torch.Tensor]:
         lows, highs = [], []
@@ -40,8 +40,8 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     """First depth at which the rays (x, y, 1) * depth meet a round cone; inf where they miss.
 
     A round cone is the envelope of spheres of centre a + s v and radius ra + s w, s in [0, 1]. At the sphere touched by
-    the surface, d/ds of |p - a - s v|^2 - (ra + s w)^2 is zero; put back, that gives a quadratic in the depth. With s
-    clamped, the sphere at s is the one that the ray meets first: body and caps in one formula.
+    the surface, d/ds of |p - a - s v|^2 - (ra + s w)^2 is zero; eliminating s gives a quadratic in the depth. With s
+    clamped, the sphere at s is the one that the ray hits first, so one formula covers the body and both caps.
 
     Args:
         x: [N, P] horizontal slopes of the rays.
@@ -53,7 +53,7 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     ax, ay, az = (a[:, i, None] for i in range(3))
     vx, vy, vz = (v[:, i, None] for i in range(3))
     A = ((v * v).sum(1) - w * w)[:, None]
-    swallowed = A <= 0.0  # one end's sphere holds the other's: it alone is seen
+    swallowed = A <= 0.0  # the sphere at one end contains the other: only it is visible
     A = torch.where(swallowed, 1.0, A)
     e = ((a * v).sum(1) - ra * w)[:, None]
     rest = ((a * a).sum(1) - ra * ra)[:, None]
@@ -65,8 +65,8 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     root = qb * qb - qa * (A * rest - e * e)
     s = ((qb - root.clamp(min=0.0).sqrt_()) / qa * dv - e) / A
     narrow = torch.minimum(cone[:, 6], cone[:, 7])[:, None]  # no sphere on the surface is smaller
-    # A ray steeper than the cone's side may stay within the cone or meet its mirror image beyond the apex: then it is
-    # the nearer end's sphere that can be met.
+    # A ray steeper than the side of the cone may stay inside the cone or hit its mirror image beyond the apex: then
+    # only the sphere at the nearer end can be hit.
     inside = (qa <= 0.0) & ((root < 0.0) | (ra[:, None] + s * w[:, None] < 0.5 * narrow))
     s = torch.where(inside, (dv < 0.0).float(), s.clamp_(0.0, 1.0))
     s = torch.where(swallowed, (w > 0.0).float()[:, None], s)
@@ -81,7 +81,7 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
 def _hit_depth(
     window: torch.Tensor, cones: torch.Tensor, frame: torch.Tensor, row: torch.Tensor, column: torch.Tensor
 ) -> torch.Tensor:
-    """Depth [N, BLOCK * BLOCK] of each frame's cone in N blocks, by the frame, row and column of the block."""
+    """Depth [N, BLOCK * BLOCK] of one cone in N blocks, given the frame, row and column of each block."""
     view = window[frame]
     inner = torch.arange(BLOCK * BLOCK, device=window.device)
     x = view[:, 0, None] + view[:, 2, None] * (column[:, None] * BLOCK + inner % BLOCK).float()
@@ -94,9 +94,9 @@ _HIT_DEPTH: ContextVar[Callable[..., torch.Tensor]] = ContextVar("hit_depth", de
 
 @contextmanager
 def compiled_rendering(wanted: bool = True) -> Iterator[None]:
-    """Renders with the cones' formula compiled into one kernel: on a GPU its sixty steps wait for memory otherwise.
+    """Renders with the formula of the cones compiled into one kernel; on a GPU its sixty steps are memory-bound.
 
-    Depths may differ in the last bits from those without.
+    Depths may differ in the last bits from those of uncompiled rendering.
     """
     token = _HIT_DEPTH.set(_compiled_hit_depth() if wanted else _HIT_DEPTH.get())
     try:
@@ -111,10 +111,10 @@ def _compiled_hit_depth() -> Callable[..., torch.Tensor]:
 
 
 def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Depth images of hands (mm, inf where no surface is met).
+    """Depth images of hands (mm, inf where no surface is hit).
 
     Args:
-        cones: K cones a hand, camera frame (x right, y down, z forward), mm.
+        cones: K cones per hand, camera frame (x right, y down, z forward), mm.
         window: [B, 4] the virtual camera: pixel (column i, row j) looks along
             (window[0] + i * window[2], window[1] + j * window[3], 1).
         height: of the image, pixels.

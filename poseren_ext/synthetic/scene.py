@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Positions and articulations of hands: random scenes by (seed, index), or a smooth sequence."""
+"""Positions and articulations of hands: random scenes by seed and index, or smooth sequences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUBJECTS = {"train": (0, 4096), "validation": (1 << 39, 512), "test": (1 << 40, 
 
 
 _TILT = 60.0
-"""Farthest turn out of the image plane, degrees; pitch and yaw are uniform on the disc of this radius."""
+"""Largest rotation out of the image plane, degrees; pitch and yaw are uniform on the disc of this radius."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Scene:
 
 
 def _rotation(turn: torch.Tensor) -> torch.Tensor:
-    """[B, 3, 3] from the hand frame to the camera's: roll about z after pitch about x after yaw about y."""
+    """Rotations [B, 3, 3] from hand frame to camera frame: yaw about y, then pitch about x, then roll about z."""
 
     def about(axis: int, angle: torch.Tensor) -> torch.Tensor:
         c, s = angle.cos(), angle.sin()
@@ -70,11 +70,11 @@ def _rotation(turn: torch.Tensor) -> torch.Tensor:
 def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
     """Draws one scene per sample.
 
-    The full difficulty: in-plane turn over the whole circle, up to 60 degrees out of the plane to any side, 350 to
-    1000 mm away, any articulation. A smaller difficulty narrows the turn out of the plane.
+    At full difficulty, in-plane rotations cover the whole circle, out-of-plane rotations reach 60 degrees, the depth is
+    350 to 1000 mm, and any articulation occurs. A smaller difficulty limits the out-of-plane rotation.
 
     Args:
-        rng: the samples' random numbers.
+        rng: the random numbers of the samples.
         split: key in SUBJECTS.
         difficulty: 0 to 1.
     """
@@ -83,11 +83,11 @@ def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
     tilt = math.radians(_TILT) * difficulty * rng.uniform("tilt", 1).sqrt()
     towards = rng.uniform("towards", 1, -math.pi, math.pi)
     turn = torch.cat([roll, tilt * towards.cos(), tilt * towards.sin()], 1)
-    # There is always a stub; a long forearm only if it does not point at the camera and hide the hand.
+    # The forearm is at least a stub, and long only if it does not point at the camera and hide the hand.
     long = (turn[:, 1] / math.radians(25.0) + 1.0).clamp(0.0, 1.0)
     length = rng.uniform("forearm", 2)
     depth = rng.uniform("depth", 1, 350.0, 1000.0)
-    # Farther hands may be farther to the side: the palm stays 100 mm inside the view of a typical camera.
+    # The palm stays 100 mm inside the view of a typical camera, so far hands have more room to the side.
     aside = turn.new_tensor([0.50, 0.38]) - 100.0 / depth
     return Scene(
         subject=first + rng.integer("subject", 1, count)[:, 0],
@@ -100,17 +100,19 @@ def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
 
 
 _WANDER = 0.25
-"""Share of the way that a moving hand's place and turn go from the sequence's own towards each drawn one's."""
+"""How far position and rotation of a moving hand follow the sampled scenes: 0 stays at the start, 1 reaches them."""
 
 
 def blend_scenes(whole: Scene, before: Scene, after: Scene, weight: torch.Tensor) -> Scene:
-    """A moving hand between two drawn scenes: their articulation, near the place and turn of a third.
+    """Interpolates a moving hand between two sampled scenes.
+
+    The articulation is interpolated in full; position and rotation stay near those of `whole`.
 
     Args:
-        whole: the subject, forearm, and where the motion stays near.
-        before: the scene to come from.
-        after: the scene to go to.
-        weight: [B], 0 before to 1 after.
+        whole: subject and forearm, and the position and rotation that the motion stays near.
+        before: scene at weight 0.
+        after: scene at weight 1.
+        weight: [B], 0 to 1.
     """
     w = weight[:, None]
 
@@ -119,7 +121,7 @@ def blend_scenes(whole: Scene, before: Scene, after: Scene, weight: torch.Tensor
         return own + _WANDER * ((1.0 - mix) * (a - own) + mix * (b - own))
 
     def turn_near(angle: torch.Tensor) -> torch.Tensor:
-        # The shorter way round, in the image plane.
+        # the shorter way round, in the image plane
         shift = torch.remainder(angle - whole.turn + math.pi, 2.0 * math.pi) - math.pi
         return whole.turn + _WANDER * shift
 

@@ -85,12 +85,12 @@ def bodies_behind(rng: Counter, hand_far: torch.Tensor, middle: torch.Tensor, ch
 
 
 def sense(depth: torch.Tensor, rng: Counter, pixels: Counter, sensor: Sensor) -> torch.Tensor:
-    """Depth as a camera reports it.
+    """Depth as a camera measures it.
 
     Args:
         depth: [B, H, W] mm, inf where there is nothing.
-        rng: draws how large each frame's faults are, and its holes.
-        pixels: draws each pixel's noise.
+        rng: draws the size of the faults of each frame, and its holes.
+        pixels: draws the noise of each pixel.
         sensor: the ranges of the faults.
 
     Returns:
@@ -119,7 +119,7 @@ def sense(depth: torch.Tensor, rng: Counter, pixels: Counter, sensor: Sensor) ->
 
 
 def round_holes(rng: Counter, H: int, W: int, often: float) -> torch.Tensor:
-    """Round holes, up to three in a frame: bool [B, H, W]."""
+    """Up to three round holes per frame: bool [B, H, W]."""
     u = rng.uniform("holes", 10)
     y = torch.arange(H, device=u.device)[None, :, None]
     x = torch.arange(W, device=u.device)[None, None, :]

@@ -15,7 +15,7 @@ BOX, CYLINDER, ELLIPSOID = 0, 1, 2
 
 @dataclass(frozen=True)
 class Solids:
-    """K solids a frame, camera frame, mm.
+    """K solids per frame, camera frame, mm.
 
     Attributes:
         center: [B, K, 3].

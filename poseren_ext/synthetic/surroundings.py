@@ -16,21 +16,21 @@ from poseren_ext.synthetic.sensor import bodies_behind
 from poseren_ext.synthetic.solids import Solids, render_solids
 from poseren_ext.synthetic.varied_scene import VariedScene, View, mirrored, sample_varied_scene
 
-_AWAY = 1e7  # mm to the side: where a second hand is that a frame does not show
+_AWAY = 1e7  # mm to the side: position of the second hand in frames that do not show one
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Shares of frames.
+    """Shares of the frames with each kind of surroundings.
 
     Attributes:
         held: with an object in the hand.
-        front: with a thing between the camera and part of the hand.
-        beside: with things beside and behind the hand.
-        other: with a second hand near, beside, behind or before the first.
+        front: with an object between the camera and part of the hand.
+        beside: with objects beside and behind the hand.
+        other: with a second hand beside, behind or in front of the first.
         table: with a plane that hand or arm touches.
         wall: with a plane farther behind.
-        bodies: with a wall and thick bodies before it; the rest has nothing behind the hand.
+        bodies: with a wall and thick bodies in front of it; the rest has nothing behind the hand.
     """
 
     held: float = 0.0
@@ -43,7 +43,7 @@ class Surroundings:
 
 
 EVERYTHING = Surroundings(held=0.3, front=0.12, beside=0.25, other=0.2)
-"""What the bundled model is trained with."""
+"""The surroundings that the bundled models are trained with."""
 
 
 def surrounding_solids(rng: Counter, scene: VariedScene, shares: Surroundings) -> Solids:
@@ -59,16 +59,16 @@ def surrounding_solids(rng: Counter, scene: VariedScene, shares: Surroundings) -
 
 
 def second_hand(rng: Counter, scene: VariedScene, subjects: tuple[int, int], view: View, share: float) -> Cones:
-    """Another hand with its arm near the first, four fifths of them left ones; far away where a frame has none.
+    """A second hand with its arm, near the first; four fifths are left hands. Frames without one have it far away.
 
-    A second right hand is at least 110 mm away: nothing but the centre says which one is meant.
+    A second right hand is at least 110 mm away, because only the centre tells which of the two is meant.
 
     Args:
-        rng: the samples' random numbers for this hand, other than the first one's.
+        rng: the random numbers of the second hand; not those of the first.
         scene: the first hand.
         subjects: as in `sample_varied_scene`.
         view: of the first hand.
-        share: of the frames that show a second hand.
+        share: of the frames with a second hand.
     """
     palm = 0.5 * (scene.joints[:, 0] + scene.joints[:, 5])
     u = rng.uniform("otherhand", 4)
@@ -89,15 +89,15 @@ def second_hand(rng: Counter, scene: VariedScene, subjects: tuple[int, int], vie
 def add_surroundings(
     depth: torch.Tensor, window: torch.Tensor, cones: Cones, solids: Solids, rng: Counter, shares: Surroundings
 ) -> torch.Tensor:
-    """Puts objects, tables, walls and bodies into clean depth images.
+    """Adds objects, tables, walls and bodies to clean depth images.
 
     Args:
-        depth: [B, H, W] mm, inf where no hand is.
+        depth: [B, H, W] mm, inf where there is no hand.
         window: [B, 4], see `render.render_depth`.
         cones: of all hands in the frames.
         solids: the objects.
-        rng: the frames' random numbers.
-        shares: how often there is what behind.
+        rng: the random numbers of the frames.
+        shares: of the kinds of surroundings.
     """
     H, W = depth.shape[1:]
     depth = torch.minimum(depth, render_solids(solids, window, H, W))
@@ -122,7 +122,7 @@ def _planes(rng: Counter, cones: Cones, touched: torch.Tensor) -> tuple[torch.Te
     ends = torch.maximum(
         (cones.a @ normal[:, :, None])[..., 0] + cones.ra, (cones.b @ normal[:, :, None])[..., 0] + cones.rb
     )
-    # A second hand that is not there touches nothing.
+    # A second hand that the frame does not show touches nothing.
     present = near & (cones.a[..., 0].abs() < 0.1 * _AWAY)
     support = ends.masked_fill(~present, -torch.inf).amax(1)
     u = rng.uniform("planegap", 2)
@@ -133,7 +133,7 @@ def _planes(rng: Counter, cones: Cones, touched: torch.Tensor) -> tuple[torch.Te
 def _plane_depth(
     window: torch.Tensor, height: int, width: int, normal: torch.Tensor, offset: torch.Tensor
 ) -> torch.Tensor:
-    """Depth [B, H, W] of planes normal . p = offset; inf where a ray does not meet its plane."""
+    """Depth [B, H, W] of planes normal . p = offset; inf where a ray does not hit its plane."""
     x = window[:, 0, None] + window[:, 2, None] * torch.arange(width, device=window.device)
     y = window[:, 1, None] + window[:, 3, None] * torch.arange(height, device=window.device)
     along = (normal[:, :1] * x)[:, None, :] + (normal[:, 1:2] * y)[:, :, None] + normal[:, 2, None, None]

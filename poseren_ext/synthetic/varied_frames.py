@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Frames of hands seen from every side, among things and other hands, with a camera of any kind."""
+"""Frames of hands seen from every side, among objects and other hands, by many kinds of cameras."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from poseren_ext.synthetic.varied_sensor import VariedSensor, sense_varied
 
 _SALT, _OTHER_SALT = 0x56415259, 0x4F544852
 _SPLIT_SALT = {"train": 0x7261696E, "validation": 0x76616C69, "test": 0x74657374}
-_SCOUT_SIZE, _SCOUT_REACH = 64, 400.0  # pixels, mm: the coarse image that centres are taken from
-_HAND_LENGTH = 190.0  # mm: what hand detection keeps of hand and arm, from the fingertips on
+_SCOUT_SIZE, _SCOUT_REACH = 64, 400.0  # pixels, mm: a coarse image, from which centres are computed
+_HAND_LENGTH = 190.0  # mm: length from the fingertips that hand detection keeps of hand and arm
 _CENTERS = (0.2, 0.5, 0.85)
-"""Bounds of the shares of centres in training: of hand and arm, of the hand, of its far 190 mm, of the joints."""
+"""Cumulative shares of the kinds of training centres: hand and arm, hand, its far 190 mm; the rest: the joints."""
 _OFF_CENTER = 30.0  # mm to each side, in half of the training frames
 
 
 @dataclass(frozen=True)
 class _Scenes:
-    """B scenes complete: the hand, what else is there, and both as cones."""
+    """B complete scenes: the hand, all cones, and the objects."""
 
     hand: VariedScene
     own: Cones  # hand and arm
@@ -46,12 +46,12 @@ class _Scenes:
 
 @dataclass(frozen=True)
 class VariedHands(SyntheticHands):
-    """An endless set of right hands seen from every side; a frame is known by its index, as in `SyntheticHands`.
+    """An endless set of right hands seen from every side; the index determines a frame, as in `SyntheticHands`.
 
     Attributes:
-        view: from where the hands are seen.
-        surroundings: what else is in the frames.
-        faults: of the cameras; `sensor` and `difficulty` are not used.
+        view: the side that the hands are seen from.
+        surroundings: what else the frames show.
+        faults: sensor faults of the cameras; `sensor` and `difficulty` are not used.
     """
 
     view: View = field(default_factory=View)
@@ -59,17 +59,17 @@ class VariedHands(SyntheticHands):
     faults: VariedSensor = field(default_factory=VariedSensor)
 
     def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
-        """Only the windows around the hands, with centres as different searches for the hand give them."""
+        """Only the windows around the hands, with centres as different kinds of hand detection give them."""
         rng = self._counter(index)
         scenes = self._scenes(rng, index)
         center = self._training_center(rng, scenes)
         return self._seen(rng, scenes, center, tile_window(center, self.cube, size, margin), (size, size))
 
     def frames(self, index: torch.Tensor) -> Frames:
-        """Whole camera frames; the centre is that of the hand's visible pixels, or of its joints where none is.
+        """Whole camera frames; the centre is that of the visible pixels of the hand, or of its joints if it is hidden.
 
         Raises:
-            ValueError: the camera has no size.
+            ValueError: The camera has no size.
         """
         rng = self._counter(index)
         scenes = self._scenes(rng, index)
@@ -77,7 +77,7 @@ class VariedHands(SyntheticHands):
         return self._seen(rng, scenes, self._hand_center(scenes), window, shape)
 
     def visible_share(self, index: torch.Tensor) -> torch.Tensor:
-        """How much of each hand's silhouette nothing else hides: [B], 0 to 1."""
+        """Visible share of the silhouette of each hand: [B], 0 to 1."""
         scenes = self._scenes(self._counter(index), index)
         window = self._scout_window(scenes)
         hand, rest = self._scout(scenes, window)
@@ -114,14 +114,14 @@ class VariedHands(SyntheticHands):
         return tile_window(palm, _SCOUT_REACH, _SCOUT_SIZE, 1.0)
 
     def _scout(self, scenes: _Scenes, window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Coarse depth of the hand alone, and of its arm and the objects: [B, S, S], inf where nothing is."""
+        """Coarse depth of the hand alone, and of its arm and the objects: [B, S, S], inf for no surface."""
         size = (_SCOUT_SIZE, _SCOUT_SIZE)
         hand = render_depth(scenes.hand.hand, window, *size)
         rest = render_depth(scenes.all.part(slice(scenes.hand.hand.ra.shape[1], None)), window, *size)
         return hand, torch.minimum(rest, render_solids(scenes.solids, window, *size))
 
     def _hand_center(self, scenes: _Scenes) -> torch.Tensor:
-        """Centre [B, 3] of the hand's visible pixels, camera mm."""
+        """Centre [B, 3] of the visible pixels of the hand, camera mm."""
         window = self._scout_window(scenes)
         hand, rest = self._scout(scenes, window)
         own = hand.isfinite() & (hand <= rest)
@@ -129,7 +129,7 @@ class VariedHands(SyntheticHands):
         return torch.where(own.any(2).any(1)[:, None], center, scenes.hand.joints.mean(1))
 
     def _training_center(self, rng: Counter, scenes: _Scenes) -> torch.Tensor:
-        """Centres [B, 3], camera mm: a mixture of what searches give, half of them off by up to 30 mm in each axis."""
+        """Centres [B, 3], camera mm, as kinds of detection give them; half are off by up to 30 mm in each axis."""
         window = self._scout_window(scenes)
         hand, rest = self._scout(scenes, window)
         mean = scenes.hand.joints.mean(1)
@@ -158,7 +158,7 @@ def _points(depth: torch.Tensor, seen: torch.Tensor, window: torch.Tensor) -> to
 
 
 def _mean_point(depth: torch.Tensor, chosen: torch.Tensor, window: torch.Tensor, cube: float) -> torch.Tensor:
-    """Camera mm [B, 3] of the chosen pixels' centre, as `hand_center` gives it."""
+    """Camera mm [B, 3] of the centre of the chosen pixels, as `hand_center` computes it."""
     camera = window_camera(window)
     uvd = centroid(torch.where(chosen, depth, 0.0), camera, cube)
     return torch.cat([(uvd[:, :2] - camera[:, 2:]) / camera[:, :2] * uvd[:, 2:], uvd[:, 2:]], 1)

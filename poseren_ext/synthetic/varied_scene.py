@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hands seen from any side, with arms from any side: what the varied frames show before anything else is added."""
+"""Posed hands seen from any side, with arms from any side, before objects and backgrounds are added."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from poseren_ext.synthetic.articulation import sample_angles
 from poseren_ext.synthetic.kinematics import Cones, arm_axes, hand_cones, hand_joints
 
 SIZE = (0.95, 0.25)
-"""Middle and half range of the hands' sizes: children to large adults."""
+"""Middle and half range of the hand sizes: children to large adults."""
 ARM_CONES = 4
 """How many of a hand's cones are the wrist and the forearm: the last ones."""
-_CANDIDATES = 8  # directions that a hand's are chosen from
-_NEAREST = 120.0  # mm: arms end where they come nearer to the camera than this
-_STEEPEST = -0.85  # z of the arm's direction: where it points more at the camera, it hides the hand
+_CANDIDATES = 8  # candidate directions per hand
+_NEAREST = 120.0  # mm: arms end before they come nearer to the camera
+_STEEPEST = -0.85  # smallest z of the direction of the arm: one that points more at the camera hides the hand
 _STUB = 20.0  # mm of forearm that `hand_cones` itself makes
 
 
 @dataclass(frozen=True)
 class View:
-    """From where a hand is seen.
+    """The side that a hand is seen from.
 
     Attributes:
         facing: limits of the cosine between the palm's normal and the direction to the camera: 1 shows the palm, -1 the
@@ -46,8 +46,8 @@ class VariedScene:
 
     Attributes:
         joints: [B, 21, 3] MSRA's, camera mm.
-        hand: the hand's cones, its wrist included, camera mm.
-        arm: the forearm's, the upper arm's and the sleeve's.
+        hand: the cones of the hand with its wrist, camera mm.
+        arm: the cones of forearm, upper arm and sleeve.
         normal: [B, 3] unit normal of the palm, out of it.
     """
 
@@ -58,18 +58,18 @@ class VariedScene:
 
 
 def sample_directions(rng: Counter, view: View, elbow: torch.Tensor) -> torch.Tensor:
-    """Rotations [B, 3, 3] from the hand's frame to the camera's.
+    """Rotations [B, 3, 3] from the hand frame to the camera frame.
 
-    The palm's normal is uniform on the part of the sphere that the view allows. The hand's turn about that normal is
-    uniform too, among those where the forearm does not lie between the camera and the hand.
+    The palm normal is uniform on the part of the sphere that the view allows. The rotation about that normal is uniform
+    too, among those where the forearm does not lie between the camera and the hand.
 
     Args:
-        rng: the samples' random numbers.
-        view: what is allowed.
-        elbow: [B, 3] unit direction from wrist to elbow in the hand's frame.
+        rng: the random numbers of the samples.
+        view: the allowed directions.
+        elbow: [B, 3] unit direction from wrist to elbow in the hand frame.
     """
     B, K = len(elbow), _CANDIDATES
-    # All candidates have the same normal, unless the arm's direction matters more.
+    # All candidates share one normal, unless the direction of the arm decides (view.towards).
     facing = rng.uniform("facing", K, *view.facing)
     around = rng.uniform("around", K, -math.pi, math.pi)
     if not view.towards:
@@ -83,7 +83,7 @@ def sample_directions(rng: Counter, view: View, elbow: torch.Tensor) -> torch.Te
     first = F.normalize(torch.linalg.cross(helper, normal), dim=-1)
     second = torch.linalg.cross(normal, first)
     x = first * spin.cos()[..., None] + second * spin.sin()[..., None]
-    rotation = torch.stack([x, torch.linalg.cross(normal, x), normal], -1)  # columns: the hand's axes
+    rotation = torch.stack([x, torch.linalg.cross(normal, x), normal], -1)  # columns: the axes of the hand
     back = (rotation @ elbow[:, None, :, None])[..., 0]  # [B, K, 3]
     good = back[..., 2] > _STEEPEST
     if view.towards:
@@ -93,19 +93,19 @@ def sample_directions(rng: Counter, view: View, elbow: torch.Tensor) -> torch.Te
 
 
 def _place(rng: Counter, view: View) -> torch.Tensor:
-    """Where palms are, [B, 3] camera mm: near ones as often as far ones, uniform in the logarithm of the depth."""
+    """Positions of the palms [B, 3], camera mm, uniform in the logarithm of the depth."""
     near, far = view.depth
     depth = near * (far / near) ** rng.uniform("place", 1)
-    # Nearer hands may be less far to the side: the palm keeps 60 mm from the edges of a usual camera's view.
+    # The palm stays 60 mm inside the view of a typical camera, so near hands have less room to the side.
     aside = depth.new_tensor([0.55, 0.42]) * (1.0 - 60.0 / depth)
     slope = rng.uniform("placexy", 2, -1.0, 1.0) * aside
     return torch.cat([slope, torch.ones_like(depth)], 1) * depth
 
 
 def _arm(rng: Counter, hand: Anatomy, angles: torch.Tensor, rotation: torch.Tensor, shift: torch.Tensor) -> Cones:
-    """Forearm, upper arm and sleeve, camera mm: none at all, a bare stub, or as far as the camera sees.
+    """Forearm, upper arm and sleeve, camera mm; the arm is absent, a short stub, or as long as the camera sees.
 
-    Two parallel cones are the oval forearm, one the upper arm, two the sleeve.
+    Two parallel cones form the oval forearm, one the upper arm, two the sleeve.
     """
     thick = hand.scale * hand.girth
     kind = rng.uniform("armkind", 1)[:, 0]
@@ -114,7 +114,7 @@ def _arm(rng: Counter, hand: Anatomy, angles: torch.Tensor, rotation: torch.Tens
     back, across = (rotation @ axis[:, :, None] for axis in arm_axes(angles))
     back, across = back[:, :, 0], across[:, :, 0]
     wrist = shift
-    # End before the camera is reached.
+    # The arm ends before it reaches the camera.
     room = (wrist[:, 2] - _NEAREST - 45.0) / (-back[:, 2]).clamp(min=1e-3)
     forearm = torch.where(back[:, 2] < 0.0, torch.minimum(forearm, room.clamp(min=1.0)), forearm)
     parts = []
@@ -130,7 +130,7 @@ def _arm(rng: Counter, hand: Anatomy, angles: torch.Tensor, rotation: torch.Tens
     upper = torch.where(bent[:, 2] < 0.0, torch.minimum(upper, room.clamp(min=0.5)), upper)
     end = (19.0 + 0.035 * forearm) * girth
     parts.append((elbow, elbow + upper[:, None] * bent, end, torch.where(upper > 1.0, 1.35 * end, end)))
-    # The sleeve begins somewhere between the wrist and the middle of the forearm, and hangs to one side.
+    # The sleeve starts between the wrist and the middle of the forearm, and hangs to one side.
     u = rng.uniform("sleeve", 4)
     worn = u[:, 0] < 0.45
     start = torch.minimum(-12.0 + 130.0 * u[:, 1] ** 2, 0.9 * forearm)
@@ -144,20 +144,20 @@ def _arm(rng: Counter, hand: Anatomy, angles: torch.Tensor, rotation: torch.Tens
 
 
 def mirrored(cones: Cones, side: torch.Tensor) -> Cones:
-    """Cones times [B, 3] factors of 1 or -1: -1 in x makes left hands of right ones."""
+    """Cones multiplied by [B, 3] factors of 1 or -1; -1 in x turns right hands into left ones."""
     return Cones(cones.a * side[:, None], cones.b * side[:, None], cones.ra, cones.rb)
 
 
 def sample_varied_scene(
     rng: Counter, subjects: tuple[int, int], view: View, place: torch.Tensor | None = None
 ) -> VariedScene:
-    """Draws one posed hand a sample.
+    """Draws one posed hand per sample.
 
     Args:
-        rng: the samples' random numbers.
-        subjects: the first one's number, and how many there are.
-        view: from where they are seen.
-        place: [B, 3] where the palms are, camera mm; by default drawn from the view.
+        rng: the random numbers of the samples.
+        subjects: number of the first subject, and number of subjects.
+        view: the side that the hands are seen from.
+        place: [B, 3] positions of the palms, camera mm; by default drawn from the view.
     """
     subject = subjects[0] + rng.integer("subject", 1, subjects[1])[:, 0]
     hand, angles = sample_anatomy(subject, SIZE), sample_angles(rng)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Faults of many kinds of depth cameras: shadows, flying pixels, filters, coarse pixels, steps, holes."""
+"""Sensor faults of depth cameras: shadows, flying pixels, filters, low resolution, quantisation, holes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class VariedSensor:
     Attributes:
         noise: standard deviation of the depth noise at 700 mm, mm (grows with the square of the depth).
         step: depth quantisation at 700 mm, mm (grows likewise); in a third of the frames the same at any depth.
-        ragged: how far edges jump sideways, in pixels (standard deviation).
+        ragged: sideways displacement of edges, pixels (standard deviation).
         dropout: fraction of the pixels just behind an edge that are missing.
-        flying: share of the pixels at an edge that lie between its two depths.
-        shadow: share of the frames with a shadow to one side of what is near: the camera's light comes from aside.
-        baseline: how far from aside, mm.
-        smooth: share of the frames whose depth is smoothed within surfaces.
-        focal: of the cameras, pixels; coarser than the image where this gives larger pixels.
+        flying: share of the edge pixels with a depth between both sides of the edge.
+        shadow: share of the frames with a shadow on one side of near surfaces, cast by the projector of the camera.
+        baseline: distance between projector and camera, mm.
+        smooth: share of the frames that are smoothed within surfaces.
+        focal: focal length of the cameras, pixels; if it is shorter than that of the image, the pixels are coarser.
         holes: share of the frames with holes.
     """
 
@@ -46,17 +46,17 @@ class VariedSensor:
 def sense_varied(
     depth: torch.Tensor, window: torch.Tensor, rng: Counter, sensor: VariedSensor, pixels: Counter | None = None
 ) -> torch.Tensor:
-    """Depth as one of many cameras reports it.
+    """Depth as one of many cameras measures it.
 
     Args:
         depth: [B, H, W] mm, inf where there is nothing.
         window: [B, 4], see `render.render_depth`.
-        rng: draws how large each frame's faults are.
+        rng: draws the size of the faults of each frame.
         sensor: the ranges of the faults.
-        pixels: draws each pixel's noise; by default `rng`.
+        pixels: draws the noise of each pixel; by default `rng`.
 
     Returns:
-        float32 [B, H, W] mm, 0 where the camera sees nothing.
+        float32 [B, H, W] mm, 0 for missing pixels.
     """
     B, H, W = depth.shape
     pixels = pixels or rng
@@ -91,10 +91,10 @@ def _draw(rng: Counter, stream: str, limits: tuple[float, float]) -> torch.Tenso
 
 
 def _shadow(depth: torch.Tensor, window: torch.Tensor, rng: Counter, sensor: VariedSensor) -> torch.Tensor:
-    """Pixels in the shadow of the camera's projector: bool [B, H, W].
+    """Pixels in the shadow of the projector of the camera: bool [B, H, W].
 
-    A point at column c and depth z is lit from a direction c + k / z, where k is the baseline in pixels times mm. Going
-    along a row away from the light, points whose direction lies behind one that was met before are in its shadow.
+    A point at column c and depth z is lit from the direction c + k / z, where k is the baseline in pixels times mm.
+    Along a row away from the projector, a point is in shadow if an earlier point has a direction beyond its own.
     """
     u = rng.uniform("shadow", 3)
     base = (sensor.baseline[0] + (sensor.baseline[1] - sensor.baseline[0]) * u[:, 1]) * (u[:, 0] < sensor.shadow)
@@ -115,15 +115,15 @@ def _sampled(
     across: torch.Tensor,
     down: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column [B, H, W] that each pixel is read from: coarse pixels, ragged edges."""
+    """Row and column [B, H, W] of the source of each pixel, for coarse pixels and ragged edges."""
     B, H, W = depth.shape
     u = rng.uniform("focal", 3)
     focal = sensor.focal[0] * (sensor.focal[1] / sensor.focal[0]) ** u[:, 0]
-    size = (1.0 / (focal * window[:, 2])).clamp(min=1.0)[:, None, None]  # of the camera's pixels, in the image's
+    size = (1.0 / (focal * window[:, 2])).clamp(min=1.0)[:, None, None]  # camera pixels in image pixels
     shake = _draw(rng, "shake", sensor.ragged)
     column = torch.arange(W, device=depth.device).expand(B, H, W)
     row = torch.arange(H, device=depth.device)[:, None].expand(B, H, W)
-    # Every image pixel of a coarse pixel reads its middle.
+    # All image pixels within a coarse pixel read its middle.
     column = ((column / size + u[:, 1, None, None]).floor() + 0.5 - u[:, 1, None, None]) * size
     row = ((row / size + u[:, 2, None, None]).floor() + 0.5 - u[:, 2, None, None]) * size
     fine = size <= 1.0
