@@ -131,8 +131,22 @@ def predict_command(
         raise typer.Exit(INTERRUPTED) from None
     for line in _summary(report, out, missing):
         say(line, stderr=True)
+    if report.uncertain:
+        say(_uncertain(report), label="WARNING", style="yellow", stderr=True)
     if report.missing:
         raise typer.Exit(INCOMPLETE)
+
+
+def _uncertain(report: PredictionReport) -> str:
+    """What to know of frames whose predicted error is large, the worst named."""
+    from poseren_ext.inference.hand_pose import UNCERTAIN_MM
+
+    worst = sorted(report.uncertain.items(), key=lambda item: -item[1])[:3]
+    return (
+        f"{len(report.uncertain)} of {report.frames} frames are uncertain: the model expects a mean joint error above "
+        f"{UNCERTAIN_MM:.0f} mm ({', '.join(f'{name}: {error:.0f} mm' for name, error in worst)}). Check the hand "
+        "(--hand), the centre and the frame; poseren doctor shows them"
+    )
 
 
 def _summary(report: PredictionReport, out: Path, missing: options.Missing) -> list[str]:

@@ -19,7 +19,7 @@ import torch
 from poseren_ext.inference.estimator import Estimator
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.inference.prediction_file import PredictionFile, digest, weights_digest
-from poseren_ext.inference.prediction_rows import FrameOutcome, Missing, PredictionStream
+from poseren_ext.inference.prediction_rows import FrameOutcome, Missing, PredictionRows, PredictionStream
 from poseren_ext.io.depth_files import FrameFile
 from poseren_ext.io.joint_files import Format
 from poseren_ext.io.joint_layout import JointLayout
@@ -39,6 +39,7 @@ class PredictionReport:
         frames: number of frames.
         resumed: how many of them an earlier run had done.
         missing: frames without a result, with the reason.
+        uncertain: frames whose predicted error is above `UNCERTAIN_MM`, with that error in mm.
         missing_joints: joints of the chosen order that the skeleton does not have.
         seconds: duration.
     """
@@ -46,8 +47,16 @@ class PredictionReport:
     frames: int
     resumed: int
     missing: dict[str, str]
+    uncertain: dict[str, float]
     missing_joints: tuple[str, ...]
     seconds: float
+
+    @classmethod
+    def of(cls, file: PredictionRows, resumed: int, seconds: float) -> PredictionReport:
+        """The report on a finished file."""
+        missing = {file.names[index]: reason for index, reason in file.missing.items()}
+        uncertain = {file.names[index]: error for index, error in file.uncertain.items()}
+        return cls(len(file.names), resumed, missing, uncertain, file.missing_joints, seconds)
 
 
 @dataclass
@@ -120,8 +129,7 @@ class FramePredictor:
             init_pose=None if self.init_poses is None else self.init_poses[chosen],
             center=None if self.centers is None else self.centers[chosen],
         )
-        error = getattr(pose, "error_mm", None)
-        errors = np.full(len(chosen), np.nan) if error is None else np.asarray(error)
+        errors = np.full(len(chosen), np.nan) if pose.error_mm is None else np.asarray(pose.error_mm)
         return {
             index: FrameOutcome(uvd=uvd, xyz=xyz, hand=hand, error_mm=float(one))
             for index, uvd, xyz, hand, one in zip(
@@ -255,9 +263,7 @@ def _predict(
         if progress is not None:
             progress(file.done, total)
     file.finish()
-    missing = {file.names[index]: reason for index, reason in file.missing.items()}
-    seconds = time.perf_counter() - began
-    return PredictionReport(total, first, missing, file.missing_joints, seconds)
+    return PredictionReport.of(file, first, time.perf_counter() - began)
 
 
 def usable_cores() -> int:

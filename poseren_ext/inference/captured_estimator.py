@@ -85,14 +85,17 @@ class CapturedEstimator:
             camera=estimator.intrinsics,
         )
         views = estimator.views(estimator.hand)
-        poses, run = estimator.model.refine(estimator.crop(self._frames.depth, centers, views), None, estimator.stages)
+        crops = estimator.crop(self._frames.depth, centers, views)
+        poses, run, error = estimator.model.refine(crops, None, estimator.stages)
         final = poses[-1:]
         if views is not None:
             final, run = mean_of_views(final, views), run.view(len(views), -1).amax(0)
+            error = None if error is None else error.view(len(views), -1).mean(0)
         joints, uvd = self._in_camera(final[0], centers)
         hands = (estimator.hand,) * len(centers)
         like = self._frames.like
-        return HandPose(like(joints), like(uvd), like(centers), None, like(run), hands, estimator.model.skeleton)
+        skeleton, error = estimator.model.skeleton, None if error is None else like(error)
+        return HandPose(like(joints), like(uvd), like(centers), None, like(run), hands, skeleton, error)
 
     def _in_camera(self, pose: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
         """Joints of a normalised pose in mm and in uvd, [B, J, 3] each.

@@ -41,7 +41,8 @@ class Estimator:
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
         hand: which hand the frames show. A model knows one hand; for the other the crop is mirrored and the joints are
-            mirrored back. "auto" tries both and keeps the one whose joints agree better with the depth's surface.
+            mirrored back. "auto" tries both, as one batch, and keeps the one with the smaller predicted error
+            (`HandPose.error_mm`); with a model that predicts none, the one whose joints agree better with the surface.
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine; 0 gives the initial pose.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
@@ -139,12 +140,21 @@ class Estimator:
         initial = self._initial_uvd(frames, init_pose, init_space)
         if isinstance(initial, Tensor):
             check_initial(ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube))
-        results = [self._run(frames.depth, centers, initial, hand) for hand in self._hands()]
-        uvd, run, hands = results[0] if len(results) == 1 else self._better(frames.depth, results)
-        return self._result(frames, uvd, run, hands, centers, return_stages)
-
-    def _hands(self) -> tuple[str, ...]:
-        return ("right", "left") if self.hand == "auto" else (self.hand,)
+        hands = ("right", "left") if self.hand == "auto" else (self.hand,)
+        uvd, run, error = self._run(frames.depth, centers, initial, hands)
+        chosen = self._choose(frames.depth, uvd, error)
+        frame = torch.arange(len(centers), device=self.device)
+        final = uvd[chosen, :, frame].transpose(0, 1)  # [T+1, B, J, 3]
+        return HandPose(
+            joints=frames.like(uvd_to_xyz(final[-1], self.intrinsics, check=False)),
+            uvd=frames.like(final[-1]),
+            center=frames.like(centers),
+            stages=frames.like(final, axis=1) if return_stages else None,
+            stages_run=frames.like(run[chosen, frame]),
+            hand=tuple(hands[i] for i in chosen.tolist()),
+            skeleton=self.model.skeleton,
+            error_mm=None if error is None else frames.like(error[chosen, frame]),
+        )
 
     def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None, missing: str) -> Tensor:
         """Centres of the cubes [B, 3]: as given, or detected."""
@@ -206,25 +216,30 @@ class Estimator:
         return xyz_to_uvd(joints, self.camera) if space == "xyz" else joints
 
     def _run(
-        self, depth: Tensor, centers: Tensor, initial: Tensor | str | None, hand: str
-    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """Joints in uvd of all stages [T+1, B, J, 3], stages run [B], and the hand of each frame."""
-        model, views = self.model, self.views(hand)
+        self, depth: Tensor, centers: Tensor, initial: Tensor | str | None, hands: Sequence[str]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The results for each of H hands, as one batch of the networks.
+
+        Returns:
+            Joints in uvd of all stages [H, T+1, B, J, 3], stages run [H, B], and predicted errors in mm [H, B].
+        """
+        model, K, B = self.model, self.tta, len(depth)
+        views = [self.views(hand) for hand in hands]
         pose = None  # the Init-CNN's
         if isinstance(initial, str):
-            pose = model.mean_pose.expand(self.tta * len(depth), -1, 3)
+            pose = model.mean_pose.expand(len(hands) * K * B, -1, 3)
         elif initial is not None:
             pose = ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube)
-            if views is not None:
-                pose = torch.cat([move_pose(pose, view.expand(len(pose), 2, 3)) for view in views])
-        poses, run = model.refine(self.crop(depth, centers, views), pose, self.stages)
-        if views is not None:
-            poses, run = mean_of_views(poses, views), run.view(self.tta, -1).amax(0)
-        # All stages of a frame at once: [B, (T+1)*J, 3].
-        rows = poses.transpose(0, 1).flatten(1, 2)
-        uvd = ops.denormalize_pose(rows, centers, self.intrinsics, cube=self.cube)
-        uvd = uvd.reshape(len(depth), len(poses), -1, 3).transpose(0, 1)
-        return uvd, run, (hand,) * len(depth)
+            pose = torch.cat([pose if part is None else _seen_through(pose, part) for part in views])
+        crops = torch.cat([self.crop(depth, centers, part) for part in views])
+        poses, run, error = model.refine(crops, pose, self.stages)
+        parts = zip(poses.view(len(poses), len(hands), K * B, -1, 3).unbind(1), views, strict=True)
+        # All stages of a frame at once: [H * B, (T+1) * J, 3].
+        rows = [part if view is None else mean_of_views(part, view) for part, view in parts]
+        flat = torch.cat([part.transpose(0, 1).flatten(1, 2) for part in rows])
+        uvd = ops.denormalize_pose(flat, centers.repeat(len(hands), 1), self.intrinsics, cube=self.cube)
+        uvd = uvd.view(len(hands), B, len(poses), -1, 3).transpose(1, 2)
+        return uvd, run.view(-1, K, B).amax(1), None if error is None else error.view(-1, K, B).mean(1)
 
     def views(self, hand: str) -> Tensor | None:
         """Transforms of the K = tta crops that the model sees of a hand [K, 2, 3]; None for the untransformed crop.
@@ -246,15 +261,12 @@ class Estimator:
         crops = [ops.depth_crop(depth, centers, self.intrinsics, transform=one, **settings) for one in transforms]
         return torch.cat(crops)
 
-    def _better(
-        self, depth: Tensor, results: Sequence[tuple[Tensor, Tensor, tuple[str, ...]]]
-    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """For each frame the hand whose final joints agree better with the surface."""
-        (uvd_a, run_a, hands_a), (uvd_b, run_b, hands_b) = results
-        second = self.surface_gap(depth, uvd_b[-1]) < self.surface_gap(depth, uvd_a[-1])  # [B]
-        uvd = torch.where(second[None, :, None, None], uvd_b, uvd_a)
-        hands = tuple(b if chosen else a for a, b, chosen in zip(hands_a, hands_b, second.tolist(), strict=True))
-        return uvd, torch.where(second, run_b, run_a), hands
+    def _choose(self, depth: Tensor, uvd: Tensor, error: Tensor | None) -> Tensor:
+        """Which of H results is the best for each frame: int64 [B]; arguments as `_run` returns them."""
+        if len(uvd) == 1:
+            return torch.zeros(len(depth), dtype=torch.int64, device=depth.device)
+        doubt = torch.stack([self.surface_gap(depth, stages[-1]) for stages in uvd]) if error is None else error
+        return doubt.nan_to_num(torch.inf).argmin(0)
 
     def surface_gap(self, depth: Tensor, uvd: Tensor) -> Tensor:
         """How far joints are from where a surface allows them, which is 0 to 40 mm behind it.
@@ -276,19 +288,10 @@ class Estimator:
         outside = torch.relu(-behind) + torch.relu(behind - 40)
         return outside.clamp(max=100).mean(1)
 
-    def _result(
-        self, frames: Frames, uvd: Tensor, run: Tensor, hands: tuple[str, ...], centers: Tensor, return_stages: bool
-    ) -> HandPose:
-        final = uvd[-1]
-        return HandPose(
-            joints=frames.like(uvd_to_xyz(final, self.intrinsics, check=False)),
-            uvd=frames.like(final),
-            center=frames.like(centers),
-            stages=frames.like(uvd, axis=1) if return_stages else None,
-            stages_run=frames.like(run),
-            hand=hands,
-            skeleton=self.model.skeleton,
-        )
+
+def _seen_through(pose: Tensor, views: Tensor) -> Tensor:
+    """Normalised joints [B, J, 3] in K views: [K * B, J, 3]."""
+    return torch.cat([move_pose(pose, view.expand(len(pose), 2, 3)) for view in views])
 
 
 def refine(

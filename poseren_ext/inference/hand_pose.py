@@ -20,6 +20,9 @@ from poseren_ext.io.joint_layout import JointLayout
 
 Array: TypeAlias = Tensor | npt.NDArray[Any]
 
+UNCERTAIN_MM = 30.0
+"""A pose with a larger predicted error is reported as uncertain: do not use it without a look at the frame."""
+
 
 @dataclass(frozen=True)
 class HandPose:
@@ -33,6 +36,8 @@ class HandPose:
         stages_run: int32 [B], the number of stages that moved a window; afterwards the pose is final.
         hand: "left" or "right" for each frame.
         skeleton: names and order of the joints.
+        error_mm: [B], the mean joint error in mm that the model predicts for its own pose; NaN where the joints are.
+            None if the model has no error head. Above `UNCERTAIN_MM` the pose counts as uncertain.
     """
 
     joints: Array
@@ -42,6 +47,7 @@ class HandPose:
     stages_run: Array
     hand: tuple[str, ...]
     skeleton: Skeleton
+    error_mm: Array | None = None
 
     def in_order(self, order: str, layout: JointLayout | None = None) -> Array:
         """The joints in the order of another tool or dataset.
@@ -110,4 +116,5 @@ def joined_poses(poses: Sequence[HandPose]) -> HandPose:
         stages_run=together("stages_run"),
         hand=tuple(hand for pose in poses for hand in pose.hand),
         skeleton=poses[0].skeleton,
+        error_mm=None if poses[0].error_mm is None else together("error_mm"),
     )

@@ -34,6 +34,10 @@ class Pose(Protocol):
     def skeleton(self) -> Skeleton:
         """The order of the joints."""
 
+    @property
+    def error_mm(self) -> Any:
+        """[B] or a scalar, mm; None where the model predicts none."""
+
 
 def in_layout(pose: Pose, layout: JointLayout) -> Any:
     """The joints of a pose in a layout: [B, K, 3] or [K, 3], of the kind of the pose's arrays.
@@ -56,7 +60,7 @@ def pose_rows(pose: Pose, layout: JointLayout, frames: Sequence[str] | None = No
     names = [str(index) for index in range(len(joints))] if frames is None else [str(name) for name in frames]
     if len(names) != len(joints):
         raise ValueError(f"frames has {len(names)} names; expected one for each of {len(joints)} frames")
-    error = getattr(pose, "error_mm", None)
+    error = pose.error_mm
     errors = np.full(len(joints), np.nan) if error is None else torch.as_tensor(error).detach().cpu().numpy()
     return JointRows(names, list(pose.hand), errors.reshape(-1), joints)
 

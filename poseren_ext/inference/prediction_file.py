@@ -75,6 +75,7 @@ class PredictionFile(PredictionRows):
     Attributes:
         done: frames that are done.
         missing: index and reason of the frames without a result.
+        uncertain: index and predicted error in mm of the frames where it is above `UNCERTAIN_MM`.
 
     Raises:
         FileExistsError: the file exists and may be neither continued nor replaced; or the record's name is taken by a
@@ -134,17 +135,20 @@ class PredictionFile(PredictionRows):
             ValueError: a frame has no result and the policy is "stop".
             OSError: the disk is full; the file holds the whole lines of the frames before.
         """
-        before, done = dict(self.missing), self.done
+        before, done = (dict(self.missing), dict(self.uncertain)), self.done
         outcomes, fault = self._stop_at(outcomes)
         rows = self._take(outcomes)
         try:
-            if self.missing != before:  # before their neighbours' lines, so that lines can always be told apart
+            if (
+                self.missing,
+                self.uncertain,
+            ) != before:  # before their neighbours' lines, so that lines can always be told apart
                 self._write_record()
             kind: Format = "txt" if self._growing == self.path and self._format == "txt" else "csv"
             text = joint_files.text_lines(kind, rows, self._layout.decimals)
             append_whole(self._file, text.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            self.missing, self.done = before, done
+            (self.missing, self.uncertain), self.done = before, done
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise OSError(
                 error.errno,
@@ -239,9 +243,10 @@ class PredictionFile(PredictionRows):
                 )
             if before is not None and rows:
                 self._agree(before)
-                self.missing = {entry["index"]: entry["reason"] for entry in before["missing"]}
+                self._recall(before)
         self.done = self._frames_done(rows)
         self.missing = {index: reason for index, reason in self.missing.items() if index < self.done}
+        self.uncertain = {index: error for index, error in self.uncertain.items() if index < self.done}
         if self._head and not rows:
             os.ftruncate(self._file.fileno(), 0)
             append_whole(self._file, self._head.encode())
@@ -253,9 +258,14 @@ class PredictionFile(PredictionRows):
                 f"{self.path} is complete with {len(before['frames'])} frames; there are {len(self.names)} now, and "
                 f"{self._format} files cannot grow: overwrite=True predicts all of them"
             )
-        self.missing = {entry["index"]: entry["reason"] for entry in before["missing"]}
+        self._recall(before)
         self.done, self._complete = len(self.names), True
         self._growing.unlink(missing_ok=True)
+
+    def _recall(self, before: dict[str, Any]) -> None:
+        """Take the lists of frames from the record of an earlier run."""
+        self.missing = {entry["index"]: entry["reason"] for entry in before["missing"]}
+        self.uncertain = {entry["index"]: entry["error_mm"] for entry in before.get("uncertain", ())}
 
     def _recover(self) -> int:
         """The number of rows in the file; half a line at its end, of a killed run, is dropped.
@@ -329,6 +339,10 @@ class PredictionFile(PredictionRows):
             "missing": [
                 {"index": index, "frame": self.names[index], "reason": reason}
                 for index, reason in sorted(self.missing.items())
+            ],
+            "uncertain": [
+                {"index": index, "frame": self.names[index], "error_mm": error}
+                for index, error in sorted(self.uncertain.items())
             ],
             "frames": list(self.names),
         }

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseren_ext.geometry.skeleton import Skeleton
+from poseren_ext.inference.hand_pose import UNCERTAIN_MM
 from poseren_ext.io import joint_files
 from poseren_ext.io.joint_files import Format, JointRows
 from poseren_ext.io.joint_layout import JointLayout
@@ -51,6 +52,7 @@ class PredictionRows:
     ) -> None:
         self.names = names
         self.missing: dict[int, str] = {}
+        self.uncertain: dict[int, float] = {}
         self.missing_joints = layout.missing_joints(skeleton)
         self.done = 0
         self._skeleton, self._layout, self._format, self._policy = skeleton, layout, file_format, policy
@@ -79,6 +81,8 @@ class PredictionRows:
                 values = np.full((self._joints, 3), np.nan)
             else:
                 values = np.asarray(self._layout.apply(outcome.uvd, outcome.xyz, self._skeleton), np.float64)
+                if outcome.error_mm > UNCERTAIN_MM:
+                    self.uncertain[index] = round(outcome.error_mm, 1)
             frames.append(self.names[index])
             hands.append(outcome.hand)
             errors.append(outcome.error_mm)

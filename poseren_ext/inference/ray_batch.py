@@ -130,8 +130,7 @@ def label_frames(
         if file.done != len(frames):
             raise RuntimeError(f"{out} holds {file.done} of {len(frames)} frames; resume to continue")
         file.finish()
-        failed = {file.names[index]: reason for index, reason in file.missing.items()}
-        return PredictionReport(len(frames), first, failed, file.missing_joints, time.perf_counter() - began)
+        return PredictionReport.of(file, first, time.perf_counter() - began)
 
 
 @contextmanager

@@ -52,21 +52,25 @@ class PackedPoseREN:
         """The Init-CNN's pose [B, J, 3] of depth crops [B, 1, S, S] (paper, section 3.1)."""
         return run_grid(self.init_backbone(crop), self.init_head)
 
-    def refine(self, crop: Tensor, pose: Tensor | None, stages: int) -> tuple[Tensor, Tensor]:
-        """The cascade as :func:`cascade_refine` returns it: all poses and the stages run.
+    def refine(self, crop: Tensor, pose: Tensor | None, stages: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The cascade as :func:`cascade_refine` returns it: all poses and the stages run; then the predicted errors.
 
         Args:
             crop: [B, 1, S, S].
             pose: normalised [B, J, 3]; None for the Init-CNN's.
             stages: T.
+
+        Returns:
+            Normalised poses [T+1, B, J, 3]; stages run, int32 [B]; predicted mean joint errors in mm [B], None if the
+            model has no error head.
         """
         pose, features = self._look(crop) if pose is None else (pose, self.backbone(crop))
         if not self.head.config.grid:
             poses, run = cascade_refine(features, pose, self.head, stages=stages)
-            return poses, run
+            return poses, run, None
         # A grid does not depend on the pose: all stages give the same pose.
         poses = torch.stack([pose] + [run_grid(features, self.head)] * stages)
-        return poses, torch.full((len(pose),), min(stages, 1), dtype=torch.int32, device=pose.device)
+        return poses, torch.full((len(pose),), min(stages, 1), dtype=torch.int32, device=pose.device), None
 
     def _look(self, crop: Tensor) -> tuple[Tensor, Tensor]:
         """The pose of the Init-CNN and the features of the refining backbone; concurrent within a CUDA graph.

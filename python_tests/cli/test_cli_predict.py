@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from helpers.command_line import DISC_CAMERA, Result, disc_frame
 from helpers.predictions import numbers, put
 
@@ -20,6 +21,7 @@ from poseren_ext.inference import batch as batch_module
 from poseren_ext.io import depth_files
 from poseren_ext.io.depth_files import FrameFile
 from poseren_ext.io.pose_files import read_poses, write_poses
+from poseren_ext.models.packed import PackedPoseREN
 
 CAMERA = DISC_CAMERA
 
@@ -324,3 +326,28 @@ def test_frames_are_decoded_by_several_threads_at_a_time(predict, disc_recording
     monkeypatch.setattr(batch_module, "usable_cores", lambda: 3)
     assert predict(disc_recording, "--batch", 1).code == 0
     assert most[0] == 3
+
+
+# --- uncertain frames ---------------------------------------------------------------------------------------------
+
+
+def test_frames_with_a_large_predicted_error_are_reported_and_recorded(predict, disc_recording, tmp_path, monkeypatch):
+    refine_once = PackedPoseREN.refine
+
+    def predicting(self, crop, pose, stages):
+        return *refine_once(self, crop, pose, stages)[:2], torch.full((len(crop),), 31.25)
+
+    monkeypatch.setattr(PackedPoseREN, "refine", predicting)
+    done = predict(disc_recording, out=tmp_path / "out.json")
+    assert done.code == 0
+    assert "WARNING  7 of 7 frames are uncertain" in done.err
+    record = json.loads((tmp_path / "out.json.json").read_text())
+    assert [entry["index"] for entry in record["uncertain"]] == list(range(7))
+    assert {frame["error_mm"] for frame in json.loads((tmp_path / "out.json").read_text())["frames"]} == {31.25}
+    again = predict(disc_recording, "--resume", out=tmp_path / "out.json")
+    assert "WARNING  7 of 7 frames are uncertain" in again.err
+
+
+def test_a_model_without_an_error_head_gives_no_predicted_error(predict, disc_recording, tmp_path):
+    assert "uncertain" not in predict(disc_recording, out=tmp_path / "out.json").err
+    assert all("error_mm" not in frame for frame in json.loads((tmp_path / "out.json").read_text())["frames"])

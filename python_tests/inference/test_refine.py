@@ -13,6 +13,7 @@ from poseren_ext.geometry.camera import CAMERAS, Camera, uvd_to_xyz
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.inference.estimator import Estimator, refine
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, save
+from poseren_ext.models.packed import PackedPoseREN
 
 CAMERA = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
 
@@ -202,3 +203,20 @@ def test_refuses(model, frames, changes, error, says):
 def test_public_names():
     for name in poseren_ext.__all__:
         assert hasattr(poseren_ext, name)
+
+
+def test_auto_takes_the_hand_with_the_smaller_predicted_error(model, frames, monkeypatch):
+    """The networks see both hands of all frames as one batch: first those seen as right hands, then the mirrored."""
+    refine_once = PackedPoseREN.refine
+    expected = torch.tensor([4.0, 40.0, 9.0, 7.0, 10.0, float("nan")])
+
+    def predicting(self, crop, pose, stages):
+        return *refine_once(self, crop, pose, stages)[:2], expected[: len(crop)]
+
+    monkeypatch.setattr(PackedPoseREN, "refine", predicting)
+    auto = refine(frames, model, camera=CAMERA, hand="auto")
+    assert auto.hand == ("right", "left", "right")
+    np.testing.assert_array_equal(auto.error_mm, [4.0, 10.0, 9.0])
+    assert refine(frames[0], model, camera=CAMERA).error_mm == 4.0
+    joined = refine(list(frames), model, camera=CAMERA, tta=2)
+    assert joined.error_mm.shape == (3,)

@@ -80,7 +80,7 @@ def test_a_grid_refines_to_one_pose() -> None:
     packed = PackedPoseREN(model)
     with torch.inference_mode():
         crop = torch.rand(2, 1, 96, 96)
-        poses, run = packed.refine(crop, packed.initial(crop), 3)
+        poses, run, _ = packed.refine(crop, packed.initial(crop), 3)
         torch.testing.assert_close(poses, model(crop), rtol=1e-4, atol=1e-5)
     assert run.tolist() == [1, 1]
 
