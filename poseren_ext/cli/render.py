@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poseren_ext.cli import options
 
+if TYPE_CHECKING:
+    from poseren_ext.synthetic.scenes import SyntheticScenes
+
 PICTURES = (".png", ".pdf", ".svg")
-_OWN_FILES = re.compile(r"depth/\d{6,}\.png|(labels|centers|list|camera)\.txt")
+_OWN_FILES = re.compile(r"depth/\d{6,}\.png|(labels|centers|list|camera)\.txt|hands\.csv")
 
 
 class Split(str, Enum):
@@ -69,6 +73,9 @@ def render_command(
     sequence: Annotated[
         bool, typer.Option("--sequence", help="One moving hand instead of a new hand in every frame.")
     ] = False,
+    scenes: Annotated[
+        bool, typer.Option("--scenes", help="Whole scenes with no hand, one or two: labels in hands.csv.")
+    ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Render synthetic depth frames with their joints, for training, other tools or inspection.
@@ -85,16 +92,21 @@ def render_command(
     poseren render moving.npz --sequence --frames 90
 
     poseren render backs/ --split-kind back --frames 2048
+
+    poseren render scenes/ --scenes --frames 1000 --split test
     """
     from poseren_ext.cli._console import progress, say
     from poseren_ext.geometry.camera import CAMERAS
     from poseren_ext.plotting import check_path
     from poseren_ext.synthetic import SyntheticHands, SyntheticSequence
     from poseren_ext.synthetic.export import export_frames, export_stack
+    from poseren_ext.synthetic.scenes import SyntheticScenes
     from poseren_ext.synthetic.splits import split_hands
 
     if split_kind:
-        _require_fixed(context, ("seed", "split", "sequence"))
+        _require_alone(context, "--split-kind", ("seed", "split", "sequence", "scenes"))
+    if scenes:
+        _require_alone(context, "--scenes", ("sequence",))
 
     suffix = out.suffix.lower()
     if suffix in (*PICTURES, ".npz"):
@@ -114,7 +126,9 @@ def render_command(
         def advance(done: int) -> None:
             bar.update(task, completed=done)
 
-        if suffix in PICTURES:
+        if scenes:
+            _render_scenes(SyntheticScenes(seed, split.value, joints, intrinsics), out, frames, first, advance)
+        elif suffix in PICTURES:
             from poseren_ext.plotting.contact_sheet import contact_sheet
 
             contact_sheet(hands, check_path(out), frames)
@@ -125,8 +139,22 @@ def render_command(
     say(f"{frames} frames in {out}", stderr=True)
 
 
-def _require_fixed(context: typer.Context, names: tuple[str, ...]) -> None:
-    """Refuse options that a test split fixes.
+def _render_scenes(scenes: SyntheticScenes, out: Path, frames: int, first: int, advance: Callable[[int], None]) -> None:
+    """Write scenes to a picture, an archive or a folder, by the name of the output."""
+    from poseren_ext.plotting import check_path
+    from poseren_ext.plotting.contact_sheet import scene_sheet
+    from poseren_ext.synthetic.scene_export import export_scene_stack, export_scenes
+
+    if out.suffix.lower() in PICTURES:
+        scene_sheet(scenes, check_path(out), frames)
+    elif out.suffix.lower() == ".npz":
+        export_scene_stack(scenes, out, frames, first, advance)
+    else:
+        export_scenes(scenes, out, frames, first, advance)
+
+
+def _require_alone(context: typer.Context, option: str, names: tuple[str, ...]) -> None:
+    """Refuse options that another one excludes.
 
     Raises:
         typer.BadParameter: one of them was given.
@@ -134,7 +162,7 @@ def _require_fixed(context: typer.Context, names: tuple[str, ...]) -> None:
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter(f"--split-kind fixes it; leave --{name} out", param_hint=f"--{name}")
+            raise typer.BadParameter(f"{option} excludes it; leave --{name} out", param_hint=f"--{name}")
 
 
 def _require_own_folder(folder: Path, overwrite: bool) -> None:

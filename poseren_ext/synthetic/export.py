@@ -100,9 +100,9 @@ def export_stack(
         )
 
 
-def stored_depth(frames: Frames) -> npt.NDArray[np.uint16]:
-    """The depth as stored in files: [B, H, W], integer mm."""
-    return frames.depth.round().clamp(max=65535).to(torch.int32).numpy().astype(np.uint16)
+def stored_depth(depth: torch.Tensor) -> npt.NDArray[np.uint16]:
+    """Depth [B, H, W] as stored in files, integer mm."""
+    return depth.round().clamp(max=65535).to(torch.int32).numpy().astype(np.uint16)
 
 
 def _require_frames(count: int) -> None:
@@ -114,7 +114,7 @@ def _batches(hands: SyntheticHands, count: int, first: int) -> Iterator[tuple[Fr
     """Batches of frames, and their depth as stored: uint16 [B, H, W] mm."""
     for start in range(first, first + count, _BATCH):
         frames = hands.frames(torch.arange(start, min(start + _BATCH, first + count)))
-        yield frames, stored_depth(frames)
+        yield frames, stored_depth(frames.depth)
 
 
 def _write_labels(hands: SyntheticHands, folder: Path, names: list[str], parts: list[Frames]) -> None:

@@ -142,3 +142,19 @@ def objects_beside(rng: Counter, joints: torch.Tensor) -> Solids:
     center = palm[:, None] + torch.stack([radius * around.cos(), radius * around.sin(), behind], -1)
     there = rng.uniform("besides", _BESIDE) < torch.tensor([1.0, 0.6, 0.4], device=palm.device)
     return Solids(center, solid.rotation, solid.half * there[:, :, None], solid.kind)
+
+
+def objects_around(rng: Counter, limits: torch.Tensor, count: int = 4) -> Solids:
+    """Objects anywhere in the frame, 250 to 1500 mm away, from a hand's size down to a pen's and up to a box's.
+
+    Args:
+        rng: the samples' random numbers.
+        limits: [B, 4] lowest x/z, lowest y/z, highest x/z and highest y/z of the frame.
+        count: objects per frame.
+    """
+    solid = _any_solid(rng, "around", count, 8.0, 130.0)
+    u = rng.uniform("aroundat", 3 * count).view(-1, count, 3)
+    depth = 250.0 * 6.0 ** u[..., 2:]
+    low, high = limits[:, None, :2], limits[:, None, 2:]
+    center = torch.cat([low + (high - low) * u[..., :2], torch.ones_like(depth)], 2) * depth
+    return Solids(center, solid.rotation, solid.half, solid.kind)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,11 @@ from poseren_ext.synthetic.sensor import bodies_behind
 from poseren_ext.synthetic.solids import Solids, render_solids
 from poseren_ext.synthetic.varied_scene import VariedScene, View, mirrored, sample_varied_scene
 
-_AWAY = 1e7  # mm to the side: position of the second hand in frames that do not show one
+AWAY = 1e7
+"""How far to the side, mm, a hand is moved that a frame does not show."""
+
+Share: TypeAlias = float | torch.Tensor
+"""A share of frames, or one probability per frame [B]."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,13 @@ class Surroundings:
         bodies: with a wall and thick bodies in front of it; the rest has nothing behind the hand.
     """
 
-    held: float = 0.0
-    front: float = 0.0
-    beside: float = 0.0
-    other: float = 0.0
-    table: float = 0.15
-    wall: float = 0.25
-    bodies: float = 0.2
+    held: Share = 0.0
+    front: Share = 0.0
+    beside: Share = 0.0
+    other: Share = 0.0
+    table: Share = 0.15
+    wall: Share = 0.25
+    bodies: Share = 0.2
 
 
 EVERYTHING = Surroundings(held=0.3, front=0.12, beside=0.25, other=0.2)
@@ -49,7 +54,7 @@ EVERYTHING = Surroundings(held=0.3, front=0.12, beside=0.25, other=0.2)
 def surrounding_solids(rng: Counter, scene: VariedScene, shares: Surroundings) -> Solids:
     """The objects of each frame."""
 
-    def there(stream: str, share: float) -> torch.Tensor:
+    def there(stream: str, share: Share) -> torch.Tensor:
         return rng.uniform(stream, 1)[:, 0] < share
 
     held = held_objects(rng, scene.joints, scene.hand, scene.normal).kept(there("holds", shares.held))
@@ -58,7 +63,7 @@ def surrounding_solids(rng: Counter, scene: VariedScene, shares: Surroundings) -
     return held.concat(front).concat(beside)
 
 
-def second_hand(rng: Counter, scene: VariedScene, subjects: tuple[int, int], view: View, share: float) -> Cones:
+def second_hand(rng: Counter, scene: VariedScene, subjects: tuple[int, int], view: View, share: Share) -> Cones:
     """A second hand with its arm, near the first; four fifths are left hands. Frames without one have it far away.
 
     A second right hand is at least 110 mm away, because only the centre tells which of the two is meant.
@@ -80,10 +85,14 @@ def second_hand(rng: Counter, scene: VariedScene, subjects: tuple[int, int], vie
     flip = torch.where(left, -1.0, 1.0)
     side = torch.stack([flip, torch.ones_like(flip), torch.ones_like(flip)], 1)
     other = sample_varied_scene(rng, subjects, view, place=target * side)
-    cones = mirrored(other.hand.concat(other.arm), side)
-    away = _AWAY * (u[:, 3] >= share)
-    shift = torch.stack([away, torch.zeros_like(away), torch.zeros_like(away)], 1)
-    return Cones(cones.a + shift[:, None], cones.b + shift[:, None], cones.ra, cones.rb)
+    return shown_only(mirrored(other.hand.concat(other.arm), side), u[:, 3] < share)
+
+
+def shown_only(cones: Cones, shown: torch.Tensor) -> Cones:
+    """The cones of some frames (bool [B]); those of the others are far away."""
+    shift = torch.zeros_like(cones.a[:, :1])
+    shift[..., 0] = AWAY * ~shown[:, None]
+    return Cones(cones.a + shift, cones.b + shift, cones.ra, cones.rb)
 
 
 def add_surroundings(
@@ -123,7 +132,7 @@ def _planes(rng: Counter, cones: Cones, touched: torch.Tensor) -> tuple[torch.Te
         (cones.a @ normal[:, :, None])[..., 0] + cones.ra, (cones.b @ normal[:, :, None])[..., 0] + cones.rb
     )
     # A second hand that the frame does not show touches nothing.
-    present = near & (cones.a[..., 0].abs() < 0.1 * _AWAY)
+    present = near & (cones.a[..., 0].abs() < 0.1 * AWAY)
     support = ends.masked_fill(~present, -torch.inf).amax(1)
     u = rng.uniform("planegap", 2)
     gap = torch.where(touched, torch.where(u[:, 0] < 0.7, -2.0, 25.0 * u[:, 1]), 5.0 + 450.0 * u[:, 1])

@@ -92,7 +92,7 @@ class VariedHands(SyntheticHands):
         hand = sample_varied_scene(rng, subjects, self.view)
         own = hand.hand.concat(hand.arm)
         everything = own
-        if self.surroundings.other > 0.0:
+        if torch.as_tensor(self.surroundings.other > 0.0).any():
             others = Counter(self.seed ^ _OTHER_SALT ^ (_SPLIT_SALT[self.split] << 20), index)
             everything = own.concat(second_hand(others, hand, subjects, self.view, self.surroundings.other))
         return _Scenes(hand, own, everything, surrounding_solids(rng, hand, self.surroundings))

@@ -100,4 +100,4 @@ def test_a_test_split_has_fixed_subjects_and_seed(run, tmp_path):
     assert (np.einsum("bi,bi->b", normal, wrist) > 0).all()  # away from the camera
     code, _, err = run(tmp_path / "other.npz", "--split-kind", "back", "--seed", 3)
     assert code == 2
-    assert "--split-kind fixes it" in err
+    assert "--split-kind excludes it" in err

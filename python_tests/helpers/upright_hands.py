@@ -61,7 +61,7 @@ def write_nyu(root: Path, frames: dict[str, int]) -> None:
             index = torch.arange(first, min(first + _BATCH, count))
             batch = hands.frames(index)
             uvd[index[:, None], EVALUATED], xyz[index[:, None], EVALUATED] = batch.uvd.numpy(), batch.xyz.numpy()
-            for number, depth, far in zip(index.tolist(), stored_depth(batch), batch.far.tolist(), strict=True):
+            for number, depth, far in zip(index.tolist(), stored_depth(batch.depth), batch.far.tolist(), strict=True):
                 near = np.where(depth <= far, depth, 0).astype(np.uint16)
                 for name, image in (("depth", depth), ("synthdepth", near)):
                     assert cv2.imwrite(str(root / split / f"{name}_1_{number + 1:07d}.png"), nyu_encoded(image))

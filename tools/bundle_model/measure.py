@@ -134,7 +134,7 @@ def _parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[_
     if folder is None:
         for first in range(0, count, _BATCH):
             frames = hands.frames(torch.arange(first, min(first + _BATCH, count)))
-            yield _Part(stored_depth(frames), frames.uvd, frames.xyz, frames.center)
+            yield _Part(stored_depth(frames.depth), frames.uvd, frames.xyz, frames.center)
         return
     names = folder / "list.txt"
     if not names.exists() or len(names.read_text().splitlines()) < count:

@@ -43,7 +43,7 @@ def worst_frames(model: PoseREN, kind: str, count: int) -> Figure:
     crops, answers, truths, errors = [], [], [], []
     for first in range(0, count, 16):
         frames = hands.frames(torch.arange(first, min(first + 16, count)))
-        depth = stored_depth(frames)
+        depth = stored_depth(frames.depth)
         uvd = torch.as_tensor(estimator(depth, center=frames.center).uvd).float()
         error = (uvd_to_xyz(uvd.double(), hands.camera, check=False) - frames.xyz.double()).norm(dim=-1).mean(1)
         crops.append(depth_crop(frames.depth, frames.center, hands.camera)[:, 0])
