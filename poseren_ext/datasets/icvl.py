@@ -33,7 +33,7 @@ class ICVL(DepthDataset):
 
     Raises:
         FileNotFoundError: another folder than ICVL's, or a missing frame.
-        DatasetError: a label file that is damaged, or frames without labels.
+        DatasetError: ICVL's first release, a label file that is damaged, or frames without labels.
     """
 
     info = DatasetInfo(
@@ -56,6 +56,7 @@ class ICVL(DepthDataset):
         strict: bool = True,
     ) -> None:
         require_one_of(split, "split", ("train", "test"))
+        _refuse_first_release(Path(root), split)
         candidates = [Path(root) / folder / _LABELS[split][0] for folder in _FOLDERS[split]]
         folder = first_existing(candidates, f"ICVL's {split}ing labels").parent
         names: list[str] = []
@@ -80,6 +81,23 @@ class ICVL(DepthDataset):
         """The label file of a frame: a test sequence has its own."""
         own = self.labels.parent / f"{Path(name).parts[0]}.txt"
         return own if own.is_file() else self.labels
+
+
+def _refuse_first_release(root: Path, split: str) -> None:
+    """Refuses the release of 2014: ``train.txt`` and the test sequences beside one folder ``Depth``.
+
+    The authors of DeepPrior++, whose reader is for that release, say that the formats of the two differ
+    (github.com/moberweger/deep-prior-pp, issue 32).
+    """
+    for folder in (root / name for name in _FOLDERS[split]):
+        first = folder / "train.txt"
+        if first.is_file() and not (folder / "labels.txt").is_file():
+            raise DatasetError(
+                f"{first}: the labels of ICVL's first release (2014), whose format differs; expected the second "
+                "release: Training/labels.txt, Testing/test_seq_1.txt and Testing/test_seq_2.txt. Download it again"
+            )
+        if (folder / _LABELS[split][0]).is_file():
+            return
 
 
 def _is_recorded(name: str) -> bool:

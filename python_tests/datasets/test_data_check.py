@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.dataset_trees import (
     MSRA_CAMERA,
+    as_first_icvl_release,
     draw,
     hands,
     hands17_tree,
@@ -51,6 +52,14 @@ def only_fault(path, **options):
     faults = texts(path, "wrong", **options)
     assert len(faults) == 1, faults
     return faults[0]
+
+
+def test_icvls_first_release_is_named(copied):
+    root = copied("icvl")
+    as_first_icvl_release(root)
+    assert detect(root) == "icvl"
+    assert all("first release (2014)" in fault for fault in texts(root, "wrong"))
+    assert len(texts(root, "wrong")) == 2
 
 
 @pytest.mark.parametrize("name", list(BUILDERS))

@@ -6,7 +6,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.dataset_trees import hands17_tree, icvl_tree, msra_tree, nyu_encoded, nyu_tree, project
+from helpers.dataset_trees import (
+    as_first_icvl_release,
+    hands17_tree,
+    icvl_tree,
+    msra_tree,
+    nyu_encoded,
+    nyu_tree,
+    project,
+)
 from helpers.published_data import PUBLISHED, needs_published_data
 from torch.utils.data import DataLoader
 
@@ -219,6 +227,16 @@ def test_frame_without_label(copied):
     ):
         ICVL(root, "test")
     assert len(ICVL(root, "test", strict=False)) == 5
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_icvls_first_release_is_refused_by_name(copied, split):
+    root = copied("icvl")
+    as_first_icvl_release(root)
+    with pytest.raises(DatasetError, match=r"train\.txt: .*first release \(2014\).*expected the second .*labels\.txt"):
+        ICVL(root, split)
+    (root / "train.txt").rename(root / "labels.txt")  # the second release, all in one folder
+    assert len(ICVL(root, split)) == {"train": 3, "test": 5}[split]
 
 
 def test_msra_counts(copied):

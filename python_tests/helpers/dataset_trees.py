@@ -4,6 +4,7 @@
 Every frame shows a disc 8 mm in front of each joint, so that a reader with a wrong sign or order misses the hand.
 """
 
+import shutil
 import struct
 from pathlib import Path
 
@@ -88,6 +89,14 @@ def icvl_tree(root: Path):
         (root / labels).write_text("".join(lines) + "\n")  # as distributed: a space and an empty line at the end
         kept[labels] = xyz
     return kept
+
+
+def as_first_icvl_release(root: Path):
+    """Moves the files of `icvl_tree` to where ICVL's first release (2014) has them."""
+    for part in ("Training", "Testing"):
+        shutil.copytree(root / part, root, dirs_exist_ok=True)
+        shutil.rmtree(root / part)
+    (root / "labels.txt").rename(root / "train.txt")
 
 
 def msra_bin(depth):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -27,22 +28,31 @@ _BATCH = 16
 class UprightHands(SyntheticHands):
     """Synthetic hands that are not rotated in the image plane, 650 to 1000 mm away."""
 
+    tilt: ClassVar[float] = 1.0
+    """Factor of the rotation out of the image plane, which is up to 60 degrees."""
+
     def scenes(self, index: torch.Tensor) -> Scene:
         scene = super().scenes(index)
-        turn = torch.cat([torch.zeros_like(scene.turn[:, :1]), scene.turn[:, 1:]], 1)
+        turn = torch.cat([torch.zeros_like(scene.turn[:, :1]), self.tilt * scene.turn[:, 1:]], 1)
         return dataclasses.replace(scene, turn=turn, depth=650.0 + (scene.depth - 350.0) * 350.0 / 650.0)
 
 
-def training_frames(count: int) -> SyntheticFrames:
+class FrontalHands(UprightHands):
+    """Upright hands whose palms are up to 36 degrees from the camera."""
+
+    tilt: ClassVar[float] = 0.6
+
+
+def training_frames(count: int, kind: type[UprightHands] = UprightHands) -> SyntheticFrames:
     """A training set of upright hands with NYU's joints."""
     size = SyntheticStream.TILE_SIZE
-    hands = UprightHands(3, "train", 1.0, "nyu14")
+    hands = kind(3, "train", 1.0, "nyu14")
     return SyntheticFrames(render_store(hands, 0, count, size=size, margin=(size - 1) / 95))
 
 
-def unseen_crops(count: int) -> LabelledCrops:
+def unseen_crops(count: int, kind: type[UprightHands] = UprightHands) -> LabelledCrops:
     """Crops of upright hands of other subjects."""
-    store: Store = render_store(UprightHands(4, "validation", 1.0, "nyu14"), 0, count)
+    store: Store = render_store(kind(4, "validation", 1.0, "nyu14"), 0, count)
     return label_store(store, 150.0)
 
 

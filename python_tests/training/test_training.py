@@ -248,24 +248,24 @@ def test_synthetic_frames_have_no_pose_file(tmp_path: Path) -> None:
 
 
 def test_a_short_training_halves_the_mean_pose_s_error(tmp_path: Path) -> None:
-    """Init-CNN and two stages, from nothing, in about a minute."""
+    """Init-CNN and two stages, from nothing, in about 20 seconds."""
     config = TrainConfig(
         channels=(8, 16, 32),
         init_widths=(64, 64),
         refine_widths=(16, 64),
-        batch=32,
+        batch=16,
         init_steps=330,
-        refine_steps=150,
+        refine_steps=120,
         stages=2,
-        chunk=1024,
-        reuse=20,
+        chunk=512,
+        reuse=40,
         validate_every=1000,
         validation_frames=16,
     )
     model = Trainer(config, tmp_path / "run").run()
-    labels = label_store(render_store(SyntheticHands(5, "test"), 0, 256), 150.0)
+    labels = label_store(render_store(SyntheticHands(5, "test"), 0, 128), 150.0)
     errors = stage_errors(stage_poses(model, labels.crop, stages=2), labels, 150.0).mean((1, 2))
-    mean = float(stage_errors(model.mean_pose.expand(1, 256, -1, -1), labels, 150.0).mean())
+    mean = float(stage_errors(model.mean_pose.expand(1, 128, -1, -1), labels, 150.0).mean())
     assert mean > 75.0  # turned over the whole circle, the mean pose is a bad guess
     assert float(errors[-1]) < mean / 2
     results = bundle(tmp_path / "run", "Made by a test.", tmp_path / "small.safetensors", frames=8)
