@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poseren live`: detect and track a hand in the stream of a camera or of a recording."""
+"""`poseren live`: detect and track hands in the stream of a camera or of a recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from poseren_ext.inference.estimator import Estimator
-    from poseren_ext.live import LiveEstimator, LiveResult, LiveStatistics, Source
+    from poseren_ext.live import LiveEstimator, LiveResult, LiveStatistics, OneEuroSettings, Source
 
 
 class SourceKind(str, Enum):
@@ -31,6 +31,13 @@ class SourceKind(str, Enum):
     KINECT = "kinect"
     FOLDER = "folder"
     NPZ = "npz"
+
+
+class Smoothing(str, Enum):
+    """Filter of the joints over time."""
+
+    ONE_EURO = "one-euro"
+    OFF = "off"
 
 
 Paths: TypeAlias = Annotated[
@@ -51,6 +58,9 @@ LiveCamera: TypeAlias = Annotated[
     str | None,
     typer.Option("--camera", help=f"{options.CAMERA_HELP} Default: what the source reports.", show_default=False),
 ]
+SmoothingOption: TypeAlias = Annotated[
+    Smoothing, typer.Option("--smoothing", case_sensitive=False, help="Filter of the joints over time.")
+]
 _PERIOD = 1.0  # seconds between two lines where stderr is not a terminal
 
 
@@ -64,7 +74,8 @@ def live_command(
     stages: options.Stages = 3,
     cube: options.Cube = 150.0,
     precision: options.PrecisionOption = options.Precision.FLOAT32,
-    track: Annotated[bool, typer.Option("--track/--no-track", help="Start from the previous frame's pose.")] = True,
+    max_hands: options.MaxHands = 1,
+    smoothing: SmoothingOption = Smoothing.ONE_EURO,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many frames.")] = None,
     record: Annotated[Path | None, typer.Option("--record", help="Record frames and poses to a new folder.")] = None,
     out: Annotated[
@@ -86,11 +97,11 @@ def live_command(
     device: options.Device = "cpu",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Detect and track one hand in a stream; show the outcome, frame rate and latency.
+    """Detect and track hands in a stream; show the outcome, frame rate and latency.
 
-    Tracking starts from the previous frame's pose; the hand is re-detected when it is lost. Invalid frames (repeated,
-    resized, empty) are skipped and counted. The exit status is 1 when the camera is lost or no hand was ever detected.
-    Lines of --out have uvd and xyz in mm, or joints as --space, --output-unit, --frame and --order say.
+    A hand keeps its track number and its side while hands cross or are hidden for up to a second. Invalid frames
+    (repeated, resized, empty) are skipped and counted. The exit status is 1 when the camera is lost or no hand was ever
+    detected. Lines of --out have uvd and xyz in mm, or joints as --space, --output-unit, --frame and --order say.
 
     [bold]Examples[/bold]
 
@@ -98,7 +109,7 @@ def live_command(
 
     poseren live recording/ --camera sr305 --depth-unit 0.125 --loop --fps 30
 
-    poseren live session.bag --headless --out poses.jsonl
+    poseren live session.bag --max-hands 2 --headless --out poses.jsonl
 
     poseren live --source realsense --headless --out - | my-app
     """
@@ -118,7 +129,7 @@ def live_command(
         estimator = estimator_for(stream, model, depth_unit, **settings)
         if layout is not None:
             layout.check(estimator.model.skeleton)
-        live = LiveEstimator(estimator, track=track)
+        live = LiveEstimator(estimator, max_hands=max_hands, smoothing=smoothing_settings(smoothing))
         recorder = None
         if record is not None:
             recorder = stack.enter_context(Recorder(record, estimator.camera, estimator.depth_unit))
@@ -137,6 +148,13 @@ def live_command(
             kept = f"; {recorder.frames} frames in {recorder.folder}" if recorder is not None else ""
             say(f"{summary(live.statistics)}{kept}", stderr=True)
     _require_a_hand(live)
+
+
+def smoothing_settings(smoothing: Smoothing) -> OneEuroSettings | None:
+    """Parameters of the filter; None without smoothing."""
+    from poseren_ext.live import OneEuroSettings
+
+    return None if smoothing == Smoothing.OFF else OneEuroSettings()
 
 
 def source_kind(source: SourceKind | None, paths: Sequence[Path] | None) -> str:
@@ -209,7 +227,7 @@ def _table(statistics: LiveStatistics, result: LiveResult) -> Table:
     from rich.table import Table
 
     rows = [
-        ["now", f"{result.outcome}{', ' + result.pose.hand[0] + ' hand' if result.pose else ''}"],
+        ["now", ", ".join([result.outcome, *(f"{hand.pose.hand[0]} hand {hand.track}" for hand in result.hands)])],
         ["frames/s", f"{statistics.rate:.1f}"],
         ["latency, ms (50, 95, 99 %)", " ".join(f"{statistics.latency(p):.1f}" for p in (50, 95, 99))],
         *([name, str(count)] for name, count in statistics.outcomes.most_common()),

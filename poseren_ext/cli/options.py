@@ -172,6 +172,9 @@ HandOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+MaxHands: TypeAlias = Annotated[
+    int, typer.Option("--max-hands", min=1, max=2, help="Largest number of hands per frame.")
+]
 Stages: TypeAlias = Annotated[
     int, typer.Option("--stages", min=0, help="Number of refinement stages; 0 gives the initial pose.")
 ]

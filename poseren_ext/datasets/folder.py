@@ -36,7 +36,7 @@ class Folder(DepthDataset):
 
     Either a camera file (``camera.txt`` with fx fy cx cy, or one of ``CAMERA_FILES``), frames in ``depth/`` or named by
     ``list.txt``, ``labels.txt`` (one line u v d per frame) and ``centers.txt``. Or a recording: ``recording.json``,
-    frames and ``poses.jsonl``; the frames with a pose are used, and their labels are the poses that were estimated.
+    frames and ``poses.jsonl``; every hand is a sample, and its labels are the pose that was estimated.
 
     Args:
         root: the folder.
@@ -165,17 +165,17 @@ def _exported(root: Path) -> tuple[list[str], npt.NDArray[Any] | None, Path]:
 
 
 def _recorded(root: Path) -> tuple[list[str], npt.NDArray[Any] | None, Path]:
-    """The same of a recording: frames with a pose; all frames where none has one."""
+    """The same of a recording: one sample per hand; all frames where none has a hand."""
     path = root / POSES
     names, poses = [], []
     lines = read_lines(path, "one JSON object per frame", DatasetError) if path.is_file() else []
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-            if "uvd" in entry and "file" in entry:
+            for hand in entry["hands"] if "file" in entry else ():
                 names.append(Path(str(entry["file"])).name)
-                poses.append(np.asarray(entry["uvd"], np.float64).reshape(-1, 3))
-        except (ValueError, TypeError) as error:
+                poses.append(np.asarray(hand["uvd"], np.float64).reshape(-1, 3))
+        except (ValueError, TypeError, KeyError) as error:
             raise DatasetError(f"{path}, line {number}: not the result of a frame ({error})") from None
     if not poses:
         found = sorted(one for one in root.iterdir() if one.suffix in (".png", ".npy") and one.name[0] != ".")

@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""Tracking a hand in a stream of depth frames from cameras and recordings."""
+"""Tracking hands in a stream of depth frames from cameras and recordings."""
 
 from poseren_ext.live.estimator import LiveEstimator, LiveResult, LiveStatistics
 from poseren_ext.live.frames import StreamFrame
-from poseren_ext.live.recording import Recorder, result_line
+from poseren_ext.live.lines import LINE_VERSION, line_schema, result_line
+from poseren_ext.live.recording import Recorder
+from poseren_ext.live.smoothing import OneEuroFilter, OneEuroSettings
 from poseren_ext.live.sources import RecordingSource, Source, SourceLost, open_source
-from poseren_ext.live.tracking import Tracker
+from poseren_ext.live.tracking import HandTracker, TrackedHand
 
 __all__ = [
+    "LINE_VERSION",
+    "HandTracker",
     "LiveEstimator",
     "LiveResult",
     "LiveStatistics",
+    "OneEuroFilter",
+    "OneEuroSettings",
     "Recorder",
     "RecordingSource",
     "Source",
     "SourceLost",
     "StreamFrame",
-    "Tracker",
+    "TrackedHand",
+    "line_schema",
     "open_source",
     "result_line",
 ]

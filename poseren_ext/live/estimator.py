@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from poseren_ext.inference.errors import NoHandError
 from poseren_ext.inference.estimator import Estimator
-from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.live.frames import FrameGate, StreamFrame, UnusableFrameError
-from poseren_ext.live.tracking import Tracker
+from poseren_ext.live.smoothing import OneEuroSettings
+from poseren_ext.live.tracking import HandTracker, TrackedHand
 
 if TYPE_CHECKING:
     from poseren_ext.live.sources import Source
@@ -33,20 +32,22 @@ class LiveResult:
 
     Attributes:
         frame: the frame; its depth is unchecked if it was skipped.
-        outcome: "tracked" from the last pose, "detected" (initial detection or re-detection), "no hand", or "skipped"
-            (an invalid frame).
-        pose: the hand, tensors without a batch axis; None unless tracked or detected.
-        reason: short reason why there is no pose or why tracking was reset; the same text for each kind of cause, so
-            that it can be counted.
+        outcome: "tracked" if every hand was refined from its last pose, "detected" if one was not, "no hand", or
+            "skipped" (an invalid frame).
+        hands: the hands, by the numbers of their tracks; empty unless tracked or detected.
+        reason: short reason why there is no hand or why a last pose was not used; the same text for each kind of cause,
+            so that it can be counted.
         detail: the reason with the details of this frame.
+        time: of the frame, seconds since the first frame of the stream on the clock of the stream.
         latency: seconds from the arrival of the frame to this result.
     """
 
     frame: StreamFrame
     outcome: Outcome
-    pose: HandPose | None
+    hands: tuple[TrackedHand, ...]
     reason: str
     detail: str
+    time: float
     latency: float
 
 
@@ -57,12 +58,14 @@ class LiveStatistics:
         frames: number of frames so far, including invalid ones.
         dropped: number of frames that the camera counted but did not deliver.
         outcomes: number of frames for each outcome (tracked, detected, no hand, skipped).
-        reasons: number of frames without a pose, or with a reset of tracking, for each reason.
+        reasons: number of frames without a hand, or whose last pose was not used, for each reason.
+        hands: number of hands in all frames.
     """
 
     def __init__(self) -> None:
         self.frames = 0
         self.dropped = 0
+        self.hands = 0
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._latencies: deque[float] = deque(maxlen=WINDOW)
@@ -72,6 +75,7 @@ class LiveStatistics:
         """Count one more result."""
         self.frames += 1
         self.dropped = dropped
+        self.hands += len(result.hands)
         self.outcomes[result.outcome] += 1
         if result.reason:
             self.reasons[result.reason] += 1
@@ -81,7 +85,7 @@ class LiveStatistics:
 
     @property
     def poses(self) -> int:
-        """Number of frames with a pose."""
+        """Number of frames with a hand."""
         return self.outcomes["tracked"] + self.outcomes["detected"]
 
     @property
@@ -97,29 +101,32 @@ class LiveStatistics:
 
 
 class LiveEstimator:
-    """Pose-REN on a stream: tracks the hand from frame to frame. An invalid frame never raises.
+    """Pose-REN on a stream: tracks hands from frame to frame. An invalid frame never raises.
 
     Args:
         estimator: model, camera and settings.
-        track: start from the pose of the last frame; False detects the hand in every frame.
-        recheck: see :class:`Tracker`.
-        return_stages: keep the pose of every stage.
+        max_hands, smoothing, return_stages: see :class:`HandTracker`.
 
     Attributes:
         statistics: counts and speed so far.
     """
 
     def __init__(
-        self, estimator: Estimator, *, track: bool = True, recheck: int = 30, return_stages: bool = False
+        self,
+        estimator: Estimator,
+        *,
+        max_hands: int = 1,
+        smoothing: OneEuroSettings | None = OneEuroSettings(),  # noqa: B008  it is frozen
+        return_stages: bool = False,
     ) -> None:
         self.estimator = estimator
         self.statistics = LiveStatistics()
-        self._tracker = Tracker(estimator, recheck=recheck, return_stages=return_stages)
-        self._track = track
+        self._tracker = HandTracker(estimator, max_hands=max_hands, smoothing=smoothing, return_stages=return_stages)
         self._gate = FrameGate()
+        self._start: float | None = None
 
     def step(self, frame: StreamFrame) -> LiveResult:
-        """Process the next frame: the pose of the hand, or the reason why there is none.
+        """Process the next frame: the hands in it, or the reason why there is none.
 
         Raises:
             ValueError: The intrinsics do not fit the frames of the stream; raised at the first frame.
@@ -130,15 +137,22 @@ class LiveEstimator:
             if not started:
                 check_camera(self.estimator.camera, read_frames(depth, depth.device))
         except UnusableFrameError as fault:
-            return self._result(frame, "skipped", None, fault.reason, str(fault))
-        if not self._track:
-            self._tracker.reset()
+            return self._result(frame, "skipped", fault.reason, str(fault))
         try:
-            estimate = self._tracker.estimate(depth)
+            hands = self._tracker.estimate(depth, self._time(frame))
         except ValueError as error:
-            reason = "no hand" if isinstance(error, NoHandError) else "no depth in this unit"
-            return self._result(frame, "no hand", None, reason, str(error))
-        return self._result(frame, estimate.mode, estimate.pose, estimate.lost, estimate.lost)
+            return self._result(frame, "no hand", "no depth in this unit", str(error))
+        if not hands:
+            return self._result(frame, "no hand", "no hand", "no hand was detected, or only once where there was none")
+        reason = next((hand.reason for hand in hands if hand.reason), "")
+        outcome: Outcome = "tracked" if all(hand.mode == "tracked" for hand in hands) else "detected"
+        return self._result(frame, outcome, reason, reason, hands)
+
+    def _time(self, frame: StreamFrame) -> float:
+        """Seconds since the first frame of the stream."""
+        time = frame.arrived if frame.time is None else frame.time
+        self._start = time if self._start is None else self._start
+        return time - self._start
 
     def run(self, source: Source) -> Iterator[LiveResult]:
         """Process every frame of a source until it ends.
@@ -151,9 +165,9 @@ class LiveEstimator:
             yield self.step(frame)
 
     def _result(
-        self, frame: StreamFrame, outcome: Outcome, pose: HandPose | None, reason: str, detail: str
+        self, frame: StreamFrame, outcome: Outcome, reason: str, detail: str, hands: Sequence[TrackedHand] = ()
     ) -> LiveResult:
         latency = time.perf_counter() - frame.arrived
-        result = LiveResult(frame, outcome, pose, reason, detail, latency)
+        result = LiveResult(frame, outcome, tuple(hands), reason, detail, self._time(frame), latency)
         self.statistics.add(result, self._gate.dropped)
         return result

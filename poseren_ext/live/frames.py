@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import time
+import time as time_module
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +25,15 @@ class StreamFrame:
         depth: [H, W] in stored units; not validated, so a broken camera may deliver anything.
         number: frame counter of the camera; a gap means dropped frames.
         arrived: time of arrival, seconds of `time.perf_counter`.
+        time: time of the frame on the clock of its stream, seconds; default: `arrived`.
         name: location of a recorded frame.
         fault: reason why a recorded frame could not be read.
     """
 
     depth: Any
     number: int
-    arrived: float = field(default_factory=time.perf_counter)
+    arrived: float = field(default_factory=time_module.perf_counter)
+    time: float | None = None
     name: str = ""
     fault: str = ""
 

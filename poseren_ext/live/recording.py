@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Recording of live sessions: frames as files, and one JSON line per frame."""
+"""Recording of live sessions: frames as files, and one JSON line per frame (see `lines`)."""
 
 from __future__ import annotations
 
@@ -11,50 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from poseren_ext._utils.atomic_files import append_whole, atomic_file, write_atomic
-from poseren_ext.datasets.folder import RECORDING
+from poseren_ext.datasets.folder import POSES, RECORDING
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.inference.hand_pose import HandPose
-from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.live.estimator import LiveResult
-
-POSES = "poses.jsonl"
-
-
-def result_line(result: LiveResult, layout: JointLayout | None = None, **more: Any) -> str:
-    """A result as one line of JSON: number, outcome, reason, and the pose if there is one.
-
-    Args:
-        result: the result of one frame.
-        layout: layout of the joints, written with its description; default: uvd, and xyz in mm.
-        more: additional entries.
-    """
-    line: dict[str, Any] = {"frame": result.frame.number, "outcome": result.outcome, **more}
-    if result.reason:
-        line["reason"] = result.reason
-    if result.pose is not None:
-        line |= {
-            "hand": result.pose.hand[0],
-            **_joints(result.pose, layout),
-            "latency_ms": round(1e3 * result.latency, 2),
-        }
-    return json.dumps(line, separators=(",", ":"))
-
-
-def _joints(pose: HandPose, layout: JointLayout | None) -> dict[str, Any]:
-    if layout is None:
-        return {"uvd": _rounded(pose.uvd), "xyz": _rounded(pose.joints)}
-    described = pose.to_dict(layout)
-    (frame,) = described.pop("frames")
-    return {key: described[key] for key in ("order", "space", "units", "coordinate_frame")} | {
-        "joints": frame["joints"]
-    }
-
-
-def _rounded(joints: Any) -> list[list[float]]:
-    return [[round(value, 2) for value in joint] for joint in torch.as_tensor(joints).tolist()]
+from poseren_ext.live.lines import result_line
 
 
 class Recorder:
@@ -90,10 +52,8 @@ class Recorder:
         Raises:
             OSError: The disk is full, or the folder was removed.
         """
-        more: dict[str, Any] = {}
-        if result.outcome != "skipped":
-            more = {"file": self._write_frame(np.asarray(result.frame.depth))}
-        append_whole(self._lines, (result_line(result, **more) + "\n").encode())
+        file = None if result.outcome == "skipped" else self._write_frame(np.asarray(result.frame.depth))
+        append_whole(self._lines, (result_line(result, file=file) + "\n").encode())
 
     def _write_frame(self, depth: Any) -> str:
         if depth.dtype == np.uint16:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
-from poseren_ext.datasets.folder import has_settings, read_settings
+from poseren_ext.datasets.folder import POSES, has_settings, read_settings
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.geometry.lens import Lens
 from poseren_ext.io.depth_files import FrameError, FrameFile, find_frames, seen_through
@@ -19,6 +20,9 @@ from poseren_ext.io.recordings import is_recording, open_recording
 from poseren_ext.live.frames import StreamFrame
 
 SOURCES = ("realsense", "orbbec", "oak", "record3d", "kinect", "folder", "npz")
+
+RATE = 30.0
+"""Frames per second of a recording without times."""
 
 
 class SourceLost(OSError):  # noqa: N818  the camera is what is lost
@@ -50,7 +54,8 @@ class Source(Protocol):
 class RecordingSource:
     """Recorded frames from folders, images, .npy and .npz files, ROS bags, MCAP, .mkv and .r3d files.
 
-    Recordings of `poseren live --record`, and most of other software, contain their camera and unit.
+    Recordings of `poseren live --record`, and most of other software, contain their camera and unit. Those of
+    `poseren live --record` contain the times of their frames; others count `rate` or 30 frames per second.
 
     Args:
         paths: files and folders.
@@ -78,6 +83,7 @@ class RecordingSource:
         lens = recorded if lens is None else lens
         self.camera = None if lens is None else lens.camera
         self.files = find_frames(paths) if lens is None else seen_through(find_frames(paths), lens)
+        self._times = _recorded_times(self.files) or [i / (rate or RATE) for i in range(len(self.files))]
         self._rate, self._loop = rate, loop
         self._next, self._began = 0, 0.0
 
@@ -87,7 +93,8 @@ class RecordingSource:
         if number >= len(self.files) and not self._loop:
             return None
         self._next += 1
-        file: FrameFile = self.files[number % len(self.files)]
+        lap, index = divmod(number, len(self.files))
+        file: FrameFile = self.files[index]
         depth, fault = None, ""
         try:
             depth = file.read()
@@ -96,10 +103,27 @@ class RecordingSource:
         if self._rate is not None:
             self._began = self._began or time.perf_counter() - number / self._rate
             time.sleep(max(0.0, self._began + number / self._rate - time.perf_counter()))
-        return StreamFrame(depth, number, name=str(file), fault=fault)
+        time_of_lap = self._times[-1] - self._times[0] + 1 / RATE
+        return StreamFrame(depth, number, time=self._times[index] + lap * time_of_lap, name=str(file), fault=fault)
 
     def close(self) -> None:
         """Does nothing: a recording holds no device."""
+
+
+def _recorded_times(files: Sequence[FrameFile]) -> list[float] | None:
+    """Times of the frames of a recording of `poseren live`, seconds; None for other files."""
+    path = files[0].path.parent / POSES
+    if not path.is_file():
+        return None
+    times = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            times[entry["file"]] = float(entry["time"])
+        except (ValueError, TypeError, KeyError):  # a skipped frame
+            continue
+    found = [times.get(file.path.name) for file in files]
+    return None if None in found else cast("list[float]", found)
 
 
 def _recorded_settings(path: Path) -> tuple[Lens | None, float | None]:

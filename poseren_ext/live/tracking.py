@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: MIT
-"""Tracking: the cascade starts from the last pose; when tracking fails, detection and Init-CNN run again.
+"""Hands over time: detections are assigned to tracks, and the cascade of each track starts from its last pose.
 
 Any pose can be the initial pose of the cascade (paper, section 4.4.4). That of the last frame is better than Init-CNN's
-as long as the hand has moved by less than its cube, and saves the detection.
+as long as the hand has moved by less than its cube.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from poseren_ext import ops
+from poseren_ext.geometry.camera import uvd_to_xyz, xyz_to_uvd
 from poseren_ext.inference.estimator import Estimator, Hand
-from poseren_ext.inference.hand_detection import find_hands
+from poseren_ext.inference.hand_detection import HandDetection, find_hands
 from poseren_ext.inference.hand_pose import HandPose
+from poseren_ext.inference.input_frames import check_units, read_frames
+from poseren_ext.live.smoothing import OneEuroFilter, OneEuroSettings
+from poseren_ext.live.tracks import Observation, Track, TrackSet
 
 Mode: TypeAlias = Literal["tracked", "detected"]
 
@@ -30,144 +35,193 @@ LARGEST_STRETCH = 0.2
 """Largest relative difference between the sum of the bone lengths and its median over the last frames."""
 MEMORY = 30
 """Number of frames over which the sum of the bone lengths is kept."""
+SETTLED = 3.5
+"""Log odds of a track's side from which on only this side is estimated: 97 %."""
+VOTE_EVERY = 30
+"""Number of frames of a track after which both sides are compared again."""
+_EVIDENCE = 1.0  # log odds: a detector or a comparison of both hands that is right in 73 % of the frames
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A pose and how it was obtained.
+class TrackedHand:
+    """A hand in one frame.
 
     Attributes:
-        pose: tensors without a batch axis.
-        mode: "tracked": refined from the pose of the last frame; "detected": refined from Init-CNN's pose.
-        lost: reason why tracking was reset in this frame; empty otherwise.
+        track: the number of its track, which no other track of the session has.
+        pose: tensors without a batch axis; the joints are smoothed. Its hand is the side of the track.
+        mode: "tracked": refined from the track's last pose; "detected": refined from Init-CNN's pose.
+        side_probability: probability of the side by the evidence of all frames; 1 if the caller chose the side.
+        score: of the detection, 0 to 1.
+        reason: why the last pose was not used although there was one; empty otherwise.
     """
 
+    track: int
     pose: HandPose
     mode: Mode
-    lost: str = ""
+    side_probability: float
+    score: float
+    reason: str = ""
 
 
-class Tracker:
-    """Tracks one hand.
+@dataclass
+class _Memory:
+    """What a track remembers: its last pose before smoothing, the sums of its bone lengths, its filter and its age."""
 
-    Tracking is reset and detection runs again in the same frame when one of these holds for the tracked pose:
+    smooth: OneEuroFilter | None
+    pose: HandPose | None = None
+    bones: deque[float] = field(default_factory=lambda: deque(maxlen=MEMORY))
+    frames: int = 0
 
-    - no surface of the size of a hand is in the cube around the last centre;
-    - the joints are more than LARGEST_GAP mm on average from where the surface allows them;
-    - the sum of the bone lengths differs by more than LARGEST_STRETCH from its median over the last frames.
 
-    Detection also runs every `recheck` frames. If it finds a hand more than half a cube from the tracked pose, the
-    tracked pose is replaced by the detected one.
+class HandTracker:
+    """Tracks hands from frame to frame.
+
+    Hands are detected in every frame and assigned to tracks by position and side (:class:`TrackSet`). A track's pose is
+    refined from its last one. Init-CNN gives the initial pose instead when one of these holds:
+
+    - the track is new, or its side has changed;
+    - the refined joints are more than LARGEST_GAP mm on average from where the surface allows them;
+    - the sum of their bone lengths differs by more than LARGEST_STRETCH from its median over the last frames.
+
+    With hand="auto" both sides are estimated until the evidence for one of them has settled, and again every VOTE_EVERY
+    frames: the side of a track is that of most evidence, from poses and from the detector, over all its frames.
 
     Args:
-        estimator: model, camera and settings. With hand="auto" a detection tries both hands, and tracking keeps to the
-            one that was found.
-        recheck: frames between two detections while tracking; 0 disables them.
+        estimator: model, camera and settings.
+        max_hands: largest number of hands.
+        smoothing: parameters of the One Euro filter of the joints; None disables it.
         return_stages: keep the pose of every stage.
+
+    Raises:
+        ValueError: max_hands is below 1.
     """
 
-    def __init__(self, estimator: Estimator, *, recheck: int = 30, return_stages: bool = False) -> None:
-        if recheck < 0:
-            raise ValueError(f"recheck is {recheck}; expected a number of frames, 0 for never")
+    def __init__(
+        self,
+        estimator: Estimator,
+        *,
+        max_hands: int = 1,
+        smoothing: OneEuroSettings | None = OneEuroSettings(),  # noqa: B008  it is frozen
+        return_stages: bool = False,
+    ) -> None:
+        if max_hands < 1:
+            raise ValueError(f"max_hands is {max_hands}; expected 1 or more")
         self.estimator = estimator
-        self.recheck = recheck
+        self.max_hands = max_hands
+        self.smoothing = smoothing
         self.return_stages = return_stages
-        self._last: HandPose | None = None
-        self._bones: deque[float] = deque(maxlen=MEMORY)
-        self._since_check = 0
+        self._estimators: dict[str, Estimator] = {}
+        for hand in get_args(Hand):
+            self._estimators[hand] = copy.copy(estimator)
+            self._estimators[hand].hand = hand
+        self._tracks = TrackSet(max_hands)
+        self._memories: dict[int, _Memory] = {}
 
-    def reset(self) -> None:
-        """Forget the hand."""
-        self._last = None
-        self._bones.clear()
-        self._since_check = 0
-
-    def estimate(self, depth: Tensor) -> Estimate:
-        """Estimate the pose in the next frame.
+    def estimate(self, depth: Tensor, time: float) -> list[TrackedHand]:
+        """Estimate the hands in the next frame, by track.
 
         Args:
             depth: [H, W] in stored units.
+            time: of the frame, seconds.
 
         Raises:
-            ValueError: No hand is detected, or the frame is in another unit.
+            ValueError: The frame has no depth in this unit.
         """
-        lost, tracked = "", None
-        if self._last is not None:
-            tracked, lost = self._follow(depth, self._last)
-        self._since_check += 1
-        if tracked is not None and (self.recheck == 0 or self._since_check < self.recheck):
-            return self._accept(tracked, "tracked")
-        self._since_check = 0
-        try:
-            detected = self.estimator(depth, return_stages=self.return_stages)
-        except ValueError:
-            if tracked is None:
-                self.reset()
-                raise
-            return self._accept(tracked, "tracked")
-        if tracked is not None and self._distance(tracked, detected) < self.estimator.cube / 2:
-            return self._accept(tracked, "tracked")
-        self._bones.clear()
-        return self._accept(detected, "detected", lost or ("a hand was found elsewhere" if tracked is not None else ""))
-
-    def _accept(self, pose: HandPose, mode: Mode, lost: str = "") -> Estimate:
-        self._last = pose
-        self._bones.append(_bone_sum(pose))
-        return Estimate(pose, mode, lost)
-
-    def _follow(self, depth: Tensor, last: HandPose) -> tuple[HandPose | None, str]:
-        """The last pose, moved with the centre of mass and refined; or the reason why tracking failed."""
         estimator = self.estimator
-        frame = depth[None].to(estimator.device)
-        center = self._center(frame, torch.as_tensor(last.center))
-        if center is None:
-            return None, "no hand where it was"
-        uvd, before = torch.as_tensor(last.uvd)[None], torch.as_tensor(last.center)[None]
-        relative = ops.normalize_pose(uvd, before, estimator.camera, cube=estimator.cube)
-        initial = ops.denormalize_pose(relative, center, estimator.camera, cube=estimator.cube)
-        same_hand = copy.copy(estimator)
-        same_hand.hand = _hand(last)
+        frames = read_frames(depth, estimator.device)
+        check_units(frames, estimator.depth_unit)
+        frame, hands = frames.depth[0], []
+        # One more than there are tracks: something that is not a hand may be nearer than a tracked one.
+        found = find_hands(depth, estimator.camera, self.max_hands + 1, depth_unit=estimator.depth_unit)
+        self._tracks.advance(time)
+        observations = [self._observation(detection) for detection in found]
+        for track, observation, detection in zip(self._tracks.match(observations), observations, found, strict=True):
+            kept = self._tracks.start(observation, time) if track is None else self._tracks.observe(track, observation)
+            if kept is not None and (hand := self._hand(frame, time, kept, detection)) is not None:
+                hands.append(hand)
+        self._memories = {track.id: self._memories[track.id] for track in self._tracks if track.id in self._memories}
+        return sorted(hands, key=lambda hand: hand.track)
+
+    def _observation(self, detection: HandDetection) -> Observation:
+        position = uvd_to_xyz(np.array(detection.center), self.estimator.camera)
+        evidence = {"right": _EVIDENCE, "left": -_EVIDENCE, None: 0.0}[detection.side]
+        return Observation(position, evidence)
+
+    def _hand(self, frame: Tensor, time: float, track: Track, detection: HandDetection) -> TrackedHand | None:
+        """The hand of a track; None if the detection has no surface around it or is too near or too far."""
+        new = _Memory(None if self.smoothing is None else OneEuroFilter(self.smoothing))
+        memory = self._memories.setdefault(track.id, new)
+        center = torch.tensor(detection.center, device=frame.device)
         try:
-            pose = same_hand(depth, center=center[0], init_pose=initial[0], return_stages=self.return_stages)
+            compared = None
+            if abs(self._odds(track)) < SETTLED or memory.frames % VOTE_EVERY == VOTE_EVERY - 1:
+                track, compared = self._vote(frame, center, track)
+            side = self._side(track, compared)
+            pose, reason = self._follow(frame, center, side, memory)
+            mode: Mode = "detected" if pose is None else "tracked"
+            if pose is None:
+                reusable = compared is not None and compared.hand[0] == side
+                pose = compared if compared is not None and reusable else self._refined(frame, center, side)
+                memory.bones.clear()
+                if reason and memory.smooth is not None:
+                    memory.smooth.reset()
+        except ValueError:
+            return None
+        memory.pose = pose
+        memory.frames += 1
+        memory.bones.append(_bone_sum(pose))
+        shown = pose if memory.smooth is None else self._smoothed(pose, memory.smooth, time)
+        probability = 1 / (1 + math.exp(-abs(self._odds(track))))
+        return TrackedHand(track.id, shown, mode, probability, detection.score, reason)
+
+    def _odds(self, track: Track) -> float:
+        """Log odds that the track is a right hand; infinite if the caller chose the side."""
+        return track.right if self.estimator.hand == "auto" else math.inf
+
+    def _vote(self, frame: Tensor, center: Tensor, track: Track) -> tuple[Track, HandPose]:
+        """Estimate both sides; the better one is evidence for the track's side."""
+        pose = self._refined(frame, center, "auto")
+        return self._tracks.vote(track.id, _EVIDENCE if pose.hand[0] == "right" else -_EVIDENCE), pose
+
+    def _side(self, track: Track, compared: HandPose | None) -> str:
+        if self.estimator.hand != "auto":
+            return self.estimator.hand
+        return track.side or (compared.hand[0] if compared is not None else "right")
+
+    def _follow(self, frame: Tensor, center: Tensor, side: str, memory: _Memory) -> tuple[HandPose | None, str]:
+        """The track's last pose, moved with the hand's centre and refined; or why there is none."""
+        last, camera, cube = memory.pose, self.estimator.camera, self.estimator.cube
+        if last is None:
+            return None, ""
+        if last.hand[0] != side:
+            return None, "the side of the hand changed"
+        uvd, before = torch.as_tensor(last.uvd)[None], torch.as_tensor(last.center)[None]
+        relative = ops.normalize_pose(uvd, before, camera, cube=cube)
+        initial = ops.denormalize_pose(relative, center[None], camera, cube=cube)
+        try:
+            pose = self._refined(frame, center, side, initial[0])
         except ValueError:
             return None, "the pose left the cube around the hand"
-        why = self._implausible(frame, pose)
-        return (None, why) if why else (pose, "")
+        reason = self._implausible(frame, pose, memory)
+        return (None, reason) if reason else (pose, "")
 
-    def _center(self, frame: Tensor, last: Tensor) -> Tensor | None:
-        """Centre [1, 3] of the hand in the cube around the last centre; None if there is no hand."""
-        estimator = self.estimator
-        (u, v, d), cube, camera = last.tolist(), estimator.cube, estimator.camera
-        half_u, half_v = cube * camera.fx / d, cube * camera.fy / d
-        rows = slice(max(0, round(v - half_v)), max(0, round(v + half_v) + 1))
-        columns = slice(max(0, round(u - half_u)), max(0, round(u + half_u) + 1))
-        window = frame[0, rows, columns].cpu().float().numpy() * np.float32(estimator.depth_unit)
-        window = np.where(np.abs(window - d) <= cube, window, 0)
-        found = find_hands(window, camera, 1, method="surface") if window.size else []
-        if not found:
-            return None
-        u, v, d = found[0].center
-        return torch.tensor([[u + columns.start, v + rows.start, d]], device=frame.device)
+    def _refined(self, frame: Tensor, center: Tensor, side: str, initial: Tensor | None = None) -> HandPose:
+        return self._estimators[side](frame, center=center, init_pose=initial, return_stages=self.return_stages)
 
-    def _implausible(self, frame: Tensor, pose: HandPose) -> str:
+    def _implausible(self, frame: Tensor, pose: HandPose, memory: _Memory) -> str:
         """Reason why the pose is not that of the tracked hand; empty if it is plausible."""
-        estimator = self.estimator
         if not bool(torch.isfinite(torch.as_tensor(pose.joints)).all()):
             return "the pose is not finite"
-        if float(estimator.surface_gap(frame, torch.as_tensor(pose.uvd)[None])) > LARGEST_GAP:
+        if float(self.estimator.surface_gap(frame[None], torch.as_tensor(pose.uvd)[None])) > LARGEST_GAP:
             return "the joints do not fit the surface"
-        if abs(_bone_sum(pose) / float(np.median(self._bones)) - 1) > LARGEST_STRETCH:
+        if abs(_bone_sum(pose) / float(np.median(memory.bones)) - 1) > LARGEST_STRETCH:
             return "the bones changed their length"
         return ""
 
-    def _distance(self, first: HandPose, second: HandPose) -> float:
-        """Distance between the mean joints of two poses, mm."""
-        a, b = (torch.as_tensor(pose.joints).mean(0) for pose in (first, second))
-        return float((a - b).norm())
-
-
-def _hand(pose: HandPose) -> Hand:
-    return "left" if pose.hand[0] == "left" else "right"
+    def _smoothed(self, pose: HandPose, smooth: OneEuroFilter, time: float) -> HandPose:
+        before = torch.as_tensor(pose.joints)
+        joints = torch.from_numpy(smooth(before.cpu().numpy(), time)).to(before)
+        return replace(pose, joints=joints, uvd=xyz_to_uvd(joints, self.estimator.camera))
 
 
 def _bone_sum(pose: HandPose) -> float:

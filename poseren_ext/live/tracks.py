@@ -80,6 +80,7 @@ class Track:
         time: of the state, seconds.
         seen: time of the last observation.
         observations: how many there were.
+        missed: number of frames since the last observation.
     """
 
     id: int
@@ -90,6 +91,7 @@ class Track:
     time: float
     seen: float
     observations: int = 1
+    missed: int = 0
 
     @property
     def side(self) -> Side | None:
@@ -106,21 +108,22 @@ class Track:
             position=self.position + step * self.velocity,
             covariance=move @ self.covariance @ move.T + spread,
             time=max(time, self.time),
+            missed=self.missed + 1,
         )
 
     def observed(self, observation: Observation, settings: TrackSettings) -> Track:
         """The track with an observation at its own time."""
         gain = self.covariance[:, 0] / (self.covariance[0, 0] + settings.noise**2)
         error = np.asarray(observation.position, np.float64) - self.position
-        right = min(max(self.right + observation.right, -_MOST_EVIDENCE), _MOST_EVIDENCE)
         return replace(
             self,
             position=self.position + gain[0] * error,
             velocity=self.velocity + gain[1] * error,
             covariance=self.covariance - np.outer(gain, self.covariance[0]),
-            right=right,
+            right=_limited(self.right + observation.right),
             seen=self.time,
             observations=self.observations + 1,
+            missed=0,
         )
 
     def cost(self, observation: Observation, settings: TrackSettings) -> float:
@@ -168,7 +171,10 @@ class TrackSet:
         return self._tracks[track]
 
     def advance(self, time: float) -> list[Track]:
-        """Predict all tracks at the time of the next frame; delete those that were not seen for too long.
+        """Predict all tracks at the time of the next frame.
+
+        Tracks that were not seen for too long are deleted, and those that were not seen in more frames in a row than
+        they have observations: a false detection does not last.
 
         Returns:
             The tracks that remain.
@@ -177,7 +183,7 @@ class TrackSet:
             self._candidate = None  # it was not observed in the last frame
         self._time = time
         for track in self:
-            if time - track.seen > self.settings.keep:
+            if track.missed > track.observations or time - track.seen > self.settings.keep:
                 del self._tracks[track.id]
             else:
                 self._tracks[track.id] = track.predicted(time, self.settings)
@@ -200,6 +206,12 @@ class TrackSet:
         self._tracks[track] = self._tracks[track].observed(observation, self.settings)
         return self._tracks[track]
 
+    def vote(self, track: int, right: float) -> Track:
+        """Add evidence for the side of a track, log odds as in :class:`Observation`."""
+        kept = self._tracks[track]
+        self._tracks[track] = replace(kept, right=_limited(kept.right + right))
+        return self._tracks[track]
+
     def start(self, observation: Observation, time: float) -> Track | None:
         """A new track for an observation that belongs to none; None where there is no room.
 
@@ -213,7 +225,9 @@ class TrackSet:
         if oldest.seen >= time:
             return None
         before = self._candidate
-        if before is not None and time > before.time:
+        if before is not None and before.time >= time:
+            return None  # a more certain observation of this frame is the candidate
+        if before is not None:
             before = before.predicted(time, self.settings)
             if math.isfinite(before.cost(observation, self.settings)):
                 self._candidate = before.observed(observation, self.settings)
@@ -265,8 +279,12 @@ def _probability(log_odds: float) -> float:
     return 1.0 / (1.0 + math.exp(-log_odds))
 
 
+def _limited(log_odds: float) -> float:
+    return min(max(log_odds, -_MOST_EVIDENCE), _MOST_EVIDENCE)
+
+
 def _new(number: int, observation: Observation, time: float, settings: TrackSettings) -> Track:
     covariance = np.diag([settings.noise**2, _FIRST_SPEED**2])
-    right = min(max(observation.right, -_MOST_EVIDENCE), _MOST_EVIDENCE)
+    right = _limited(observation.right)
     position = np.asarray(observation.position, np.float64)
     return Track(number, position, np.zeros(3), covariance, right, time, time)

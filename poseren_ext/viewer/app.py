@@ -238,4 +238,6 @@ def view_stream(viewer: Viewer, results: Iterable[LiveResult], *, rate: float = 
         shown = time.perf_counter()
         about = f"frame {result.frame.number}: {result.outcome}{', ' + result.reason if result.reason else ''}"
         depth = read_frames([result.frame.depth], _NOTHING.device).depth[0]
-        viewer.show(View(depth, result.pose, f"{about}, {1e3 * result.latency:.0f} ms"))
+        viewer.show(
+            View(depth, result.hands[0].pose if result.hands else None, f"{about}, {1e3 * result.latency:.0f} ms")
+        )

@@ -53,7 +53,9 @@ def test_record_and_play_again(run, folder, tmp_path):
     assert code == 0
     again = [json.loads(line) for line in out.splitlines()]
     assert len(again) == 4
-    np.testing.assert_allclose([line["uvd"] for line in again], [line["uvd"] for line in lines[:4]], atol=0.02)
+    np.testing.assert_allclose(
+        [line["hands"][0]["uvd"] for line in again], [line["hands"][0]["uvd"] for line in lines[:4]], atol=0.02
+    )
 
 
 def test_a_terminal_shows_a_table(run, folder, monkeypatch):
@@ -66,7 +68,7 @@ def test_a_terminal_shows_a_table(run, folder, monkeypatch):
     assert code == 0
     assert "press Ctrl-C to stop" in err
     assert re.search(r"latency, ms \(50, 95, 99 %\)\s*│ [\d.]+ [\d.]+ [\d.]+", err)
-    assert re.search(r"now\s*│ detected, (left|right) hand", err)
+    assert re.search(r"now\s*│ detected, (left|right) hand 1", err)
 
 
 def test_stacks_in_metres(run, tmp_path):

@@ -47,7 +47,8 @@ def recording(rendered: Path, tmp_path: Path) -> Path:
         depth = cv2.imread(str(rendered / "depth" / f"{i:06d}.png"), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(folder / f"{i:06d}.png"), (depth.astype(np.uint32) * 8).clip(max=65535).astype(np.uint16))
         line: dict[str, Any] = {"frame": i, "outcome": "lost" if i == 1 else "tracked", "file": f"{i:06d}.png"}
-        lines.append(line if i == 1 else line | {"hand": "right", "uvd": uvd[i].tolist()})
+        line |= {"hands": []}
+        lines.append(line if i == 1 else line | {"hands": [{"hand": "right", "uvd": uvd[i].tolist()}]})
     fx, fy, cx, cy = map(float, (rendered / "camera.txt").read_text().split())
     camera = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": 640, "height": 480}
     (folder / "recording.json").write_text(json.dumps({"camera": camera, "depth_unit": 0.125}))
@@ -121,7 +122,8 @@ def test_damaged_folders(copied: Path, damage: Callable[[Path], None], message: 
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("{", "line 1: not the result"), ('{"uvd": [[1, 2]], "file": "a"}', "line 1: not the result")]
+    ("line", "message"),
+    [("{", "line 1: not the result"), ('{"hands": [{"uvd": [[1, 2]]}], "file": "a"}', "line 1: not the result")],
 )
 def test_damaged_recordings(recording: Path, line: str, message: str) -> None:
     (recording / "poses.jsonl").write_text(line + "\n")

@@ -34,3 +34,11 @@ def moving(count, step=3):
 def mirrored():
     """The other hand."""
     return _still()[:, ::-1].copy()
+
+
+def two_hands(count):
+    """uint16 [count, 240, 320]: a right hand on the left and a left hand on the right, which approach each other."""
+    hand = np.zeros((240, 320), np.uint16)
+    hand[:130, 175:230] = _still()[:130, 175:230]  # without the objects beside it
+    frames = [np.maximum(np.roll(hand, i - 90, axis=1), np.roll(hand[:, ::-1], 90 - i, axis=1)) for i in range(count)]
+    return np.stack(frames)

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""The frame loop: tracks a hand, detects when tracking fails, and survives invalid frames."""
+"""The frame loop: tracks hands, starts from Init-CNN when tracking fails, and survives invalid frames."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers.live_frames import CAMERA, mirrored, moving, still
+from helpers.live_frames import CAMERA, moving, still, two_hands
 
 from poseren_ext import Estimator
 from poseren_ext.io.depth_files import find_frames
-from poseren_ext.live import LiveEstimator, Recorder, RecordingSource, StreamFrame, Tracker, result_line
+from poseren_ext.live import HandTracker, LiveEstimator, Recorder, RecordingSource, StreamFrame
 from poseren_ext.live.frames import FrameGate, UnusableFrameError
 
 EMPTY = np.zeros((240, 320), np.uint16)
@@ -22,25 +23,28 @@ def estimator():
 
 
 def steps(live, frames, first=0):
-    return [live.step(StreamFrame(depth, first + i)) for i, depth in enumerate(frames)]
+    """Results of the frames at 30 frames per second."""
+    return [live.step(StreamFrame(depth, first + i, time=(first + i) / 30)) for i, depth in enumerate(frames)]
 
 
 def test_a_hand_is_detected_once_and_then_followed(estimator):
-    live = LiveEstimator(estimator)
+    live = LiveEstimator(estimator, smoothing=None)
     frames = moving(12)
     results = steps(live, frames)
     assert [result.outcome for result in results] == ["detected"] + ["tracked"] * 11
     for result, depth in zip(results, frames, strict=True):
         truth = estimator(torch.from_numpy(depth))  # the same hand, detected
-        assert float((result.pose.joints - truth.joints).norm(dim=-1).mean()) < 12
-        assert float((result.pose.center - truth.center)[:2].norm()) < 2
-    assert live.statistics.poses == 12
+        (hand,) = result.hands
+        assert hand.track == 1
+        assert float((hand.pose.joints - truth.joints).norm(dim=-1).mean()) < 12
+        assert float((hand.pose.center - truth.center)[:2].norm()) < 2
+    assert live.statistics.poses == live.statistics.hands == 12
     assert live.statistics.rate > 0
     assert 0 < live.statistics.latency(50) <= live.statistics.latency(99)
 
 
 def test_tracking_starts_from_the_last_pose(estimator, monkeypatch):
-    live = LiveEstimator(estimator)
+    live = LiveEstimator(estimator, smoothing=None)
     (first,) = steps(live, moving(1))
     given = []
     call = Estimator.__call__
@@ -52,41 +56,35 @@ def test_tracking_starts_from_the_last_pose(estimator, monkeypatch):
     monkeypatch.setattr(Estimator, "__call__", spy)
     steps(live, [np.roll(still(), 6, axis=1)], first=1)
     (options,) = given
-    moved = options["init_pose"] - first.pose.uvd
-    assert torch.allclose(moved[:, 0], torch.full_like(moved[:, 0], 6), atol=0.5)  # with the centre of mass
+    moved = options["init_pose"] - first.hands[0].pose.uvd
+    assert torch.allclose(moved[:, 0], torch.full_like(moved[:, 0], 6), atol=0.5)  # with the detected centre
     assert moved[:, 1:].abs().max() < 1
-    live = LiveEstimator(estimator, track=False)
-    given.clear()
-    assert [result.outcome for result in steps(live, moving(3))] == ["detected"] * 3
-    assert [options["return_stages"] for options in given] == [False] * 3
-    assert not any("init_pose" in options for options in given)
 
 
-def test_lost_where_the_hand_has_left_its_cube(estimator):
+def test_a_hand_that_jumps_gets_a_new_track_when_it_stays_there(estimator):
     live = LiveEstimator(estimator)
-    far = np.roll(still(), 110, axis=1)
-    results = steps(live, [*moving(3), far, EMPTY + 3000, *moving(2)])
-    assert [result.outcome for result in results] == [
-        *("detected", "tracked", "tracked", "detected", "no hand", "detected", "tracked")
-    ]
-    assert results[3].reason == "no hand where it was"
-    assert results[4].reason == "no hand"
+    elsewhere = [np.roll(still(), 110, axis=1) + np.uint16(i) * (np.roll(still(), 110, axis=1) > 0) for i in range(4)]
+    results = steps(live, [*moving(5), *elsewhere, EMPTY + 3000, *moving(2)])
+    tracks = [[hand.track for hand in result.hands] for result in results]
+    assert tracks[:9] == [[1]] * 5 + [[], [], [2], [2]]
+    assert results[5].outcome == results[9].outcome == "no hand"
+    assert results[5].reason == "no hand"
 
 
-def test_lost_where_the_joints_leave_the_surface_or_bones_stretch(estimator, monkeypatch):
-    tracker = Tracker(estimator)
+def test_init_cnn_runs_again_where_the_joints_leave_the_surface_or_bones_stretch(estimator, monkeypatch):
+    tracker = HandTracker(estimator)
     frames = torch.from_numpy(moving(6))
-    tracker.estimate(frames[0])
-    assert tracker.estimate(frames[1]).mode == "tracked"
+    found = [tracker.estimate(frames[i], i / 30)[0] for i in (0, 1)]
+    assert [hand.mode for hand in found] == ["detected", "tracked"]
     monkeypatch.setattr(Estimator, "surface_gap", lambda self, depth, uvd: torch.tensor([31.0]))
-    assert (tracker.estimate(frames[2]).lost, tracker.estimate(frames[3]).mode) == (
-        "the joints do not fit the surface",
-        "detected",
-    )
+    (hand,) = tracker.estimate(frames[2], 2 / 30)
+    assert (hand.mode, hand.reason) == ("detected", "the joints do not fit the surface")
     monkeypatch.undo()
-    tracker._bones.extend([100.0] * 30)
-    assert tracker.estimate(frames[4]).lost == "the bones changed their length"
-    assert tracker.estimate(frames[5]).mode == "tracked"
+    tracker._memories[1].bones.extend([100.0] * 30)
+    (hand,) = tracker.estimate(frames[3], 3 / 30)
+    assert (hand.mode, hand.reason) == ("detected", "the bones changed their length")
+    (hand,) = tracker.estimate(frames[4], 4 / 30)
+    assert (hand.mode, hand.track) == ("tracked", 1)
 
 
 def test_a_gap_tells_a_pose_that_is_elsewhere(estimator):
@@ -98,27 +96,53 @@ def test_a_gap_tells_a_pose_that_is_elsewhere(estimator):
     assert float(estimator.surface_gap(depth, pose.uvd + torch.tensor([120.0, 0.0, 0.0]))) > 30
 
 
-def test_looks_for_the_hand_now_and_then(estimator):
-    # Both at once: the tracked one is hidden step by step, and another hand is nearer.
-    first, second = np.roll(still(), -70, axis=1), np.roll(still(), 70, axis=1)
-    nearer = np.where(second > 0, second - 60, 0).astype(np.uint16)
-    both = [np.where(nearer > 0, nearer, first) + np.uint16(i % 2) * (first > 0) for i in range(6)]
-    live = LiveEstimator(estimator, recheck=4)
-    results = steps(live, [first, *both])
-    assert [result.outcome for result in results].index("detected", 1) == 4
-    assert results[4].reason == "a hand was found elsewhere"
-    never = steps(LiveEstimator(estimator, recheck=0), [first, *both])
-    assert {result.outcome for result in never[1:]} == {"tracked"}
-    with pytest.raises(ValueError, match="recheck"):
-        Tracker(estimator, recheck=-1)
+def test_two_hands_have_their_own_tracks_and_sides():
+    live = LiveEstimator(Estimator("demo", camera=CAMERA, hand="auto"), max_hands=2)
+    results = steps(live, two_hands(8))
+    sides = [{hand.track: hand.pose.hand[0] for hand in result.hands} for result in results]
+    assert len(sides[0]) == 2
+    assert set(sides[0].values()) == {"left", "right"}
+    assert sides == [sides[0]] * 8
+    certain = [result.hands[0].side_probability for result in results]
+    assert certain == sorted(certain)
+    assert certain[0] < 0.8
+    assert certain[-1] > 0.96
+    with pytest.raises(ValueError, match="max_hands is 0"):
+        HandTracker(live.estimator, max_hands=0)
 
 
-def test_left_and_right_hands():
+def test_a_few_frames_that_look_like_the_other_side_do_not_change_it(estimator, monkeypatch):
     live = LiveEstimator(Estimator("demo", camera=CAMERA, hand="auto"))
-    results = steps(live, [*moving(3), EMPTY, mirrored(), np.roll(mirrored(), 3, axis=1)])
-    hands = [result.pose and result.pose.hand[0] for result in results]
-    assert hands[:4] == ["right", "right", "right", None]
-    assert hands[4] == hands[5] == "left"
+    frames = moving(40, step=1)
+    steps(live, frames[:6])
+    call = Estimator.__call__
+    compared = []
+
+    def other_side_twice(self, depth, **options):
+        pose = call(self, depth, **options)
+        if self.hand != "auto":
+            return pose
+        compared.append(True)
+        return replace(pose, hand=("left",)) if len(compared) < 3 else pose
+
+    monkeypatch.setattr(Estimator, "__call__", other_side_twice)
+    results = steps(live, frames[6:], first=6)
+    assert len(compared) > 2  # the sides are compared again now and then
+    assert {result.hands[0].pose.hand[0] for result in results} == {"right"}
+
+
+def test_smoothing_reduces_the_noise_of_a_still_hand(estimator):
+    random = np.random.default_rng(0)
+    noisy = [still() + random.integers(0, 9, still().shape).astype(np.uint16) * (still() > 0) for _ in range(12)]
+
+    def jitter(smoothing):
+        live = LiveEstimator(estimator, **smoothing)
+        joints = np.stack([result.hands[0].pose.joints for result in steps(live, noisy)])
+        uvd = np.stack([result.hands[0].pose.uvd for result in steps(LiveEstimator(estimator, **smoothing), noisy)])
+        assert np.abs(uvd[..., 2] - joints[..., 2]).max() < 1e-3
+        return np.sqrt((np.diff(joints, 2, axis=0) ** 2).mean())
+
+    assert jitter({}) < 0.6 * jitter({"smoothing": None})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +166,7 @@ def test_frames_that_are_none_are_skipped_and_tracking_goes_on(estimator, bad, r
     assert [result.outcome for result in results] == ["detected", "skipped", "tracked"]
     assert results[1].reason == reason
     assert results[1].detail
-    assert results[1].pose is None
+    assert results[1].hands == ()
     assert live.statistics.reasons == {reason: 1}
 
 
@@ -198,16 +222,15 @@ def test_a_recording_plays_again(estimator, tmp_path):
     assert names == [*(f"{i:06d}.png" for i in range(5)), "poses.jsonl", "recording.json"]
     lines = [json.loads(line) for line in (tmp_path / "session" / "poses.jsonl").read_text().splitlines()]
     assert [line["outcome"] for line in lines] == ["detected", "tracked", "tracked", "skipped", "tracked", "tracked"]
-    assert lines[3] == {"frame": 3, "outcome": "skipped", "reason": "no depth"}
-    assert lines[4]["file"] == "000003.png"
-    assert np.shape(lines[0]["uvd"]) == np.shape(lines[0]["xyz"]) == (21, 3)
+    assert (lines[3]["outcome"], lines[3]["reason"], "file" in lines[3]) == ("skipped", "no depth", False)
+    assert (lines[4]["file"], lines[4]["time"]) == ("000003.png", pytest.approx(4 / 30, abs=1e-4))
     source = RecordingSource([tmp_path / "session"])
     assert (source.camera, source.depth_unit) == (CAMERA, 1.0)
     again = LiveEstimator(estimator)
-    played = [result for result in again.run(source) if result.pose is not None]
-    recorded = [line for line in lines if "uvd" in line]
-    for result, line in zip(played, recorded, strict=True):
-        np.testing.assert_allclose(result.pose.uvd, line["uvd"], atol=0.01)
+    played = [result for result in again.run(source) if result.hands]
+    recorded = [line for line in lines if line["hands"]]
+    for result, line in zip(played, recorded, strict=True):  # smoothed with the recorded times
+        np.testing.assert_allclose(result.hands[0].pose.uvd, line["hands"][0]["uvd"], atol=0.02)
     with pytest.raises(FileExistsError, match="new folder"):
         Recorder(tmp_path / "session", CAMERA, 1.0)
 
@@ -218,10 +241,3 @@ def test_float_frames_are_recorded_as_they_are(estimator, tmp_path):
             recorder.write(result)
     (frame,) = find_frames([tmp_path])
     assert frame.read().dtype == np.float32
-
-
-def test_result_lines_are_short_and_complete(estimator):
-    (result,) = steps(LiveEstimator(estimator), [still()])
-    line = result_line(result, file="x.png")
-    assert "\n" not in line
-    assert set(json.loads(line)) == {"frame", "outcome", "file", "hand", "uvd", "xyz", "latency_ms"}
