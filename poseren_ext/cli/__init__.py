@@ -17,6 +17,7 @@ from poseren_ext.cli.doctor import doctor_command
 from poseren_ext.cli.evaluate import evaluate_command
 from poseren_ext.cli.experiment import experiment_command
 from poseren_ext.cli.folds import folds_command
+from poseren_ext.cli.hub import hub_app
 from poseren_ext.cli.interchange import export_command, import_caffe_command
 from poseren_ext.cli.live import live_command
 from poseren_ext.cli.predict import predict_command
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.add_typer(hub_app, name="hub")
 app.command("demo")(demo_command)
 app.command("doctor")(doctor_command)
 app.command("eval")(evaluate_command)

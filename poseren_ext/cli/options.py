@@ -162,7 +162,13 @@ Centers: TypeAlias = Annotated[
 ]
 
 # The model and how it runs --------------------------------------------------------------------------------------------
-Model: TypeAlias = Annotated[str, typer.Option("--model", help="A safetensors file, or demo for the bundled model.")]
+Model: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A safetensors file, a training run's folder, user/name on the Hugging Face Hub, or demo (bundled).",
+    ),
+]
 HandOption: TypeAlias = Annotated[
     Hand | None,
     typer.Option(

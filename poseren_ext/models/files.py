@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,10 @@ BUNDLED: dict[str, Path] = {
 }
 """Name -> file of compact Pose-RENs trained on synthetic hands. ``demo`` knows palms, ``any_view`` hands from every
 side; their model cards are beside them (weights/NAME.md)."""
+
+WEIGHTS = "model.safetensors"
+"""Name of the model file in the folder of a training run and in a repository of the Hugging Face Hub."""
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?(?<!\.safetensors)", re.ASCII)
 
 FORMAT = "poseren_ext"
 FORMAT_VERSION = "2"
@@ -133,11 +138,11 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
 
 
 def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
-    """Loads a model by the name of a bundled one or the path of a safetensors file; a model is returned unchanged.
+    """Loads a model by its name or path (see :func:`model_path`); a model is returned unchanged.
 
     Raises:
         TypeError: The argument is neither a name, nor a path, nor a model.
-        FileNotFoundError: There is neither a bundled model nor a file of that name.
+        FileNotFoundError: There is no model of that name: bundled, in a file, or on the Hub.
         ValueError: The file does not contain a model of this package.
     """
     if isinstance(model, PoseREN):
@@ -146,14 +151,41 @@ def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
         raise TypeError(
             f"model is of type {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}"
         )
-    return load(_model_file(model))
+    return load(model_path(model))
+
+
+def model_path(model: str | os.PathLike[str]) -> Path:
+    """The file of a model.
+
+    Args:
+        model: the name of a bundled model; a safetensors file; a folder with ``model.safetensors``, such as that of a
+            training run; or ``user/name`` or ``user/name@revision`` on the Hugging Face Hub, which is downloaded to
+            huggingface_hub's cache. Files and folders come before the Hub.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ModuleNotFoundError: A model of the Hub is named, and huggingface_hub is not installed.
+    """
+    path = Path(BUNDLED.get(str(model), model))
+    if path.is_dir():
+        path /= WEIGHTS
+    elif isinstance(model, str) and not path.exists() and _HUB_NAME.fullmatch(model):
+        from poseren_ext.models.hub import download
+
+        return download(model)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no model at {str(path)!r}; expected a safetensors file, a folder with {WEIGHTS}, user/name on the "
+            f"Hugging Face Hub, or one of {list(BUNDLED)}"
+        )
+    return path
 
 
 def packed_model(model: PoseREN | str | os.PathLike[str], precision: Precision) -> PackedPoseREN:
     """The packed form of a model; a file is packed once and shared by all estimators of it."""
     if not isinstance(model, str | os.PathLike):
         return PackedPoseREN(load_model(model), precision)
-    path = _model_file(model)
+    path = model_path(model)
     return _pack_once(path, path.stat().st_mtime_ns, precision)
 
 
@@ -214,10 +246,3 @@ def _is_finite(tensor: Tensor) -> bool:
 @lru_cache(maxsize=4)
 def _pack_once(path: Path, modified: int, precision: Precision) -> PackedPoseREN:
     return PackedPoseREN(load(path), precision)
-
-
-def _model_file(model: str | os.PathLike[str]) -> Path:
-    path = Path(BUNDLED.get(str(model), model))
-    if not path.exists():
-        raise FileNotFoundError(f"no model at {str(model)!r}; expected a safetensors file or one of {list(BUNDLED)}")
-    return path

@@ -6,20 +6,27 @@ Needs huggingface_hub: ``pip install 'poseren_ext[hub]'``.
 
 from __future__ import annotations
 
+import csv
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 try:
     from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("models on the Hub need huggingface_hub: pip install 'poseren_ext[hub]'") from error
 
 from poseren_ext._utils.atomic_files import write_atomic
 from poseren_ext.models import PoseREN, load, save
-from poseren_ext.models.files import FORMAT, FORMAT_VERSION
+from poseren_ext.models.files import FORMAT, FORMAT_VERSION, WEIGHTS
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 _CARD = """\
@@ -44,14 +51,68 @@ Structured Region Ensemble Network for Cascaded Hand Pose Estimation*, Neurocomp
 
 ```python
 from poseren_ext import Estimator
-from poseren_ext.models.hub import HubPoseREN
 
-estimator = Estimator(HubPoseREN.from_pretrained("{{ repo_id }}"), camera=(fx, fy, cx, cy))
-joints = estimator(depth).joints
+estimator = Estimator("{{ repo_id }}", camera=(fx, fy, cx, cy))
+joints = estimator(depth).joints  # depth: [H, W] in mm
 ```
 
 {{ description }}
 """
+
+
+@lru_cache(maxsize=16)
+def download(name: str) -> Path:
+    """The weights of a repository of the Hub, in huggingface_hub's cache.
+
+    The Hub is asked once per process whether there is a newer version. Without a connection, and with the environment
+    variable ``HF_HUB_OFFLINE=1``, the cached version is used.
+
+    Args:
+        name: "user/name", or "user/name@revision" with a branch, a tag or a commit.
+
+    Raises:
+        FileNotFoundError: There is no such repository or revision, it has no model of this package, or it is not in
+            the cache and the Hub cannot be reached.
+    """
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(hf_hub_download(repository, WEIGHTS, revision=revision or None))
+    except RepositoryNotFoundError as error:
+        cause: Exception = error
+        reason = "the Hub has no such model repository, or it is private (log in: hf auth login)"
+    except RevisionNotFoundError as error:
+        cause, reason = error, f"the repository on the Hub has no revision {revision!r}"
+    except LocalEntryNotFoundError as error:
+        cause, reason = error, "it is not in the cache, and the Hub cannot be reached (or HF_HUB_OFFLINE=1 is set)"
+    except EntryNotFoundError as error:
+        cause, reason = error, f"the repository on the Hub has no {WEIGHTS}; expected one that poseren hub push wrote"
+    raise FileNotFoundError(f"no model at {name!r}: there is no such file, and {reason}") from cause
+
+
+def record_beside(file: Path) -> str:
+    """What the files next to a model say of it, as Markdown.
+
+    That is NAME.md for NAME.safetensors without its title, else the configuration of the training run in the same
+    folder (config.toml) and its last validation (log.csv); "" without either.
+    """
+    card, config, log = file.with_suffix(".md"), file.parent / "config.toml", file.parent / "log.csv"
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        return text.partition("\n")[2].strip() if text.startswith("# ") else text.strip()
+    if not config.is_file():
+        return ""
+    text = f"## Training\n\n```toml\n{config.read_text(encoding='utf-8').strip()}\n```\n"
+    if log.is_file():
+        with log.open(newline="", encoding="utf-8") as rows:
+            measured = [row for row in csv.DictReader(rows) if row.get("validation_mm")]
+        if measured:
+            last = measured[-1]
+            errors = ", ".join(last["validation_mm"].split())
+            text += (
+                f"\nLast validation, {last['phase']} step {last['step']}: mean joint error in mm of the initial pose "
+                f"and each stage: {errors}.\n"
+            )
+    return text
 
 
 class HubPoseREN(PoseREN, ModelHubMixin, library_name="poseren_ext", tags=["hand-pose-estimation", "depth"]):  # type: ignore[misc]

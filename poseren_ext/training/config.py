@@ -40,8 +40,9 @@ class TrainConfig:
             synthetic, and no validation otherwise.
         skeleton, hand, cube: joints and hand of the model, and half edge of the cube of its crops, mm.
         init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors.
-        start: initial weights: a model file, or "demo" for the bundled one; "" for none. The second phase then keeps
-            its convolutions instead of copying Init-CNN's. With `init_steps=0`, Init-CNN is not trained.
+        start: initial weights: a model file, "demo" for the bundled one, or user/name on the Hugging Face Hub; "" for
+            none. The second phase then keeps its convolutions instead of copying Init-CNN's. With `init_steps=0`,
+            Init-CNN is not trained.
         initial: initial poses of the second phase: "init" (those of the first phase, or of an untrained Init-CNN if it
             has no steps), "mean" (the mean pose), or a pose file with one line per frame of the pack.
         channels: channels of the three levels of convolutions.

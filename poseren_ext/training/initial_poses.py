@@ -16,7 +16,7 @@ import torch
 from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import ModelConfig, PoseREN, load
-from poseren_ext.models.files import BUNDLED
+from poseren_ext.models.files import model_path
 from poseren_ext.ops import normalize_pose
 from poseren_ext.training.config import Precision, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, CropBatch
@@ -33,13 +33,13 @@ _CACHED = 16  # crops per batch: their feature maps fit a core's cache, which is
 
 
 def load_start(model: PoseREN, start: str) -> None:
-    """Copies weights and mean pose of a model file, or of the bundled model of that name, to a model.
+    """Copies weights and mean pose of a model, named as in `model_path`, to a model.
 
     Raises:
-        FileNotFoundError: The file does not exist.
+        FileNotFoundError: There is no such model.
         ValueError: The file is not a model file, or its layers, joints, hand or cube differ.
     """
-    path = BUNDLED.get(start, Path(start))
+    path = model_path(start)
     given = load(path)
     if _layers(given.config) != _layers(model.config):
         raise ValueError(
