@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from poseren_ext.evaluation.metrics import Evaluation
     from poseren_ext.geometry.skeleton import Skeleton
 
-_SHOWN_THRESHOLDS = (10.0, 20.0, 30.0, 40.0, 50.0)
-
 
 class Format(str, Enum):
     """What prediction files hold."""
@@ -83,6 +81,10 @@ def evaluate_command(
     key: Annotated[str | None, typer.Option("--key", help="Name of the array in .mat files.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers; - for stdout.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the tables as a page for browsers.")] = None,
+    latex: Annotated[
+        Path | None, typer.Option("--latex", help="Write the tables for LaTeX (package booktabs), the best in bold.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write curves and bars: .png, .pdf or .svg.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -92,10 +94,11 @@ def evaluate_command(
 
     poseren eval --dataset nyu --gt labels.txt --pred Pose-REN=Pose-REN.txt
 
-    poseren eval --dataset icvl --gt labels.txt --pred predictions/ --plot icvl.png --json icvl.json
+    poseren eval --dataset icvl --gt labels.txt --pred predictions/ --plot icvl.png --json icvl.json --latex icvl.tex
 
     poseren eval --dataset msra --gt labels.txt --pred mine=xyz.txt --format xyz --axes x,-y,-z
     """
+    from poseren_ext.cli._comparison import compare, to_html, to_latex, to_markdown
     from poseren_ext.cli._console import console, write_text
     from poseren_ext.datasets.registry import dataset_info, open_dataset
 
@@ -104,7 +107,7 @@ def evaluate_command(
 
         check_path(plot)
     by_viewpoint = None if plot is None else plot.with_stem(f"{plot.stem}-viewpoints")
-    check_outputs(json_file, markdown, plot, by_viewpoint, overwrite=overwrite)
+    check_outputs(json_file, markdown, html, latex, plot, by_viewpoint, overwrite=overwrite)
     if gt.is_dir():
         own = open_dataset(gt, Dataset.FOLDER.value)
         info, gt = own.info, own.labels
@@ -115,22 +118,20 @@ def evaluate_command(
     reading = _Reading(file_format, axes, order, _slice(columns, "--columns"), key, _slice(frames, "--frames"))
     results = _results(gt, pred, info, camera, reading)
     skeleton = info.skeleton
+    tables = compare(info.name, results, skeleton)
     text = json.dumps({"dataset": info.name, "labels": str(gt), "systems": [asdict(one) for one in results]}, indent=1)
     if json_file == Path("-"):
         print(text)
     else:
         out = console()
-        for part in _tables(
-            _title(info.name, results), *_summary_rows(results), best=len(results) - 1, width=out.width
-        ):
-            out.print(part)
-        joint_rows = _joint_rows(results, skeleton)
-        for part in _tables("Mean error of each joint", *joint_rows, best=len(skeleton.joints), width=out.width):
-            out.print(part)
+        for table, best in zip(tables, (len(results) - 1, len(skeleton.joints)), strict=True):
+            for part in _tables(table.title, table.columns, table.rows, best=best, width=out.width):
+                out.print(part)
         if json_file is not None:
             write_text(json_file, text + "\n")
-    if markdown is not None:
-        write_text(markdown, _markdown(info.name, results, skeleton))
+    for path, write in ((markdown, to_markdown), (html, to_html), (latex, to_latex)):
+        if path is not None:
+            write_text(path, write(tables))
     if plot is not None:
         _plot(plot, info.name, results, skeleton)
 
@@ -236,31 +237,6 @@ def _systems(pred: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _summary_rows(results: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
-    columns = ["system", "3D (mm)", "2D (px)", *(f"<= {t:.0f} mm (%)" for t in _SHOWN_THRESHOLDS), "AUC 0..80 (%)"]
-    rows = [
-        [
-            *(one.name, f"{one.mean_3d:.3f}", f"{one.mean_2d:.3f}"),
-            *(f"{one.success(t):.3f}" for t in _SHOWN_THRESHOLDS),
-            f"{one.auc:.2f}",
-        ]
-        for one in results
-    ]
-    return columns, rows
-
-
-def _joint_rows(results: Sequence[Evaluation], skeleton: Skeleton) -> tuple[list[str], list[list[str]]]:
-    from poseren_ext.plotting.curves import joint_order
-
-    rows = [[skeleton.joints[j], *(f"{one.per_joint[j]:.3f}" for one in results)] for j in joint_order(skeleton)]
-    rows.append(["mean", *(f"{one.mean_3d:.3f}" for one in results)])
-    return ["joint (mm)", *(one.name for one in results)], rows
-
-
-def _title(dataset: str, results: Sequence[Evaluation]) -> str:
-    return f"{dataset.upper()}, {results[0].frames} frames; <= t: frames whose largest joint error is within t"
-
-
 def _tables(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, best: int, width: int
 ) -> Iterator[Table]:
@@ -278,13 +254,6 @@ def _tables(
         part = [[row[column] for column in chosen] for row in rows]
         yield table(title if start == 0 else None, [columns[column] for column in chosen], part, best=best)
         start = stop
-
-
-def _markdown(dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> str:
-    from poseren_ext.cli._console import markdown_table
-
-    summary, joints = markdown_table(*_summary_rows(results)), markdown_table(*_joint_rows(results, skeleton))
-    return f"{_title(dataset, results)}.\n\n{summary}\n{joints}"
 
 
 def _plot(path: Path, dataset: str, results: Sequence[Evaluation], skeleton: Skeleton) -> None:

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -62,6 +63,33 @@ def test_tables_and_files(run, files):
     assert (files / "r.png").stat().st_size > 10000
 
 
+def test_tables_for_browsers_and_latex_hold_the_numbers_and_mark_the_best(run, files):
+    hostile = "<script>a_b & 5%"
+    given = ("--pred", f"{hostile}={files / 'pred' / 'close.txt'}", "--pred", files / "pred" / "far.txt")
+    written = ("--html", files / "r.html", "--latex", files / "r.tex", "--json", files / "r.json")
+    assert run(*given, *written)[0] == 0
+    result = systems(files / "r.json")
+    page = ElementTree.parse(files / "r.html")
+    cells = [[cell.text for cell in row.iter() if cell.text] for row in page.iter("tr")]
+    rows = {row[0]: row for row in cells}
+    assert not list(page.iter("script"))
+    for name in (hostile, "far"):
+        assert float(rows[name][1]) == pytest.approx(result[name]["mean_3d"], abs=5e-4)
+        assert float(rows[name][3]) == pytest.approx(result[name]["success_max"][10], abs=5e-4)
+    bold = [cell.text for cell in page.iter("b")]
+    assert (rows[hostile][1] in bold, rows[hostile][3] in bold, rows["far"][1] in bold) == (True, True, False)
+
+    latex = (files / "r.tex").read_text()
+    lines = [line.removesuffix(" \\\\").split(" & ") for line in latex.splitlines() if line.endswith("\\\\")]
+    assert len({len(line) for line in lines[:3]}) == 1
+    table = {line[0]: line for line in lines}
+    assert table["far"][1] == rows["far"][1]
+    escaped = r"<script>a\_b \& 5\%"
+    (own,) = [line for line in latex.splitlines() if line.startswith(escaped)]
+    assert own.removeprefix(escaped).split(" & ")[1] == rf"\textbf{{{rows[hostile][1]}}}"
+    assert lines[0][3] == r"$\leq$ 10 mm (\%)"
+
+
 def test_a_narrow_terminal_cuts_no_number(run, files, monkeypatch):
     """Tables are split where they are too wide, and every part says which system its numbers are of."""
     names = [f"system-{letter}" for letter in "abcdefg"]
@@ -77,7 +105,7 @@ def test_a_narrow_terminal_cuts_no_number(run, files, monkeypatch):
     assert narrow.count("thumb root 1") > 1
 
 
-@pytest.mark.parametrize("option", ["--json", "--markdown", "--plot"])
+@pytest.mark.parametrize("option", ["--json", "--markdown", "--html", "--latex", "--plot"])
 def test_files_that_exist_are_not_replaced_unasked(run, files, option):
     mine = files / ("mine.png" if option == "--plot" else "mine.txt.json")
     mine.write_text("mine")

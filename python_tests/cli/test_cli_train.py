@@ -100,7 +100,7 @@ def _scalars(folder: Path) -> dict[str, list[tuple[int, object]]]:
         (["compact", "bach=3"], "unknown field 'bach' in the training configuration; did you mean batch"),
         (["compact", "batch=many"], "batch is 'many'; expected an integer like 64"),
         (["compact", "--resume"], "no checkpoint at runs/compact/checkpoint.safetensors"),
-        (["compact", "start=gone.safetensors"], "no model file gone.safetensors"),
+        (["compact", "start=gone.safetensors"], "no model at 'gone.safetensors'"),
     ],
 )
 def test_faults_are_one_line(

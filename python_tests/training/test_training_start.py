@@ -90,5 +90,5 @@ def test_the_bundled_model_is_a_start_of_its_own_recipe() -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path, first: Path) -> None:
     with pytest.raises(ValueError, match="set the same skeleton, hand, cube, heads, channels and widths"):
         Trainer(dataclasses.replace(SMALL, start=str(first), refine_widths=(8, 12)), tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no model file .*none\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"no model at .*none\.safetensors"):
         Trainer(dataclasses.replace(SMALL, start=str(tmp_path / "none.safetensors")), tmp_path)
