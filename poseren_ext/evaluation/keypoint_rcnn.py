@@ -101,7 +101,7 @@ class KeypointRCNN:
         self.network.eval()
         with torch.inference_mode():
             found: Sequence[dict[str, Tensor]] = self.network(self.images(frames))
-        middle = torch.full((self.num_joints, 2), self.size / 2, device=frames.depth.device)
+        middle = torch.full((self.num_joints, 2), self.size / 2, dtype=torch.float32, device=frames.depth.device)
         joints = [one["keypoints"][one["scores"].argmax(), :, :2] if len(one["scores"]) else middle for one in found]
         missed = sum(len(one["scores"]) == 0 for one in found)
         if missed:

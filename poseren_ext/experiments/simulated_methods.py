@@ -65,13 +65,14 @@ class NoisyPoses:
         camera = self.camera[index]
         xyz = uvd_to_xyz(self.truth[index], camera)
         # The length of an isotropic Gaussian in space has mean 2 sqrt(2 / pi) sigma.
-        sigma = torch.tensor(self.errors) / (2 * math.sqrt(2 / math.pi))
+        sigma = torch.tensor(self.errors, dtype=torch.float32) / (2 * math.sqrt(2 / math.pi))
         noise = torch.stack([self._noise(int(i), len(self.errors)) for i in index])
         return xyz_to_uvd(xyz + sigma[:, None] * noise, camera).to(frames.depth.device)
 
     def _noise(self, frame: int, joints: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + frame)
-        own, common = torch.randn(joints, 3, generator=generator), torch.randn(1, 3, generator=generator)
+        own = torch.randn(joints, 3, generator=generator, dtype=torch.float32)
+        common = torch.randn(1, 3, generator=generator, dtype=torch.float32)
         return math.sqrt(1 - COMMON) * own + math.sqrt(COMMON) * common
 
 

@@ -59,9 +59,9 @@ def export_onnx(
     device = model.mean_pose.device
     # Two frames of 5x6 pixels: these sizes differ from all others, so that the exporter does not merge axes.
     example = (
-        torch.full((2, 5, 6), 500.0, device=device),
-        torch.tensor([[3.0, 2.0, 500.0]], device=device).expand(2, 3).contiguous(),
-        torch.tensor([[500.0, 500.0, 3.0, 2.0]], device=device).expand(2, 4).contiguous(),
+        torch.full((2, 5, 6), 500.0, dtype=torch.float32, device=device),
+        torch.tensor([[3.0, 2.0, 500.0]], dtype=torch.float32, device=device).expand(2, 3).contiguous(),
+        torch.tensor([[500.0, 500.0, 3.0, 2.0]], dtype=torch.float32, device=device).expand(2, 4).contiguous(),
     )
     batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
     with torch.no_grad():

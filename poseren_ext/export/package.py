@@ -60,8 +60,8 @@ def export_package(
     device = model.mean_pose.device
     example = (
         torch.full((2, 5, 6), 500, dtype=depth_dtype, device=device),
-        torch.full((2, 3), 500.0, device=device),
-        torch.full((2, 4), 500.0, device=device),
+        torch.full((2, 3), 500.0, dtype=torch.float32, device=device),
+        torch.full((2, 4), 500.0, dtype=torch.float32, device=device),
     )
     batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
     with torch.no_grad(), atomic_path(path) as draft:

@@ -17,7 +17,7 @@ def turned_views(count: int, *, mirrored: bool = False, device: torch.device | s
         mirrored: mirror left to right before the rotation, so that one hand becomes the other.
         device: where they are wanted.
     """
-    views = torch.zeros(count, 2, 3)
+    views = torch.zeros(count, 2, 3, dtype=torch.float32)
     for k in range(count):
         angle = 2 * math.pi * k / count
         c, s = round(math.cos(angle), 12), round(math.sin(angle), 12)  # a quarter is exact

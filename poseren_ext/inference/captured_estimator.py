@@ -66,9 +66,9 @@ class CapturedEstimator:
         self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]  # the last frame has left the pinned memory
         fx, fy, cx, cy = (float(value) for value in estimator.intrinsics)
         device, cube = estimator.device, estimator.cube
-        self._extent = torch.tensor([fx * cube, fy * cube, cube], device=device)
-        self._principal = torch.tensor([cx, cy, 0.0], device=device)
-        self._slope = torch.tensor([1 / fx, 1 / fy, 1.0], device=device)
+        self._extent = torch.tensor([fx * cube, fy * cube, cube], dtype=torch.float32, device=device)
+        self._principal = torch.tensor([cx, cy, 0.0], dtype=torch.float32, device=device)
+        self._slope = torch.tensor([1 / fx, 1 / fy, 1.0], dtype=torch.float32, device=device)
         self._across = torch.tensor([True, True, False], device=device)
         with torch.inference_mode():
             self._captured = CapturedCall(self._pose, warm_up=3)

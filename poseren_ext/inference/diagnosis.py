@@ -247,7 +247,9 @@ def _locate(frame: Image, camera: Camera, unit: float, cube: float) -> Region | 
     others = (hand for hand in found[1:] if hand.score >= _LEAST_SCORE and hand.center[2] <= FARTHEST_HAND)
     second = next((hand.center for hand in others), None)
     depth = torch.from_numpy(np.ascontiguousarray(frame))[None]
-    crop = depth_crop(depth, torch.tensor([found[0].center]), camera, cube=cube, depth_unit=unit)[0, 0].numpy()
+    crop = depth_crop(depth, torch.tensor([found[0].center], dtype=torch.float32), camera, cube=cube, depth_unit=unit)[
+        0, 0
+    ].numpy()
     return Region(found[0].surface, found[0].center, crop, camera, unit, second)
 
 

@@ -193,7 +193,9 @@ class Estimator:
                 lost,
             )
         nowhere = (float("nan"),) * 3
-        return torch.tensor([hands[0].center if hands else nowhere for hands in found], device=frames.depth.device)
+        return torch.tensor(
+            [hands[0].center if hands else nowhere for hands in found], dtype=torch.float32, device=frames.depth.device
+        )
 
     def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str) -> Tensor | str | None:
         """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""

@@ -151,7 +151,7 @@ class HandTracker:
         """The hand of a track; None if the detection has no surface around it or is too near or too far."""
         new = _Memory(None if self.smoothing is None else OneEuroFilter(self.smoothing))
         memory = self._memories.setdefault(track.id, new)
-        center = torch.tensor(detection.center, device=frame.device)
+        center = torch.tensor(detection.center, dtype=torch.float32, device=frame.device)
         try:
             compared = None
             if abs(self._odds(track)) < SETTLED or memory.frames % VOTE_EVERY == VOTE_EVERY - 1:

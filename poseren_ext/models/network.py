@@ -164,7 +164,9 @@ class PoseREN(nn.Module):
         self.head = head
         self.skeleton = skeleton
         joints = len(skeleton.joints)
-        mean_pose = torch.zeros(joints, 3) if mean_pose is None else mean_pose.detach().float().clone()
+        mean_pose = (
+            torch.zeros(joints, 3, dtype=torch.float32) if mean_pose is None else mean_pose.detach().float().clone()
+        )
         if mean_pose.shape != (joints, 3):
             raise ValueError(
                 f"mean_pose has shape {tuple(mean_pose.shape)}; expected [{joints}, 3] for {skeleton.name}"
@@ -183,7 +185,7 @@ class PoseREN(nn.Module):
 
     @classmethod
     def build(cls, config: ModelConfig) -> PoseREN:
-        """A freshly initialised model of this configuration."""
+        """A freshly initialised float32 model of this configuration, whatever torch's default dtype is."""
         return cls(
             InitCNN(Backbone(config.channels), RegionEnsemble(config.init)),
             Backbone(config.channels),
@@ -192,7 +194,7 @@ class PoseREN(nn.Module):
             cube=config.cube,
             hand=config.hand,
             weight_dtype=config.weight_dtype,
-        )
+        ).float()
 
     def start_from_init(self) -> None:
         """Copy the convolutions of the Init-CNN to the refining model, to initialise its training (section 3.4)."""

@@ -104,7 +104,7 @@ def pack_backbone(backbone: Backbone, image_size: int) -> Callable[[Tensor], Ten
         return backbone
     try:
         packed = library(backbone, image_size)
-        packed(torch.zeros(1, 1, image_size, image_size, device=weight.device))
+        packed(torch.zeros(1, 1, image_size, image_size, dtype=torch.float32, device=weight.device))
     except (AttributeError, RuntimeError):  # internal ops of torch: a release may lack or change them
         return backbone
     return packed

@@ -46,7 +46,7 @@ def clamp_to_limits(angles: torch.Tensor) -> torch.Tensor:
 
 def sample_gesture(rng: Counter) -> torch.Tensor:
     """The kind of gesture of each sample: int64 [B], index into independent, random, grasp, count, pinch, fist."""
-    bounds = torch.tensor([share for _, share in _GESTURES], device=rng.index.device).cumsum(0)
+    bounds = torch.tensor([share for _, share in _GESTURES], dtype=torch.float32, device=rng.index.device).cumsum(0)
     return torch.bucketize(rng.uniform("gesture", 1)[:, 0], bounds[:-1], right=True)
 
 
@@ -54,7 +54,7 @@ def _finger_curls(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
     """Curl of each of the four fingers [B, 4]: 0 is straight, 1 is a fist."""
     own = rng.uniform("curl", 4, -0.08, 1.08)
     common = rng.uniform("grasp", 1, -0.05, 1.05) + rng.uniform("slope", 1, -0.2, 0.2) * torch.linspace(
-        -1.0, 1.0, 4, device=own.device
+        -1.0, 1.0, 4, dtype=torch.float32, device=own.device
     )
     count = torch.where(rng.uniform("count", 4) < 0.5, 0.92 + 0.14 * own, 0.08 * own)
     pinch_with = rng.integer("which", 1, 5)  # 4: all fingers together
@@ -69,7 +69,7 @@ def _finger_angles(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
     """[B, 4, 4]: spread, mcp, pip, dip of the four fingers, before limits."""
     B = len(gesture)
     curl = _finger_curls(rng, gesture)
-    loose = torch.tensor([0.16, 0.5, 0.14, 0.06, 0.05, 0.04], device=curl.device)[gesture][:, None]
+    loose = curl.new_tensor([0.16, 0.5, 0.14, 0.06, 0.05, 0.04])[gesture][:, None]
     mcp = 88.0 * (curl + loose * rng.normal("mcp", 4))
     pip = 104.0 * (curl + loose * rng.normal("pip", 4))
     free = (gesture == 1)[:, None]
@@ -77,7 +77,7 @@ def _finger_angles(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
     pip = torch.where(free, rng.uniform("pipfree", 4, 0.0, 108.0), pip)
     pip = pip.clamp(0.0, 108.0)
     dip = pip * (2.0 / 3.0) * (1.0 + 0.15 * rng.normal("dip", 4)) + 4.0 * rng.normal("dip0", 4)
-    fan = rng.uniform("fan", 1, -0.35, 1.0) * torch.tensor([8.0, 2.0, -4.0, -10.0], device=curl.device)
+    fan = rng.uniform("fan", 1, -0.35, 1.0) * curl.new_tensor([8.0, 2.0, -4.0, -10.0])
     spread = (fan + 2.5 * rng.normal("spread", 4)) * (1.0 - 0.75 * curl.clamp(0.0, 1.0))
     return torch.stack([spread, mcp, pip, dip], 2).view(B, 4, 4)
 

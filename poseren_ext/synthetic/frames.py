@@ -170,7 +170,7 @@ def camera_window(camera: Camera, count: int, device: torch.device) -> tuple[tor
     """
     if camera.width is None or camera.height is None:
         raise ValueError("the camera has no width and height; give them to render whole frames")
-    step = torch.tensor([1.0 / camera.fx, 1.0 / camera.fy], device=device)
+    step = torch.tensor([1.0 / camera.fx, 1.0 / camera.fy], dtype=torch.float32, device=device)
     window = torch.cat([-step * step.new_tensor([camera.cx, camera.cy]), step]).expand(count, 4)
     return window, (camera.height, camera.width)
 
@@ -196,7 +196,7 @@ class SyntheticSequence(SyntheticHands):
     def scenes(self, index: torch.Tensor) -> Scene:
         """The scenes of the given frames (int64 [B]) of the sequence."""
         key = index // self.every
-        fraction = (index % self.every) / self.every
+        fraction = (index % self.every).float() / self.every
         whole = super().scenes(torch.full_like(index, self._first))
         before, after = (super(SyntheticSequence, self).scenes(self._first + 1 + k) for k in (key, key + 1))
         return blend_scenes(whole, before, after, fraction * fraction * (3.0 - 2.0 * fraction))

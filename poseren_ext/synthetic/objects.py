@@ -13,7 +13,7 @@ from poseren_ext.synthetic.kinematics import Cones
 from poseren_ext.synthetic.solids import BOX, CYLINDER, ELLIPSOID, Solids
 
 _SQUEEZE = 4.0  # mm that the skin gives way
-_REACH = torch.linspace(6.0, 76.0, 15)  # mm above the palm where a held object's axis may lie
+_REACH = torch.linspace(6.0, 76.0, 15, dtype=torch.float32)  # mm above the palm where a held object's axis may lie
 _FINGERS = slice(0, 16)  # the cones of fingers and metacarpals in `hand_cones`
 _BESIDE = 3  # things beside a hand at most
 
@@ -140,7 +140,7 @@ def objects_beside(rng: Counter, joints: torch.Tensor) -> Solids:
     radius = 60.0 + 110.0 * u[..., 1] + 0.5 * solid.half.amin(-1)
     behind = -60.0 + 220.0 * u[..., 2]
     center = palm[:, None] + torch.stack([radius * around.cos(), radius * around.sin(), behind], -1)
-    there = rng.uniform("besides", _BESIDE) < torch.tensor([1.0, 0.6, 0.4], device=palm.device)
+    there = rng.uniform("besides", _BESIDE) < palm.new_tensor([1.0, 0.6, 0.4])
     return Solids(center, solid.rotation, solid.half * there[:, :, None], solid.kind)
 
 

@@ -126,7 +126,7 @@ def render_depth(cones: Cones, window: torch.Tensor, height: int, width: int) ->
     B, K = cones.ra.shape
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     device = window.device
-    image = torch.full((B * rows * columns, BLOCK * BLOCK), torch.inf, device=device)
+    image = torch.full((B * rows * columns, BLOCK * BLOCK), torch.inf, dtype=torch.float32, device=device)
     boxes = block_boxes(cones, window, rows, columns)
     packed = torch.cat([cones.a, cones.b, cones.ra[..., None], cones.rb[..., None]], -1)
     row = torch.arange(rows, device=device)[None, :, None]

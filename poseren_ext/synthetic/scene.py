@@ -58,7 +58,7 @@ def _rotation(turn: torch.Tensor) -> torch.Tensor:
     def about(axis: int, angle: torch.Tensor) -> torch.Tensor:
         c, s = angle.cos(), angle.sin()
         i, j = (axis + 1) % 3, (axis + 2) % 3
-        R = torch.zeros(len(angle), 3, 3, device=angle.device)
+        R = torch.zeros(len(angle), 3, 3, dtype=angle.dtype, device=angle.device)
         R[:, axis, axis] = 1.0
         R[:, i, i], R[:, i, j], R[:, j, i], R[:, j, j] = c, -s, s, c
         return R

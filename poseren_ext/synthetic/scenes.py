@@ -89,7 +89,9 @@ class SyntheticScenes:
         """The frames with the given indices (int64 [B])."""
         rng = Counter(self.seed ^ (_SALT[self.split] << 20), index)
         other = Counter(self.seed ^ (_SALT[self.split] << 20) ^ 0x4F544852, index)
-        kind = torch.bucketize(rng.uniform("scenekind", 1)[:, 0], torch.tensor(_SHARES).cumsum(0)[:-1], right=True)
+        kind = torch.bucketize(
+            rng.uniform("scenekind", 1)[:, 0], torch.tensor(_SHARES, dtype=torch.float32).cumsum(0)[:-1], right=True
+        )
         # Scenes are drawn with a right hand first. Half of the images are mirrored afterwards.
         flipped = rng.uniform("flipped", 1)[:, 0] < 0.5
         window, shape = self._windows(rng, flipped)
@@ -115,7 +117,7 @@ class SyntheticScenes:
         beyond = empty & (u[:, 0] < 0.35)  # the hand is outside, its arm may be inside
         first = self._posed(rng, kind, _place(rng, window, shape, beyond))
         partner = u[:, 1] < _LEFT_PARTNER
-        flip = torch.where(partner, -1.0, 1.0)
+        flip = torch.where(partner, -1.0, 1.0).float()
         side = torch.stack([flip, torch.ones_like(flip), torch.ones_like(flip)], 1)
         place = _second_place(other, first, _place(other, window, shape, beyond), partner)
         second = self._posed(other, kind, place * side)
@@ -166,7 +168,9 @@ class SyntheticScenes:
         # Planes lie behind the first hand even where it is not shown.
         around = hands[0].hand.concat(hands[0].arm).concat(shown_only(hands[1].hand, shown[:, 1]))
         depth = add_surroundings(depth, window, around, solids, rng, shares)
-        seen = [((one <= depth + _SAME) & one.isfinite()).sum((1, 2)) / one.isfinite().sum((1, 2)) for one in own]
+        seen = [
+            ((one <= depth + _SAME) & one.isfinite()).sum((1, 2)).float() / one.isfinite().sum((1, 2)) for one in own
+        ]
         return depth, torch.stack(seen, 1).nan_to_num()
 
 
@@ -186,7 +190,7 @@ def _labelled(
     first = torch.where(flipped, -(window[:, 0] + window[:, 2] * (width - 1)), window[:, 0])
     camera = window_camera(torch.cat([first[:, None], window[:, 1:]], 1))
     joints = torch.stack([convert_joints(hand.joints, skeleton) for hand in hands], 1)  # [B, 2, J, 3]
-    mirror = torch.where(flipped, -1.0, 1.0)[:, None, None]
+    mirror = torch.where(flipped, -1.0, 1.0).float()[:, None, None]
     joints = torch.cat([joints[..., :1] * mirror[..., None], joints[..., 1:]], -1)
     uvd = torch.stack([xyz_to_uvd(joints[:, i], camera, check=False) for i in range(2)], 1)
     limits = uvd.new_tensor([width - 1.0, height - 1.0])
@@ -259,7 +263,7 @@ def _surroundings(rng: Counter, kind: torch.Tensor) -> Surroundings:
     """Probabilities [B] of what is around the first hand, by the kind of scene."""
 
     def share(**shares: float) -> torch.Tensor:
-        return torch.tensor([shares.get(name, shares["rest"]) for name in SCENE_KINDS])[kind]
+        return torch.tensor([shares.get(name, shares["rest"]) for name in SCENE_KINDS], dtype=torch.float32)[kind]
 
     return Surroundings(
         held=share(holding=1.0, cluttered=0.2, empty=0.3, rest=0.0),
@@ -277,8 +281,8 @@ def _extras(
     """Objects anywhere in the frame, and a person behind the hands."""
     u = rng.uniform("extras", 2)
     many = torch.tensor([name in ("empty", "table", "cluttered") for name in SCENE_KINDS])[kind]
-    things = objects_around(rng, _limits(window, shape)).kept(u[:, 0] < torch.where(many, 0.7, 0.15))
-    chance = torch.tensor([{"person": 1.0, "empty": 0.4}.get(name, 0.08) for name in SCENE_KINDS])[kind]
+    things = objects_around(rng, _limits(window, shape)).kept(torch.where(many, u[:, 0] < 0.7, u[:, 0] < 0.15))
+    chance = u.new_tensor([{"person": 1.0, "empty": 0.4}.get(name, 0.08) for name in SCENE_KINDS])[kind]
     return things.concat(_person(rng, 0.5 * (joints[:, 0] + joints[:, 5])).kept(u[:, 1] < chance))
 
 

@@ -82,7 +82,7 @@ def render_solids(solids: Solids, window: torch.Tensor, height: int, width: int)
     """
     B, K = solids.kind.shape
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-    image = torch.full((B * rows * columns, BLOCK * BLOCK), torch.inf, device=window.device)
+    image = torch.full((B * rows * columns, BLOCK * BLOCK), torch.inf, dtype=torch.float32, device=window.device)
     radius = solids.half.norm(dim=-1)
     boxes = block_boxes(Cones(solids.center, solids.center, radius, radius), window, rows, columns)
     row = torch.arange(rows, device=window.device)[None, :, None]

@@ -82,7 +82,7 @@ def second_hand(rng: Counter, scene: VariedScene, subjects: tuple[int, int], vie
     direction = F.normalize(rng.normal("otherway", 3) * palm.new_tensor([1.0, 1.0, 0.5]), dim=1)
     target = palm + apart[:, None] * direction
     target = torch.cat([target[:, :2], target[:, 2:].clamp(min=180.0)], 1)
-    flip = torch.where(left, -1.0, 1.0)
+    flip = torch.where(left, -1.0, 1.0).float()
     side = torch.stack([flip, torch.ones_like(flip), torch.ones_like(flip)], 1)
     other = sample_varied_scene(rng, subjects, view, place=target * side)
     return shown_only(mirrored(other.hand.concat(other.arm), side), u[:, 3] < share)
@@ -91,7 +91,7 @@ def second_hand(rng: Counter, scene: VariedScene, subjects: tuple[int, int], vie
 def shown_only(cones: Cones, shown: torch.Tensor) -> Cones:
     """The cones of some frames (bool [B]); those of the others are far away."""
     shift = torch.zeros_like(cones.a[:, :1])
-    shift[..., 0] = AWAY * ~shown[:, None]
+    shift[..., 0] = AWAY * (~shown[:, None]).to(shift.dtype)
     return Cones(cones.a + shift, cones.b + shift, cones.ra, cones.rb)
 
 
@@ -125,7 +125,8 @@ def add_surroundings(
 
 def _planes(rng: Counter, cones: Cones, touched: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Normals [B, 3], away from the camera, and offsets [B] mm of planes behind all cones; a table is touched."""
-    tilt = rng.uniform("planetilt", 2, -1.1, 1.1) * torch.where(touched, 1.0, 0.6)[:, None]
+    tilt = rng.uniform("planetilt", 2, -1.1, 1.1)
+    tilt = torch.where(touched[:, None], tilt, 0.6 * tilt)
     normal = F.normalize(torch.cat([tilt, torch.ones_like(tilt[:, :1])], 1), dim=1)
     near = cones.a[..., 2] < 1e5
     ends = torch.maximum(

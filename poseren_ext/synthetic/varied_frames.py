@@ -82,7 +82,7 @@ class VariedHands(SyntheticHands):
         window = self._scout_window(scenes)
         hand, rest = self._scout(scenes, window)
         shown = hand.isfinite()
-        return (shown & (hand <= rest)).sum((1, 2)) / shown.sum((1, 2)).clamp(min=1)
+        return (shown & (hand <= rest)).sum((1, 2)).float() / shown.sum((1, 2)).clamp(min=1)
 
     def _counter(self, index: torch.Tensor) -> Counter:
         return Counter(self.seed ^ _SALT ^ (_SPLIT_SALT[self.split] << 20), index)

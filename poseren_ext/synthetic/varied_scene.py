@@ -125,7 +125,7 @@ def _arm(rng: Counter, hand: Anatomy, angles: torch.Tensor, rotation: torch.Tens
         parts.append((near, far, 18.0 * thick, (19.0 + 0.035 * forearm) * girth))
     elbow = wrist + forearm[:, None] * back
     bent = F.normalize(back + 0.9 * rng.normal("upperarm", 3), dim=1)
-    upper = torch.where((kind >= 0.45) & (forearm > 180.0), 250.0, 0.5)
+    upper = torch.where((kind >= 0.45) & (forearm > 180.0), 250.0, 0.5).to(forearm.dtype)
     room = (elbow[:, 2] - _NEAREST - 60.0) / (-bent[:, 2]).clamp(min=1e-3)
     upper = torch.where(bent[:, 2] < 0.0, torch.minimum(upper, room.clamp(min=0.5)), upper)
     end = (19.0 + 0.035 * forearm) * girth

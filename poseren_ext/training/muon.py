@@ -25,7 +25,7 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     gram = x @ x.mT
-    identity = torch.eye(gram.shape[-1], device=gram.device)
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     whole = identity
     for _ in range(_STEPS):
         step = _A * identity + _B * gram + _C * (gram @ gram)
@@ -76,7 +76,7 @@ class Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         if not state:
             # The step counter is on the device of the weights, because a CUDA graph takes no number from the host.
-            state["count"] = torch.zeros((), device=parameter.device)
+            state["count"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         count = state["count"].add_(1)
         mean = state["mean"].lerp_(gradient, 1.0 - _BETAS[0])

@@ -77,7 +77,7 @@ def make_optimizer(
             )
     if captured:
         for group in optimizer.param_groups:
-            group["lr"] = torch.tensor(group["rate"], device=group["params"][0].device)
+            group["lr"] = torch.tensor(group["rate"], dtype=torch.float32, device=group["params"][0].device)
     return optimizer
 
 

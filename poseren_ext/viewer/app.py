@@ -28,7 +28,7 @@ from poseren_ext.viewer.scene import View, bones, cloud, joint_colors, stages_xy
 # Metres. The points are small, so that the skeleton inside the hand is visible between them.
 _JOINT, _BONE = 0.006, 0.003
 _POINT_SIZES = (0.2, 4.0)  # mm
-_NOTHING = torch.zeros(1, 1)
+_NOTHING = torch.zeros(1, 1, dtype=torch.float32)
 
 
 def free_port(host: str, port: int) -> int:

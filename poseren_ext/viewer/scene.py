@@ -154,14 +154,14 @@ def _mirror(pose: HandPose, estimator: Estimator) -> torch.Tensor | None:
     """The transform [1, 2, 3] that mirrors the crop if the hand is not the one of the model; else None."""
     if pose.hand[0] == estimator.model.config.hand:
         return None
-    return torch.tensor([[[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    return torch.tensor([[[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], dtype=torch.float32)
 
 
 def _normalized(pose: HandPose, center: torch.Tensor, estimator: Estimator) -> torch.Tensor:
     """Normalised poses of all stages [T+1, J, 3]."""
     uvd = torch.as_tensor(pose.uvd)[None] if pose.stages is None else torch.as_tensor(pose.stages)
     poses = ops.normalize_pose(uvd, center.expand(len(uvd), -1).contiguous(), estimator.camera, cube=estimator.cube)
-    return poses if _mirror(pose, estimator) is None else poses * torch.tensor([-1.0, 1.0, 1.0])
+    return poses if _mirror(pose, estimator) is None else poses * poses.new_tensor([-1.0, 1.0, 1.0])
 
 
 def _draw_windows(picture: Array, poses: torch.Tensor, stage: int, estimator: Estimator) -> None:
