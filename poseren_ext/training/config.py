@@ -93,6 +93,8 @@ class TrainConfig:
         finish: after the last step, round the weights and remove the mean errors of the joints
             (`poseren_ext.training.finalize`); not available with a pose file as `initial`.
         tensorboard: whether to write TensorBoard events to the folder of the run.
+        wandb: whether to log to Weights & Biases, as one of the runs of a group with the name of the folder. Its own
+            environment variables select project, account and offline mode.
         validation_frames: number of validation frames, of unseen subjects.
     """
 
@@ -154,6 +156,7 @@ class TrainConfig:
     validation_frames: int = 1024
     finish: bool = False
     tensorboard: bool = False
+    wandb: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

@@ -11,14 +11,14 @@ from pathlib import Path
 from poseren_ext._utils.atomic_files import atomic_path, write_atomic
 from poseren_ext.training.checkpoint import Checkpoint, existing_checkpoints
 from poseren_ext.training.config import TrainConfig, read_config
-from poseren_ext.training.log import TENSORBOARD
+from poseren_ext.training.loggers import TENSORBOARD
 
 CHECKPOINT, CONFIG, MODEL, PHASES = "checkpoint.safetensors", "config.toml", "model.safetensors", "phases.json"
 FILES = (CONFIG, PHASES, "log.csv", CHECKPOINT, MODEL)
 
 _MAY_CHANGE = (
     *("init_steps", "refine_steps", "init_epochs", "refine_epochs", "log_every", "validate_every", "checkpoint_every"),
-    *("tensorboard", "graph", "compile", "finish", "decay", "weight_dtype"),
+    *("tensorboard", "wandb", "graph", "compile", "finish", "decay", "weight_dtype"),
 )
 """Fields that a resumed run may change."""
 

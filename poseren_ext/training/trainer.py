@@ -22,6 +22,7 @@ from poseren_ext.training.finalize import finalize
 from poseren_ext.training.initial_poses import first_poses, initial_poses, load_start, refined_poses, stored_poses
 from poseren_ext.training.interruption import Interruption
 from poseren_ext.training.log import Journal
+from poseren_ext.training.loggers import Logger, open_loggers
 from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.pack_batches import CropBatch
 from poseren_ext.training.phases import InitPose, StagePoses, autocast, redraw, smooth_l1, tensor_cores
@@ -69,13 +70,14 @@ class Trainer:
         ranks: rank of this process; each process computes its share of every batch, and the first one writes files.
         device: device of the model and the training set.
         watch: called after every step, and while frames are rendered.
+        loggers: objects that get the numbers of log.csv, beside those that the configuration names.
 
     Raises:
         FileExistsError: The folder contains a run, or files that the run would overwrite, and resume and overwrite are
             False.
         FileNotFoundError: There is no checkpoint to resume, or the initial model does not exist.
         KeyboardInterrupt: Ctrl-C while frames are rendered; the run can be resumed.
-        ImportError: TensorBoard is requested but not installed.
+        ImportError: A logger is requested whose library is not installed.
         ValueError: The checkpoint has another configuration or is corrupt, the initial model has other layers, or
             resume and overwrite are both True.
     """
@@ -90,9 +92,10 @@ class Trainer:
         ranks: Ranks = ALONE,
         device: torch.device | str = "cpu",
         watch: Watch | None = None,
+        loggers: Sequence[Logger] = (),
     ) -> None:
         self.config, self.folder, self.ranks, self.device = config, folder, ranks, torch.device(device)
-        self._share, self._watch = ranks.share(config.batch), watch
+        self._share, self._watch, self._loggers = ranks.share(config.batch), watch, loggers
         self._compiled = config.compile and self.device.type == "cuda"
         self._graphed = config.graph and self.device.type == "cuda" and ranks.world == 1 and not config.init_every
         self._interruption = Interruption()
@@ -132,7 +135,8 @@ class Trainer:
         if checkpoint:
             self._restore(checkpoint)
             if ranks.main:
-                self._journal = self._open_journal()
+                done = {plan.name: plan.steps for plan in self.phases[: self.phases.index(self.plan)]}
+                self._journal = self._open_journal(done | {self.phase: self.step})
                 self._describe()
         if (self.plan, self.step) == (self.phases[0], 0) and not config.start:
             self.model.mean_pose.copy_(self.stream.mean_pose())
@@ -147,7 +151,7 @@ class Trainer:
         """Writes the files of a new run, with a checkpoint, so that it can be resumed from now on."""
         if overwrite:
             remove_run(self.folder)
-        self._journal = Journal(self.folder, {}, self._offsets, tensorboard=self.config.tensorboard)
+        self._journal = self._open_journal({})
         self._describe()
         self._write_checkpoint(self.phases[0].name, 0, {})
 
@@ -242,11 +246,11 @@ class Trainer:
     def _offsets(self) -> dict[str, int]:
         return {plan.name: plan.offset for plan in self.phases}
 
-    def _open_journal(self) -> Journal:
-        """The log of a resumed run, up to the step of the checkpoint."""
-        done = {plan.name: plan.steps for plan in self.phases[: self.phases.index(self.plan)]}
-        done[self.phase] = self.step
-        return Journal(self.folder, done, self._offsets, tensorboard=self.config.tensorboard)
+    def _open_journal(self, done: Mapping[str, int]) -> Journal:
+        """The log, after the last valid step of each phase."""
+        first = max((self._offsets[phase] + step + 1 for phase, step in done.items()), default=0)
+        loggers = [*open_loggers(self.config, self.folder, first), *self._loggers]
+        return Journal(self.folder, done, self._offsets, loggers)
 
     def _run_phase(self) -> None:
         config, steps = self.config, self.plan.steps

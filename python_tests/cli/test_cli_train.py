@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,35 @@ def test_without_tensorboard_it_says_what_to_install(
     status, _, errors = train(capsys, config, "--out", tmp_path / "run", "tensorboard=true", "validate_every=0")
     assert status == 1
     assert "pip install 'poseren_ext[train]'" in errors
+
+
+def test_weights_and_biases_gets_the_configuration_and_the_numbers(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, logged = tmp_path / "run", {}
+
+    class Run:  # the signature of wandb.Run.log
+        def log(self, data: dict[str, float], step: int | None = None, commit: bool | None = None) -> None:
+            logged[step] = data
+
+    def init(*, dir: str, group: str, config: dict[str, object], reinit: str) -> Run:
+        assert (dir, group, config["batch"], reinit) == (str(run), "run", 4, "finish_previous")
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    status, _, errors = train(capsys, config, "--out", run, "batch=4", "wandb=true")
+    assert status == 0, errors
+    with (run / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(logged) == [2, 4, 6, 8]
+    for row, data in zip(rows, logged.values(), strict=True):
+        assert float(row["loss"]) == pytest.approx(data[f"{row['phase']}/loss"], rel=1e-5)
+    last = [float(error) for error in rows[-1]["validation_mm"].split()]
+    assert [logged[8][f"refine/validation_mm/stage_{k}"] for k in range(4)] == pytest.approx(last, abs=1e-3)
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    status, _, errors = train(capsys, config, "--out", tmp_path / "other", "wandb=true", "validate_every=0")
+    assert (status, "pip install 'poseren_ext[wandb]'" in errors) == (1, True)
 
 
 def test_ctrl_c_leaves_a_whole_checkpoint_to_go_on_from(
