@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.rows import Row
+from poseren_ext._utils.markdown import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,9 +69,7 @@ def markdown(rows: Sequence[Row]) -> str:
             f"{where}, {machine['threads']} threads, torch {machine['libraries']['torch']}, commit {machine['commit']}",
             "",
         ]
-        lines += [f"| {' | '.join(COLUMNS)} |", f"| :-- | :-- |{' --: |' * (len(COLUMNS) - 2)}"]
-        lines += [f"| {' | '.join(cells(row))} |" for row in mine]
-        lines.append("")
+        lines.append(markdown_table(COLUMNS, [cells(row) for row in mine], left=2))
     return "\n".join(lines)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from poseren_ext import ops
 from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import HeadConfig
+from poseren_ext.reference import moved_windows
 
 FRACTIONS = (0.0, 0.8, 0.95, 1.0)
 """Fraction of the way from the initial to the final pose after each stage."""
@@ -56,9 +56,8 @@ def windows(pose: Tensor, config: HeadConfig) -> Tensor:
 
 def moved_shares(poses: Tensor, config: HeadConfig) -> list[float]:
     """Share of windows that each stage has to compute for poses [T+1, B, J, 3]: all of them in the first stage."""
-    every = [windows(pose, config) for pose in poses[:-1]]
-    moved = [float((after != before).any(-1).float().mean()) for before, after in pairwise(every)]
-    return [1.0, *moved]
+    shares: list[float] = moved_windows(poses, config).float().mean((1, 2)).tolist()
+    return shares
 
 
 def load_trajectories(count: int) -> Trajectories:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from poseren_ext._utils.markdown import markdown_table
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "trust.md"
 Row = dict[str, Any]
 
@@ -44,12 +46,7 @@ def _joined(lines: Iterable[Row]) -> list[Row]:
 def _table(rows: list[Row]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     head = [column.replace("_mib", " (MiB)").replace("_", " ") for column in columns]
-    cells = [
-        head,
-        [":--", *["--:"] * (len(columns) - 1)],
-        *([_cell(row.get(name)) for name in columns] for row in rows),
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+    return markdown_table(head, [[_cell(row.get(name)) for name in columns] for row in rows])
 
 
 def _cell(value: Any) -> str:

@@ -71,7 +71,7 @@ def _best(cells: Sequence[str], better: Callable[[list[float]], float]) -> Itera
 
 def to_markdown(tables: Sequence[Comparison]) -> str:
     """Markdown tables after the title of the first one."""
-    from poseren_ext.cli._console import markdown_table
+    from poseren_ext._utils.markdown import markdown_table
 
     return f"{tables[0].title}.\n\n" + "\n".join(markdown_table(table.columns, table.rows) for table in tables)
 

@@ -62,12 +62,6 @@ def table(
     return result
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The same as Markdown."""
-    rules = [":--", *["--:"] * (len(columns) - 1)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (columns, rules, *rows))
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically.
 

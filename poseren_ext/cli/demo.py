@@ -165,16 +165,18 @@ def _report(estimator: Estimator, recording: _Recording, refined: _Refined) -> d
     """The numbers of each stage: error where the truth is known, motion of the joints, share of moved windows."""
     from poseren_ext.evaluation.metrics import joint_errors
     from poseren_ext.geometry.camera import uvd_to_xyz
+    from poseren_ext.reference import moved_windows
 
     xyz = uvd_to_xyz(refined.stages, recording.camera, check=False)
+    moved = moved_windows(_normalized(estimator, refined), estimator.model.config.refine)
     report: dict[str, Any] = {
         "frames": len(recording.frames),
         "frames_per_second": len(recording.frames) / refined.seconds,
-        "windows_moved": _windows_moved(estimator, recording, refined),
+        "windows_moved": moved.float().mean((1, 2)).tolist(),
     }
     if recording.truth is not None:
         report["error_mm"] = [float(joint_errors(stage, recording.truth).mean()) for stage in xyz]
-    report["motion_mm"] = [float((after - before).norm(dim=-1).mean()) for before, after in pairwise(xyz)]
+    report["motion_mm"] = [float(joint_errors(after, before).mean()) for before, after in pairwise(xyz)]
     return report
 
 
@@ -187,19 +189,6 @@ def _normalized(estimator: Estimator, refined: _Refined) -> torch.Tensor:
     return torch.stack(
         [ops.normalize_pose(s, refined.center, estimator.camera, cube=estimator.cube) for s in refined.stages]
     )
-
-
-def _windows_moved(estimator: Estimator, recording: _Recording, refined: _Refined) -> list[float]:
-    """For each stage the share of regions that are recomputed: all in the first, later those whose window moved."""
-    from poseren_ext import ops
-
-    head = estimator.model.config.refine
-    if not head.joints:
-        return [1.0] + [0.0] * (len(refined.stages) - 2)
-    poses = _normalized(estimator, refined)
-    windows = [ops.roi_windows(p, head.joints, image_size=head.image_size, roi_size=head.roi_size) for p in poses[:-1]]
-    moved = [float((a != b).any(-1).float().mean()) for a, b in pairwise(windows)]
-    return [1.0, *moved]
 
 
 def _rows(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

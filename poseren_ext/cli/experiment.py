@@ -134,8 +134,8 @@ def _on_dataset(
     subject: int,
     device: str,
 ) -> Report:
-    from poseren_ext.datasets.registry import NAMES
-    from poseren_ext.experiments.dataset import PAPERS_DATASET, DatasetBench
+    from poseren_ext.datasets.registry import DATASETS, NAMES
+    from poseren_ext.experiments.dataset import DatasetBench
     from poseren_ext.experiments.figures import EXPERIMENTS
     from poseren_ext.experiments.synthetic import VARIANTS
 
@@ -144,8 +144,9 @@ def _on_dataset(
         raise typer.BadParameter(f"{dataset!r}; expected one of {', '.join(NAMES)}", param_hint="--dataset")
     if root is None:
         raise typer.BadParameter(f"not given; expected the folder of {dataset}", param_hint="--root")
-    if PAPERS_DATASET.get(name, dataset) != dataset:
-        raise typer.BadParameter(f"{dataset}; {name} is of {PAPERS_DATASET[name]}", param_hint="--dataset")
+    only = next((other for other, reader in DATASETS.items() if name in reader.info.results), dataset)
+    if only != dataset:
+        raise typer.BadParameter(f"{dataset}; {name} is of {only}", param_hint="--dataset")
     files = _named(weights, "--weights", default="Pose-REN")
     if unknown := sorted(set(files) - set(VARIANTS)):
         expected = f"expected one of {', '.join(VARIANTS)}"

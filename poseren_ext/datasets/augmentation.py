@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from poseren_ext._utils.counter_rng import Counter
-
-Recipe = Literal["paper", "released", "none"]
 
 _EPOCH_SHIFT = 40  # bits: more samples than any dataset has
 _SALT = 0x41554747  # keeps these numbers apart from others drawn with the same seed
@@ -48,28 +45,6 @@ class Augmentation:
         if self.scale >= 1:
             raise ValueError(f"scale is {self.scale}; expected a fraction below 1 (0.1: from 0.9 to 1.1)")
 
-    @classmethod
-    def recipe(cls, name: Recipe, *, dataset: str = "nyu", init: bool = False) -> Augmentation:
-        """The published ranges.
-
-        Args:
-            name: "paper" (section 3.5), "released" (the authors' code), or "none".
-            dataset: key in ``CAMERAS``; the released code rotates MSRA's frames by any angle, and shifts NYU's frames
-                for Init-CNN only.
-            init: whether Init-CNN is trained.
-
-        Raises:
-            ValueError: an unknown recipe.
-        """
-        if name == "paper":
-            return cls(rotation=180.0, translation=10.0, scale=0.1)
-        if name == "released":
-            shift = 0.0 if dataset == "nyu" and not init else 10.0
-            return cls(rotation=180.0 if dataset == "msra" else 15.0, translation=shift, scale=0.1)
-        if name == "none":
-            return cls()
-        raise ValueError(f"recipe is {name!r}; expected 'paper', 'released' or 'none'")
-
     def transform(self, index: Tensor, *, seed: int, epoch: int | Tensor, size: int = 96) -> Tensor:
         """Draws a transform for each sample: ``A p = scale * rotation @ p + translation``.
 
@@ -97,3 +72,7 @@ class Augmentation:
         turn = math.radians(min(self.rotation, 45.0))
         corner = math.cos(turn) + math.sin(turn)  # of the unit square, turned: at most sqrt(2)
         return corner * (1.0 + 2.0 * self.translation / (size - 1)) / (1.0 - self.scale)
+
+
+PAPER = Augmentation(rotation=180.0, translation=10.0, scale=0.1)
+"""The ranges of the paper (section 3.5)."""

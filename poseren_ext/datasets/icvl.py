@@ -43,6 +43,7 @@ class ICVL(DepthDataset):
         thresholds=(1.0, 500.0),  # published as 0..500, with 0 replaced by the frame's maximum before
         splits={"train": (331006,), "test": (1596,)},
         marks=("Training/labels.txt", "Testing/test_seq_1.txt", "labels.txt", "test_seq_1.txt"),
+        results=("fig6",),
     )
 
     def __init__(

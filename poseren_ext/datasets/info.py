@@ -25,6 +25,7 @@ class DatasetInfo:
         suffix: how the names of its frames end.
         subjects: number of subjects where models are evaluated by leaving one subject out, else 0.
         by_viewpoint: whether results are reported by the hand's yaw and pitch too (figure 8).
+        results: tables and figures of the paper that are defined on this dataset only.
         versions: for datasets that exist in several versions, a description by the number of frames.
     """
 
@@ -37,6 +38,7 @@ class DatasetInfo:
     suffix: str = ".png"
     subjects: int = 0
     by_viewpoint: bool = False
+    results: tuple[str, ...] = ()
     versions: Mapping[int, str] = field(default_factory=dict)
 
     @property

@@ -53,6 +53,7 @@ class MSRA(DepthDataset):
         subjects=len(SUBJECTS),
         by_viewpoint=True,
         versions=VERSIONS,
+        results=("fig7", "fig8"),
     )
 
     def __init__(

@@ -51,6 +51,7 @@ class NYU(DepthDataset):
         thresholds=(500.0, 1300.0),  # on the synthetic depth images
         splits={"train": (72757,), "test": (8252,)},
         marks=("train/joint_data.mat", "test/joint_data.mat"),
+        results=("table1", "fig5"),
     )
 
     def __init__(

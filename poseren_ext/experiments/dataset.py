@@ -16,9 +16,6 @@ from poseren_ext.evaluation.methods import FilePredictions, JointEstimator
 from poseren_ext.experiments.simulated_methods import NYU_JOINT_ERRORS, SIMULATED, simulated
 from poseren_ext.models import PoseREN, load
 
-PAPERS_DATASET = {"table1": "nyu", "fig5": "nyu", "fig6": "icvl", "fig7": "msra", "fig8": "msra"}
-"""The dataset of each experiment that is defined on one dataset only."""
-
 
 @dataclass(frozen=True)
 class DatasetBench:

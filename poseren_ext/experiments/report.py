@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from poseren_ext._utils.atomic_files import atomic_file
+from poseren_ext._utils.markdown import markdown_table
 from poseren_ext.plotting import save
 
 # Two-sided 95 % quantiles of Student's t for 1 to 15 degrees of freedom.
@@ -78,9 +79,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table as Markdown, after a line with its title."""
-        rules = [":--", *["--:"] * (len(self.columns) - 1)]
-        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rules, *self.rows)]
-        return f"{self.title}\n\n" + "\n".join(lines) + "\n"
+        return f"{self.title}\n\n{markdown_table(self.columns, self.rows)}"
 
 
 def report_files(folder: Path, name: str) -> tuple[Path, Path]:

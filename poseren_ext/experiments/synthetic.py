@@ -3,24 +3,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from poseren_ext.evaluation.labelled_frames import SyntheticTest
 from poseren_ext.evaluation.methods import JointEstimator
 from poseren_ext.experiments.simulated_methods import simulated
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
-from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, load, save
-from poseren_ext.training import TrainConfig
-from poseren_ext.training.config import Phase
-from poseren_ext.training.optimizers import make_optimizer, set_rates
-from poseren_ext.training.synthetic_batches import SyntheticStream
+from poseren_ext.models import HeadConfig, PoseREN, load, save
+from poseren_ext.training import TrainConfig, Trainer
+from poseren_ext.training.config import Phase, RefineHead
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the network, the step and the number of steps."""
@@ -96,41 +93,35 @@ class Variant:
     """A head to train.
 
     Attributes:
-        head: function that creates the configuration from skeleton, widths and channels.
+        head: `refine_head` of the training configuration.
         stages: number of stages in training.
-        from_mean: training starts from the mean pose instead of Init-CNN's.
+        initial: `initial` of the training configuration: initial poses of Init-CNN ("init") or the mean pose ("mean").
         ratio: weights of the finger layers for each weight of the region layers.
     """
 
-    head: Callable[[Skeleton, tuple[int, int], int], HeadConfig]
+    head: RefineHead = "pose_ren"
     stages: int = 3
-    from_mean: bool = False
+    initial: str = "init"
     ratio: float = PAPER_RATIO
 
 
-def _pose_ren(skeleton: Skeleton, widths: tuple[int, int], channels: int) -> HeadConfig:
-    return HeadConfig.pose_ren(skeleton, widths=widths, channels=channels)
-
-
-def _without_structure(skeleton: Skeleton, widths: tuple[int, int], channels: int) -> HeadConfig:
-    return HeadConfig.without_structure(skeleton, widths=same_weights(skeleton, widths, channels), channels=channels)
-
-
 VARIANTS: dict[str, Variant] = {
-    "Pose-REN": Variant(_pose_ren),
-    "w/o structure": Variant(_without_structure),
-    "Pose-REN, narrow": Variant(_pose_ren, ratio=NARROW_RATIO),
-    "w/o structure, narrow": Variant(_without_structure, ratio=NARROW_RATIO),
-    "REN-4x6x6": Variant(lambda s, w, c: HeadConfig.ren_4x6x6(s, widths=w, channels=c), stages=1),
-    "REN-9x6x6": Variant(lambda s, w, c: HeadConfig.ren_9x6x6(s, widths=w, channels=c), stages=1),
-    "guided-4x6x6": Variant(lambda s, w, c: HeadConfig.guided_4x6x6(s, widths=w, channels=c), stages=1),
-    "guided-9x6x6": Variant(lambda s, w, c: HeadConfig.guided_9x6x6(s, widths=w, channels=c), stages=1),
-    "mean-pose training": Variant(_pose_ren, from_mean=True),
+    "Pose-REN": Variant(),
+    "w/o structure": Variant("without_structure"),
+    "Pose-REN, narrow": Variant(ratio=NARROW_RATIO),
+    "w/o structure, narrow": Variant("without_structure", ratio=NARROW_RATIO),
+    "REN-4x6x6": Variant("ren_4x6x6", stages=1),
+    "REN-9x6x6": Variant("ren_9x6x6", stages=1),
+    "guided-4x6x6": Variant("guided_4x6x6", stages=1),
+    "guided-9x6x6": Variant("guided_9x6x6", stages=1),
+    "mean-pose training": Variant(initial="mean"),
 }
 
 
 class Lab:
     """Models of one scale, skeleton and seed, trained on first use and saved in a folder.
+
+    All variants have the same Init-CNN and are trained on the same batches.
 
     Args:
         scale: sizes of networks and training.
@@ -149,106 +140,54 @@ class Lab:
         self.device = torch.device(device)
         self.folder = folder / f"{scale.name}-{skeleton}-seed{seed}"
 
-    @cached_property
-    def _training(self) -> TrainConfig:
-        """The compact recipe at this scale; both phases warm up over 4 % of their steps."""
+    def config(self, variant: Variant) -> TrainConfig:
+        """The compact recipe at this scale; both phases warm up over 4 % of the steps of the second."""
         scale = self.scale
+        widths = scale.widths(variant.ratio)
+        if variant.head == "without_structure":
+            widths = same_weights(self.skeleton, widths, scale.channels[2])
         return TrainConfig(
             seed=self.seed,
             skeleton=self.skeleton.name,
+            refine_head=variant.head,
+            initial=variant.initial,
+            stages=variant.stages,
+            channels=scale.channels,
+            init_widths=scale.init_widths,
+            refine_widths=widths,
+            weight_dtype="float32",
             batch=scale.batch,
             chunk=scale.chunk,
             reuse=scale.reuse,
             init_steps=scale.init_steps,
             refine_steps=scale.refine_steps,
             warmup=max(1, scale.refine_steps // 25),
+            validate_every=0,
         )
-
-    @cached_property
-    def _stream(self) -> SyntheticStream:
-        return SyntheticStream(self._training)
-
-    def _config(self, head: HeadConfig) -> ModelConfig:
-        scale = self.scale
-        init = HeadConfig.init_cnn(self.skeleton, widths=scale.init_widths, channels=scale.channels[2])
-        return ModelConfig(
-            self.skeleton.name,
-            "right",
-            150.0,
-            96,
-            scale.channels,
-            replace(init, dropout=0.0, map_dropout=0.0),
-            replace(head, dropout=0.0, map_dropout=0.0),
-        )
-
-    def _build(self, variant: Variant) -> PoseREN:
-        torch.manual_seed(self.seed)
-        model = PoseREN.build(
-            self._config(variant.head(self.skeleton, self.scale.widths(variant.ratio), self.scale.channels[2]))
-        )
-        initialize(model, fully_connected="he")
-        return self._placed(model)
-
-    def _placed(self, model: PoseREN) -> PoseREN:
-        # Channels last doubles the speed of the convolutions on a CPU.
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def models(self, names: Sequence[str]) -> dict[str, PoseREN]:
         """The variants of these names (keys of `VARIANTS`), all with the same Init-CNN."""
+        init = self._trained("Init-CNN", Variant(), "init")
+        return {name: self._trained(name, VARIANTS[name], "refine", init) for name in names}
+
+    def _trained(self, name: str, variant: Variant, phase: Phase, init: PoseREN | None = None) -> PoseREN:
+        """The model of this name, trained in one phase if there is no file; `init` has the Init-CNN to start from."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        found = {name: path for name in names if (path := self._path(name)).exists()}
-        models = {name: self._placed(load(path)) for name, path in found.items()}
-        missing = [name for name in names if name not in models]
-        if missing:
-            models |= self._train({name: self._build(VARIANTS[name]) for name in missing})
-        return {name: models[name].eval() for name in names}
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name.replace('/', '').replace(',', '').replace(' ', '-')}.safetensors"
-
-    def _train(self, models: dict[str, PoseREN]) -> dict[str, PoseREN]:
-        """Init-CNN once, then all variants side by side on the same batches."""
-        start = self._init()
-        for model in models.values():
-            model.init.load_state_dict(start.init.state_dict())
-            model.mean_pose.copy_(start.mean_pose)
-            model.start_from_init()
-        learners = {
-            name: _Learner(self._training, "refine", model.train(), [model.backbone, model.head])
-            for name, model in models.items()
-        }
-        for step in range(self.scale.refine_steps):
-            crop, truth = self._batch(self.scale.init_steps + step)
-            with torch.no_grad():
-                initial = start.init(crop)
-            for name, model in models.items():
-                variant = VARIANTS[name]
-                pose = start.mean_pose.expand_as(initial) if variant.from_mean else initial
-                learners[name].learn(model(crop, pose, variant.stages, detach=True)[1:], truth)
-            self.progress(", ".join(models), step + 1, self.scale.refine_steps)
-        for name, model in models.items():
-            save(model.eval(), self._path(name))
-        return models
-
-    def _init(self) -> PoseREN:
-        """A model whose Init-CNN and mean pose are trained; its head is untrained."""
-        path = self._path("Init-CNN")
-        if path.exists():
-            return self._placed(load(path))
-        model = self._build(VARIANTS["Pose-REN"])
-        learner = _Learner(self._training, "init", model.train(), [model.init])
-        for step in range(self.scale.init_steps):
-            crop, truth = self._batch(step)
-            learner.learn(model.init(crop)[None], truth)
-            self.progress("Init-CNN", step + 1, self.scale.init_steps)
-        model.mean_pose.copy_(self._stream.mean_pose())
-        save(model.eval(), path)
-        return model
-
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        batch = self._stream.batch(step)
-        crop = batch.crop.to(self.device).contiguous(memory_format=torch.channels_last)
-        return crop, batch.pose.to(self.device)
+        path = self.folder / f"{name.replace('/', '').replace(',', '').replace(' ', '-')}.safetensors"
+        if not path.exists():
+            with tempfile.TemporaryDirectory() as run:
+                trainer = Trainer(self.config(variant), Path(run), device=self.device)
+                if init is not None:
+                    trainer.model.init.load_state_dict(init.init.state_dict())
+                    trainer.model.start_from_init()
+                trainer.start_phase(phase)
+                for step in range(trainer.plan.steps):
+                    trainer.advance(1)
+                    self.progress(name, step + 1, trainer.plan.steps)
+                save(trainer.model.eval(), path)
+        # Channels last doubles the speed of the convolutions on a CPU.
+        model = load(path).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.eval()  # type: ignore[no-any-return]
 
     @cached_property
     def test(self) -> SyntheticTest:
@@ -258,29 +197,3 @@ class Lab:
     def initial(self, init_error: float) -> dict[str, JointEstimator]:
         """Simulated poses of methods that are not available; `init_error` as in `simulated`."""
         return simulated(self.test.uvd, self.test.camera, self.seed, init_error)
-
-
-class _Learner:
-    """A phase of the compact recipe for one network: its optimiser, schedule, loss and clipping.
-
-    Args:
-        config: the recipe.
-        phase: "init" or "refine".
-        model: the model, in training mode.
-        modules: the parts of the model that are trained.
-    """
-
-    def __init__(self, config: TrainConfig, phase: Phase, model: PoseREN, modules: Sequence[nn.Module]) -> None:
-        self.config, self.model, self.done = config, model, 0
-        self.steps = config.init_steps if phase == "init" else config.refine_steps
-        self.parameters = [parameter for module in modules for parameter in module.parameters()]
-        self.optimizer = make_optimizer(config, phase, modules, captured=False)
-
-    def learn(self, stages: Tensor, truth: Tensor) -> None:
-        """One step: poses of the stages [T, B, J, 3] against the truth [B, J, 3], normalised."""
-        set_rates(self.config, self.optimizer, self.done, self.steps)
-        self.optimizer.zero_grad()
-        F.smooth_l1_loss(stages, truth.expand_as(stages), beta=self.config.loss_beta).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        self.optimizer.step()
-        self.done += 1

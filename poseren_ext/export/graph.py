@@ -125,8 +125,8 @@ class GatheringHead(RegionEnsemble):
         inside = inside.reshape(B, 1, M, P, P, -1)
         pooled = torch.where(inside, values, -torch.inf).amax(-1)
         pooled = torch.where(inside.any(-1), pooled, 0)
-        nowhere = (windows[..., 0] < 0)[:, None, :, None, None]
-        return torch.where(nowhere, torch.nan, pooled).movedim(1, 2)
+        invalid = (windows[..., 0] < 0)[:, None, :, None, None]
+        return torch.where(invalid, torch.nan, pooled).movedim(1, 2)
 
 
 def _bins(windows: Tensor, config: HeadConfig, size: int) -> tuple[Tensor, Tensor]:

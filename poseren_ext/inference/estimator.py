@@ -192,9 +192,9 @@ class Estimator:
                 "missing='nan' for NaN joints",
                 lost,
             )
-        nowhere = (float("nan"),) * 3
+        invalid = (float("nan"),) * 3
         return torch.tensor(
-            [hands[0].center if hands else nowhere for hands in found], dtype=torch.float32, device=frames.depth.device
+            [hands[0].center if hands else invalid for hands in found], dtype=torch.float32, device=frames.depth.device
         )
 
     def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str) -> Tensor | str | None:

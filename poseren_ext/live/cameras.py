@@ -16,7 +16,7 @@ from poseren_ext.geometry.camera import Camera
 from poseren_ext.live.frames import StreamFrame
 from poseren_ext.live.sources import SourceLost
 
-PATIENCE = 5.0
+FRAME_TIMEOUT_S = 5.0
 """Seconds without a frame after which a camera counts as unplugged."""
 _WAIT_MS = 1000
 
@@ -56,7 +56,7 @@ class RealSenseSource:
 
     def read(self) -> StreamFrame | None:
         """The newest frame; see :class:`poseren_ext.live.Source`."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + FRAME_TIMEOUT_S
         while True:
             try:
                 frame = self._pipeline.wait_for_frames(_WAIT_MS).get_depth_frame()
@@ -105,7 +105,7 @@ class OpenNISource:
 
     def read(self) -> StreamFrame | None:
         """The next frame; see :class:`poseren_ext.live.Source`."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + FRAME_TIMEOUT_S
         while True:
             if self._capture.grab():
                 whole, depth = self._capture.retrieve(flag=self._map)

@@ -73,7 +73,7 @@ class OakSource:
 
     def _wait(self) -> Any:
         try:
-            frame = self._queue.get(datetime.timedelta(seconds=cameras.PATIENCE))
+            frame = self._queue.get(datetime.timedelta(seconds=cameras.FRAME_TIMEOUT_S))
         except Exception as error:
             raise SourceLost(f"{self._name} gives no frame any more ({error}); is it plugged in?") from None
         if frame is None:

@@ -85,7 +85,7 @@ class OrbbecSource:
 
     def _wait(self) -> Any:
         """The next depth frame; None at the end of a recording."""
-        until = time.monotonic() + cameras.PATIENCE
+        until = time.monotonic() + cameras.FRAME_TIMEOUT_S
         while True:
             try:
                 frames = self._pipeline.wait_for_frames(_WAIT_MS)

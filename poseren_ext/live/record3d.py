@@ -61,7 +61,7 @@ class Record3DSource:
             self._stream.disconnect()
 
     def _wait(self) -> Any:
-        if not self._arrived.wait(cameras.PATIENCE) or self._stopped.is_set():
+        if not self._arrived.wait(cameras.FRAME_TIMEOUT_S) or self._stopped.is_set():
             raise SourceLost(f"{self._name} gives no frame any more; is it plugged in, and the app streaming?")
         self._arrived.clear()
         self._shown = self._number  # now, because the next frame may arrive while this one is copied

@@ -132,8 +132,8 @@ def pose_roi_pool(
         regions = _align(features, start, roi_size * spatial_scale, output_size, sampling_ratio)
     else:
         raise ValueError(f"mode is {mode!r}; expected 'max' or 'align'")
-    nowhere = (windows[..., 0] < 0)[..., None, None, None]
-    regions = torch.where(nowhere, torch.nan, regions).to(features.dtype)
+    invalid = (windows[..., 0] < 0)[..., None, None, None]
+    regions = torch.where(invalid, torch.nan, regions).to(features.dtype)
     return regions if batched else regions[0]
 
 

@@ -14,7 +14,6 @@ from poseren_ext.synthetic.solids import BOX, CYLINDER, ELLIPSOID, Solids
 
 _SQUEEZE = 4.0  # mm that the skin gives way
 _REACH = torch.linspace(6.0, 76.0, 15, dtype=torch.float32)  # mm above the palm where a held object's axis may lie
-_FINGERS = slice(0, 16)  # the cones of fingers and metacarpals in `hand_cones`
 _BESIDE = 3  # things beside a hand at most
 
 

@@ -16,8 +16,6 @@ from poseren_ext.synthetic.kinematics import Cones, arm_axes, hand_cones, hand_j
 
 SIZE = (0.95, 0.25)
 """Middle and half range of the hand sizes: children to large adults."""
-ARM_CONES = 4
-"""How many of a hand's cones are the wrist and the forearm: the last ones."""
 _CANDIDATES = 8  # candidate directions per hand
 _NEAREST = 120.0  # mm: arms end before they come nearer to the camera
 _STEEPEST = -0.85  # smallest z of the direction of the arm: one that points more at the camera hides the hand

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from poseren_ext.datasets.augmentation import Augmentation
+from poseren_ext.datasets.augmentation import PAPER
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models.config import HeadConfig, ModelConfig, WeightDtype
 from poseren_ext.training.ranges import check_ranges, unknown_field
@@ -24,6 +24,7 @@ else:
 Recipe = Literal["paper", "released", "compact", "bundled"]
 Phase = Literal["init", "refine"]
 Precision = Literal["float32", "tf32", "bf16"]
+RefineHead = Literal["pose_ren", "without_structure", "guided_4x6x6", "guided_9x6x6", "ren_4x6x6", "ren_9x6x6"]
 SYNTHETIC = "synthetic"
 
 
@@ -39,7 +40,8 @@ class TrainConfig:
         validation_data: "synthetic" or the path of a pack; "" selects synthetic frames of unseen subjects if `data` is
             synthetic, and no validation otherwise.
         skeleton, hand, cube: joints and hand of the model, and half edge of the cube of its crops, mm.
-        init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors.
+        init_head, refine_head: which networks (paper, section 4.3): the names of `HeadConfig`'s constructors. Networks
+            with regions on a grid ("ren_4x6x6", "ren_9x6x6") ignore the initial pose.
         start: initial weights: a model file, "demo" for the bundled one, or user/name on the Hugging Face Hub; "" for
             none. The second phase then keeps its convolutions instead of copying Init-CNN's. With `init_steps=0`,
             Init-CNN is not trained.
@@ -107,7 +109,7 @@ class TrainConfig:
     hand: Literal["left", "right"] = "right"
     cube: float = 150.0
     init_head: Literal["init_cnn", "ren_4x6x6", "ren_9x6x6"] = "init_cnn"
-    refine_head: Literal["pose_ren", "without_structure", "guided_4x6x6", "guided_9x6x6"] = "pose_ren"
+    refine_head: RefineHead = "pose_ren"
     start: str = ""
     initial: str = "init"
     channels: tuple[int, int, int] = (16, 32, 64)
@@ -198,8 +200,6 @@ def _with_dropout(head: HeadConfig, dropout: float) -> HeadConfig:
     return dataclasses.replace(head, dropout=dropout, map_dropout=dropout if head.map_dropout else 0.0)
 
 
-_MOVED = Augmentation.recipe("paper")
-
 # Recipe of the bundled model: minutes on a GPU.
 _BUNDLED = TrainConfig(
     recipe="bundled",
@@ -242,10 +242,10 @@ _PAPER = TrainConfig(
     schedule="step",
     warmup=0,
     refine_rate=1.0,
-    rotation=_MOVED.rotation,
-    translation=_MOVED.translation,
-    refine_translation=_MOVED.translation,
-    scale=_MOVED.scale,
+    rotation=PAPER.rotation,
+    translation=PAPER.translation,
+    refine_translation=PAPER.translation,
+    scale=PAPER.scale,
     depth_shift=0.0,
 )
 RECIPES: dict[Recipe, TrainConfig] = {

@@ -20,8 +20,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-_PATIENCE = timedelta(hours=2)  # other processes wait while process 0 validates and writes
-_FAREWELL = 0.2
+_TIMEOUT = timedelta(hours=2)  # other processes wait while process 0 validates and writes
+_SHUTDOWN_DELAY_S = 0.2
 """Delay in seconds before the interpreter shuts down. In this time gloo's threads acquire the GIL to release their last
 tensors; acquiring it during the shutdown would abort the process."""
 
@@ -102,9 +102,9 @@ def torchrun_ranks() -> Iterator[Ranks]:
                 f"process {local} of this machine has no GPU: there are {devices}; start {devices} a machine"
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if devices else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("nccl" if devices else "gloo", timeout=_TIMEOUT)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), local)
     finally:
         dist.destroy_process_group()
-        time.sleep(_FAREWELL)
+        time.sleep(_SHUTDOWN_DELAY_S)

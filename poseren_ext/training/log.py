@@ -15,7 +15,7 @@ from poseren_ext.training.loggers import Logger
 _FIELDS = ("phase", "step", "loss", "learning_rate", "samples_per_second", "validation_mm")
 
 
-class Journal:
+class TrainingLog:
     """log.csv with a row every few steps, and the same numbers for loggers.
 
     Args:

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from poseren_ext.datasets.augmentation import Augmentation
 from poseren_ext.datasets.packs.dataset import PackedDataset
-from poseren_ext.datasets.packs.gpu_store import ResidentPack
 from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.training.config import Phase, TrainConfig
-from poseren_ext.training.training_sets import PackFrames, TrainingSet, mean_pose
+from poseren_ext.training.training_sets import TrainingSet, mean_pose
 
 SIZE = 96
 """Side of the crop, pixels."""
@@ -37,6 +36,16 @@ class CropBatch:
     pose: Tensor
     index: Tensor
     transform: Tensor
+
+
+def epoch_slices(samples: range, size: int) -> Iterator[tuple[int, slice]]:
+    """Samples of an endless sequence of epochs of this size, as epochs and positions in their orders."""
+    first = samples.start
+    while first < samples.stop:
+        epoch, start = divmod(first, size)
+        stop = min(size, start + samples.stop - first)
+        yield epoch, slice(start, stop)
+        first += stop - start
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +101,7 @@ class EpochBatches:
     def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
         """The batch of a step, or a share of it."""
         shown = range(step * self.size_of_batch, (step + 1) * self.size_of_batch)[share]
-        parts = [self._epoch(epoch).part(positions) for epoch, positions in self._spans(shown.start, shown.stop)]
+        parts = [self._epoch(epoch).part(positions) for epoch, positions in epoch_slices(shown, self.samples)]
         index, pose, transform = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         crop = self.frames.crops(index % len(self.frames), self.cube, self.size, transform)
         return CropBatch(crop, pose, index, transform)
@@ -100,14 +109,6 @@ class EpochBatches:
     def mean_pose(self) -> Tensor:
         """Normalised mean pose [J, 3] of all frames."""
         return mean_pose(self.frames, self.cube)
-
-    def _spans(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
-        """Samples first .. end-1 of the endless sequence of epochs, as epochs and positions in their orders."""
-        while first < end:
-            epoch, start = divmod(first, self.samples)
-            stop = min(self.samples, start + end - first)
-            yield epoch, slice(start, stop)
-            first += stop - start
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
@@ -122,40 +123,6 @@ class EpochBatches:
         pose = self.frames.poses(order % len(self.frames), self.cube)
         transform = self.augmentation.transform(order.to(pose.device), seed=self.seed, epoch=epoch, size=self.size)
         return _Epoch(order, move_pose(pose, transform), transform)
-
-
-class PackBatches(EpochBatches):
-    """`EpochBatches` of a pack.
-
-    Args:
-        pack: the frames, which are kept completely in device memory.
-        batch: samples per step, of all processes together.
-        seed: random seed of orders and augmentation.
-        augmentation: augmentation of the samples; the pack must have been made for it.
-        cube: half edge of the crop's cube, mm; by default that of the pack.
-        size: S, side of the crop, pixels.
-        device: device of the batches.
-
-    Raises:
-        ValueError: The batch is below 1, or the crops need a larger region than the pack contains.
-        DatasetError: A frame does not match its checksum.
-    """
-
-    def __init__(
-        self,
-        pack: PackedDataset,
-        *,
-        batch: int,
-        seed: int,
-        augmentation: Augmentation,
-        cube: float | None = None,
-        size: int = SIZE,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        cube = pack.info.cube if cube is None else cube
-        pack.require(augmentation, cube)
-        frames = PackFrames(ResidentPack(pack, device))
-        super().__init__(frames, batch=batch, seed=seed, augmentation=augmentation, cube=cube, size=size)
 
 
 def open_pack(path: Path, config: TrainConfig) -> PackedDataset:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, TypeAlias
 
@@ -15,7 +15,7 @@ from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.synthetic import Frames, SyntheticHands, TrainingHands
 from poseren_ext.synthetic.render import compiled_rendering
 from poseren_ext.training.config import Phase, TrainConfig
-from poseren_ext.training.pack_batches import SIZE, CropBatch, augmentation_of
+from poseren_ext.training.pack_batches import SIZE, CropBatch, augmentation_of, epoch_slices
 
 _RENDER_BATCH = {"cpu": 128, "cuda": 8192}
 """Number of frames rendered at once: fits the caches of a CPU, and fills a GPU."""
@@ -156,19 +156,10 @@ class SyntheticStream:
     def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
         """The batch of a step, or a share of it."""
         shown = range(step * self.config.batch, (step + 1) * self.config.batch)[share]
-        parts = [self._part(*part) for part in self._turns(shown.start, shown.stop)]
+        parts = [self._part(*part) for part in epoch_slices(shown, self.config.chunk)]
         if len(parts) == 1:
             return parts[0]
         return CropBatch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(CropBatch)))
-
-    def _turns(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
-        """Samples first .. end-1 of the stream, as numbers of passes and positions in the order of each pass."""
-        size = self.config.chunk
-        while first < end:
-            turn, start = divmod(first, size)
-            stop = min(size, start + end - first)
-            yield turn, slice(start, stop)
-            first += stop - start
 
     def _part(self, turn: int, shown: slice) -> CropBatch:
         made = self._turn(*divmod(turn, self.config.reuse))

@@ -21,7 +21,7 @@ from poseren_ext.training.distributed import ALONE, Ranks
 from poseren_ext.training.finalize import finalize
 from poseren_ext.training.initial_poses import first_poses, initial_poses, load_start, refined_poses, stored_poses
 from poseren_ext.training.interruption import Interruption
-from poseren_ext.training.log import Journal
+from poseren_ext.training.log import TrainingLog
 from poseren_ext.training.loggers import Logger, open_loggers
 from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.pack_batches import CropBatch
@@ -121,7 +121,7 @@ class Trainer:
         self.phases = plan_phases(config, frames)
         self.poses: list[torch.Tensor] = []
         """Stored poses P^0, P^1, ...: normalised [N, J, 3], of the training frames without augmentation."""
-        self._journal: Journal | None = None
+        self._log: TrainingLog | None = None
         if checkpoint:
             require_same_run(self._checkpoint_path, checkpoint, config, [plan.name for plan in self.phases])
         else:
@@ -136,7 +136,7 @@ class Trainer:
             self._restore(checkpoint)
             if ranks.main:
                 done = {plan.name: plan.steps for plan in self.phases[: self.phases.index(self.plan)]}
-                self._journal = self._open_journal(done | {self.phase: self.step})
+                self._log = self._open_log(done | {self.phase: self.step})
                 self._describe()
         if (self.plan, self.step) == (self.phases[0], 0) and not config.start:
             self.model.mean_pose.copy_(self.stream.mean_pose())
@@ -151,7 +151,7 @@ class Trainer:
         """Writes the files of a new run, with a checkpoint, so that it can be resumed from now on."""
         if overwrite:
             remove_run(self.folder)
-        self._journal = self._open_journal({})
+        self._log = self._open_log({})
         self._describe()
         self._write_checkpoint(self.phases[0].name, 0, {})
 
@@ -246,11 +246,11 @@ class Trainer:
     def _offsets(self) -> dict[str, int]:
         return {plan.name: plan.offset for plan in self.phases}
 
-    def _open_journal(self, done: Mapping[str, int]) -> Journal:
+    def _open_log(self, done: Mapping[str, int]) -> TrainingLog:
         """The log, after the last valid step of each phase."""
         first = max((self._offsets[phase] + step + 1 for phase, step in done.items()), default=0)
         loggers = [*open_loggers(self.config, self.folder, first), *self._loggers]
-        return Journal(self.folder, done, self._offsets, loggers)
+        return TrainingLog(self.folder, done, self._offsets, loggers)
 
     def _run_phase(self) -> None:
         config, steps = self.config, self.plan.steps
@@ -272,8 +272,8 @@ class Trainer:
                 if self.validation and validating:
                     row["validation_mm"] = self._validate(self.validation)
                     self._require_finite(row["validation_mm"], "the error on the validation frames")
-                if self._journal:
-                    self._journal.write(self.phase, self.step, row)
+                if self._log:
+                    self._log.write(self.phase, self.step, row)
                 running, since, counted = self._no_loss(), time.perf_counter(), 0
             if self._watch:
                 self._watch(self.phase, self.step, steps, row)

@@ -7,11 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poseren_ext.datasets.augmentation import Augmentation
+from poseren_ext.datasets.augmentation import PAPER, Augmentation
 from poseren_ext.geometry.crop_transforms import move_pose, restore_pose
 from poseren_ext.ops import depth_crop, normalize_pose
 
-PAPER = Augmentation.recipe("paper")
 CAMERA = (300.0, 310.0, 80.0, 60.0)
 CENTER = torch.tensor([[82.3, 57.9, 600.0]])
 S = 96
@@ -25,18 +24,13 @@ def parts(transform):
     return scale, angle, transform[:, :, 2] * (S - 1) / 2
 
 
-def test_recipes_are_the_published_ranges():
+def test_the_ranges_of_the_paper_and_none():
     assert Augmentation(180, 10, 0.1) == PAPER
-    assert Augmentation.recipe("released", init=True) == Augmentation(15, 10, 0.1)
-    assert Augmentation.recipe("released") == Augmentation(15, 0, 0.1)
-    assert Augmentation.recipe("released", dataset="msra") == Augmentation(180, 10, 0.1)
-    identity = Augmentation.recipe("none").transform(torch.arange(3), seed=1, epoch=2)
+    identity = Augmentation().transform(torch.arange(3), seed=1, epoch=2)
     assert torch.equal(identity, torch.eye(2, 3).expand(3, 2, 3))
-    with pytest.raises(ValueError, match="recipe is 'theirs'"):
-        Augmentation.recipe("theirs")
 
 
-@pytest.mark.parametrize("ranges", [PAPER, Augmentation.recipe("released", init=True)])
+@pytest.mark.parametrize("ranges", [PAPER, Augmentation(15, 10, 0.1)])
 def test_draws_fill_their_ranges_evenly(ranges):
     transform = ranges.transform(torch.arange(20000), seed=3, epoch=0)
     scale, angle, shift = parts(transform)

@@ -12,7 +12,7 @@ from helpers.published_data import PUBLISHED, needs_published_data
 from safetensors.numpy import load_file
 from torch.utils.data import DataLoader
 
-from poseren_ext.datasets.augmentation import Augmentation
+from poseren_ext.datasets.augmentation import PAPER, Augmentation
 from poseren_ext.datasets.base import DatasetError
 from poseren_ext.datasets.hands17 import HANDS17
 from poseren_ext.datasets.icvl import ICVL
@@ -27,7 +27,6 @@ from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.io.depth_files import read_depth
 from poseren_ext.ops import depth_crop, normalize_pose
 
-PAPER = Augmentation.recipe("paper")
 POLICIES = ["background", None, 10000.0]
 OPEN = {
     "nyu": lambda root: NYU(root, "train"),
@@ -236,7 +235,7 @@ def test_packing_with_workers_gives_the_same_file(packed, tmp_path):
 def test_what_a_pack_can_be_used_for(packed):
     pack = PackedDataset(packed["nyu"][1])
     pack.require(PAPER, 150)
-    pack.require(Augmentation.recipe("released"), 120)
+    pack.require(Augmentation(15, 0, 0.1), 120)
     with pytest.raises(ValueError, match=r"cube is 160 mm; .* was packed for 150"):
         pack.require(PAPER, 160)
     with pytest.raises(ValueError, match=r"reaches 2\.\d+ half edges .* holds 1\.902"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,11 +94,12 @@ def test_models_are_trained_once(bench):
     assert {path.stem for path in lab.folder.iterdir()} >= {"Init-CNN", "Pose-REN", "wo-structure", "REN-4x6x6"}
 
 
-def test_scales_and_variants():
+def test_scales_and_variants(bench):
     assert list(SCALES) == ["tiny", "small", "full"]
-    for name, variant in VARIANTS.items():
-        assert variant.head(NYU, (8, 8), 8).num_joints == 14, name
-    paper = {one: RegionEnsemble(VARIANTS[one].head(NYU, (16, 16), 8)) for one in ("Pose-REN", "w/o structure")}
+    lab = replace(bench, scale=SCALES["small"]).labs()[0]
+    heads = {name: lab.config(variant).model().refine for name, variant in VARIANTS.items()}
+    assert {head.num_joints for head in heads.values()} == {14}
+    paper = {one: RegionEnsemble(heads[one]) for one in ("Pose-REN", "w/o structure")}
     size = {one: sum(p.numel() for p in head.parameters()) for one, head in paper.items()}
     assert size["w/o structure"] == pytest.approx(size["Pose-REN"], rel=0.03)
     assert same_weights(NYU, (2048, 2048), 64)[0] == pytest.approx(2304, rel=0.02)  # the paper's choice

@@ -143,7 +143,7 @@ class Realsense(SimpleNamespace):
 def test_realsense(monkeypatch):
     library = Realsense(devices=2)
     monkeypatch.setitem(sys.modules, "pyrealsense2", library)
-    monkeypatch.setattr(cameras, "PATIENCE", 0.05)
+    monkeypatch.setattr(cameras, "FRAME_TIMEOUT_S", 0.05)
     source = open_source("realsense", device=1)
     assert library.enabled == ["serial 1", ("depth", 640, 480, "z16", 30)]
     assert source.depth_unit == 0.125
@@ -206,7 +206,7 @@ class Capture:
 
 def test_kinect(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    monkeypatch.setattr(cameras, "PATIENCE", 0.05)
+    monkeypatch.setattr(cameras, "FRAME_TIMEOUT_S", 0.05)
     source = open_source("kinect")
     assert (source.camera.fx, source.camera.cx, source.depth_unit) == (575.8, 319.5, 1.0)
     assert [source.read().number for _ in range(2)] == [1, 2]

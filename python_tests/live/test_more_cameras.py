@@ -21,7 +21,7 @@ DEPTH = np.random.default_rng(0).integers(1, 900, (12, 16)).astype(np.uint16)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cameras, "PATIENCE", 0.05)
+    monkeypatch.setattr(cameras, "FRAME_TIMEOUT_S", 0.05)
 
 
 class Orbbec(SimpleNamespace):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ from poseren_ext.inference.estimator import Estimator
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import PoseREN, load_model
-from poseren_ext.ops import denormalize_pose, normalize_pose, roi_windows
+from poseren_ext.ops import denormalize_pose, normalize_pose
+from poseren_ext.reference import moved_windows
 from poseren_ext.synthetic import SPLIT_KINDS, SyntheticHands, split_hands
 from poseren_ext.synthetic.export import export_frames, stored_depth
 
@@ -110,9 +110,8 @@ def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -
         truth = normalize_pose(part.uvd.float(), center, hands.camera, cube=hands.cube)
         held.append(found & (truth.abs() <= 1.0).all(2).all(1))
         lost.append(~found)
-        poses = [normalize_pose(stage, part.center, hands.camera, cube=hands.cube) for stage in stages[:-1]]
-        windows = [roi_windows(pose, model.head.config.joints) for pose in poses]
-        moved.append(torch.stack([(a != b).any(-1) for a, b in pairwise(windows)]))
+        poses = [normalize_pose(stage, part.center, hands.camera, cube=hands.cube) for stage in stages]
+        moved.append(moved_windows(torch.stack(poses), model.head.config)[1:])
     error, own_error = torch.cat(errors, 1), torch.cat(own)
     return SplitResult(
         kind=kind,

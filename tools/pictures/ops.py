@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from matplotlib.patches import Rectangle
 from poseren_ext import ops
 from poseren_ext.plotting import draw_crop, draw_skeleton
 from poseren_ext.plotting.style import INK, new_figure, tidy
+from poseren_ext.reference import moved_windows
 from tools.pictures.material import Material, as_grey, canvas, plain
 
 NEAR, FAR = 300.0, 1500.0
@@ -155,9 +155,7 @@ def pose_roi_pool(material: Material) -> Figure:
 def cascade_refine(material: Material) -> Figure:
     """Which windows moved before each stage: all else is not computed again."""
     guided, skeleton = material.guided, material.skeleton
-    windows = [ops.roi_windows(pose, guided) for pose in material.stages[:-1]]
-    moved = [torch.ones_like(windows[0][..., 0], dtype=torch.bool)]
-    moved += [(after != before).any(-1) for before, after in pairwise(windows)]
+    moved = moved_windows(material.stages, material.model.head.config)
     figure = new_figure(11, 3.6)
     for stage, (axes, work) in enumerate(zip(figure.subplots(1, len(moved), sharey=True), moved, strict=True), 1):
         axes.imshow(work, cmap="Oranges", vmin=0, vmax=1.5, aspect="auto")

@@ -24,14 +24,13 @@ import numpy.typing as npt
 from torch.utils.data import DataLoader, Dataset
 
 from poseren_ext._utils.atomic_files import atomic_file
-from poseren_ext.datasets.augmentation import Augmentation
+from poseren_ext.datasets.augmentation import PAPER, Augmentation
 from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike
 from poseren_ext.datasets.packs.tiles import SIDE, TiledFrame, tile_frame
 from poseren_ext.datasets.sample import Hand
 from poseren_ext.geometry.camera import Camera
 
 FORMAT, FORMAT_VERSION = "poseren_pack", "1"
-SUFFIX = ".pack"
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
@@ -122,7 +121,7 @@ def write_pack(
         raise ValueError("the dataset is mirrored; pack it as recorded, and mirror it when reading: hand=...")
     if not (cube > 0 and unit > 0):
         raise ValueError(f"cube is {cube} and unit {unit}; expected positive numbers of mm")
-    reach = (augmentation or Augmentation.recipe("paper")).reach()
+    reach = (augmentation or PAPER).reach()
     frames = _Tiler(dataset, cube, reach, unit)
     loader = DataLoader(frames, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
     path = Path(path)
