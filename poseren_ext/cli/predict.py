@@ -96,11 +96,13 @@ def predict_command(
         device=device,
     )
     joints = estimator.model.skeleton.num_joints
-    places = read_poses(centers, joints=1, frames=len(frames))[:, 0] if centers else None
-    poses = read_poses(init, joints=joints, frames=len(frames)) if init else None
+    places = read_poses(centers, joints=1, frames=len(frames), nan=True)[:, 0] if centers else None
+    poses = read_poses(init, joints=joints, frames=len(frames), nan=True) if init else None
     settings, digests = describe_run(estimator, model, precision=precision.value, centers=places, init_poses=poses)
     settings["distortion"] = list(lens.distortion)
-    predictor = FramePredictor(estimator, frames, places, poses)
+    predictor = FramePredictor(
+        estimator, frames, places, poses, center_name=f"--centers {centers}", init_name=f"--init {init}"
+    )
     done = 0
     try:
         with progress() as bar:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from poseren_ext.inference.estimator import Estimator
+from poseren_ext.inference.given_geometry import check_space, given_centers, looks_like_xyz
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.inference.prediction_file import PredictionFile, digest, weights_digest
 from poseren_ext.inference.prediction_rows import FrameOutcome, Missing, PredictionRows, PredictionStream
@@ -26,6 +28,8 @@ from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.models import PoseREN
 
 _AHEAD = 2  # batches per worker that wait for being written
+_CHECKED = 8  # frames that given centres are compared with before a run
+_POSITION = re.compile(r"^frame 0 | (?:in|of) frames? (?:0|\[0\])(?=[ ,:])")  # of a frame in a batch of its own
 
 Progress = Callable[[int, int], None]
 """Called with the number of frames done and of all frames."""
@@ -69,6 +73,8 @@ class FramePredictor:
         centers: u, v, d of each frame [N, 3]; None detects the hand.
         init_poses: initial poses in uvd [N, J, 3]; None takes the Init-CNN's.
         size: height and width that all frames must have; found by `require_size`.
+        center_name: what the centres are called in messages.
+        init_name: what the initial poses are called in messages.
     """
 
     estimator: Estimator
@@ -76,6 +82,8 @@ class FramePredictor:
     centers: npt.NDArray[Any] | None = None
     init_poses: npt.NDArray[Any] | None = None
     size: tuple[int, int] | None = field(default=None)
+    center_name: str = "center"
+    init_name: str = "init_pose"
 
     def require_size(self, start: int = 0) -> None:
         """Take the size of the first frame that can be read.
@@ -92,6 +100,33 @@ class FramePredictor:
             self.size = (image.shape[0], image.shape[1])
             return
 
+    def check_given(self) -> None:
+        """Compare centres and initial poses with the size of the frames, and centres with some of the frames.
+
+        Raises:
+            ValueError: they are in another unit or space, such as x, y, z.
+        """
+        height, width = self.size or (0, 0)
+        for name, points in ((self.center_name, self.centers), (self.init_name, self.init_poses)):
+            if points is not None and self.size is not None:
+                check_space(name, points, width, height)
+        if self.centers is None:
+            return
+        estimator, swapped, seen = self.estimator, 0, 0
+        for index in range(0, len(self.frames), max(1, len(self.frames) // _CHECKED)):
+            try:
+                frames = read_frames(self._read(index)[None], estimator.device)
+                center = given_centers(self.centers[index], frames)
+            except (OSError, ValueError):
+                continue
+            seen += 1
+            swapped += int(looks_like_xyz(center, frames, estimator.camera, estimator.cube, estimator.depth_unit))
+        if swapped > seen / 2:
+            raise ValueError(
+                f"{self.center_name} is not u, v (pixels), d (mm): {swapped} of {seen} frames have no depth there, but "
+                "have depth at the same numbers as x, y, z in mm; convert them with poseren_ext.xyz_to_uvd"
+            )
+
     def __call__(self, start: int, stop: int) -> list[FrameOutcome]:
         """The outcome of each frame from start to stop; a frame that fails does not affect the others."""
         images: dict[int, npt.NDArray[Any]] = {}
@@ -99,7 +134,9 @@ class FramePredictor:
         for index in range(start, stop):
             try:
                 images[index] = self._read(index)
+                self._require_given(index)
             except (OSError, ValueError) as error:
+                images.pop(index, None)
                 outcomes[index] = self._failed(index, error)
         if images:
             try:
@@ -122,6 +159,11 @@ class FramePredictor:
             )
         return image
 
+    def _require_given(self, index: int) -> None:
+        for name, points in ((self.center_name, self.centers), (self.init_name, self.init_poses)):
+            if points is not None and not np.isfinite(points[index]).all():
+                raise ValueError(f"{name} has NaN for this frame")
+
     def _estimate(self, images: dict[int, npt.NDArray[Any]]) -> dict[int, FrameOutcome]:
         chosen = list(images)
         pose = self.estimator(
@@ -138,8 +180,8 @@ class FramePredictor:
         }
 
     def _failed(self, index: int, error: Exception) -> FrameOutcome:
-        text = " ".join(str(error).split()).removeprefix(f"{self.frames[index].path}: ").removeprefix("frame 0 ")
-        return FrameOutcome(reason=text)
+        text = " ".join(str(error).split()).removeprefix(f"{self.frames[index].path}: ")
+        return FrameOutcome(reason=_POSITION.sub("", text))
 
 
 def describe_run(
@@ -258,6 +300,7 @@ def _predict(
     first, total = file.done, len(predictor.frames)
     if first < total:
         predictor.require_size()
+        predictor.check_given()
     for outcomes in run_batches(predictor, first, batch, workers or usable_cores()):
         file.write(outcomes)
         if progress is not None:

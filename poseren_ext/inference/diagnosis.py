@@ -8,8 +8,8 @@ resolution, a frame without a hand, an arm or a table in the crop, a hand larger
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import cv2
@@ -19,15 +19,21 @@ import torch
 
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.hand_detection import find_hands
-from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND, UNITS, check_units, read_frames, reordered
+from poseren_ext.inference.input_frames import (
+    FARTHEST_HAND,
+    NEAREST_HAND,
+    UNFITTING,
+    UNITS,
+    check_units,
+    read_frames,
+    reordered,
+    unit_cost,
+)
 from poseren_ext.inference.surface_detection import NARROWEST_ENTRY, SLAB
 from poseren_ext.ops import depth_crop
 
 Image: TypeAlias = npt.NDArray[Any]
 Kind: TypeAlias = Literal["fine", "note", "fault"]
-
-PALM_RADIUS = 38.0
-"""mm, of the largest disc inside an adult's hand."""
 
 _LEAST_SCORE = 0.5  # of a second detection that is reported
 
@@ -80,12 +86,14 @@ class Checkup:
         depth: as stored [H, W].
         findings: what was looked at, in that order.
         region: the hand; None where none was found.
+        units: for a wrong unit: the units in which there is a hand, with `unit_cost`.
     """
 
     name: str
     depth: Image
     findings: tuple[Finding, ...]
     region: Region | None
+    units: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -119,13 +127,13 @@ def examine(depth: Image, camera: Camera, *, depth_unit: float = 1.0, cube: floa
     findings.append(_frame_summary(frame, depth_unit))
     finding, usable = check_intrinsics(camera, frame.shape)
     findings.append(finding)
-    finding, unit = _check_unit(frame, usable, depth_unit)
+    finding, units = _check_unit(frame, usable, depth_unit)
     findings.append(finding)
     region = None
-    if unit is not None:
-        region = _locate(frame, usable, unit, cube)
+    if units:
+        region = _locate(frame, usable, min(units, key=units.__getitem__), cube)
         findings += _check_hand(frame, region, cube)
-    return Checkup(name, frame, tuple(findings), region)
+    return Checkup(name, frame, tuple(findings), region, units if finding.check == "unit" else {})
 
 
 def _check_frame(depth: Image) -> Image | Finding:
@@ -206,26 +214,29 @@ def resized(camera: Camera, width: int, height: int, scale: tuple[float, float])
     )
 
 
-def _check_unit(frame: Image, camera: Camera, unit: float) -> tuple[Finding, float | None]:
-    """Is there a hand where cameras see hands? If not, is there one in another unit? And the unit to go on with."""
+def _check_unit(frame: Image, camera: Camera, unit: float) -> tuple[Finding, dict[float, float]]:
+    """Is there a hand where cameras see hands? If not, the other units in which there is one, with `unit_cost`."""
     try:
         check_units(read_frames(frame, torch.device("cpu")), unit)
         palm = _palm(frame, camera, unit)
     except ValueError:
         palm = None
     if palm is not None:
-        return Finding("fine", "unit", f"{unit:g} mm: the nearest hand-sized surface is {palm[0]:.0f} mm away"), unit
-    fitting = {other: found for other in UNITS if other != unit and (found := _palm(frame, camera, other))}
+        text = f"{unit:g} mm: the nearest hand-sized surface is {palm[0]:.0f} mm away"
+        return Finding("fine", "unit", text), {unit: 0.0}
+    found = {other: palm for other in UNITS if other != unit and (palm := _palm(frame, camera, other))}
     given = f"in units of {unit:g} mm no surface of a hand's size is within {NEAREST_HAND:g}..{FARTHEST_HAND:g} mm"
-    if not fitting:
+    if not found:
         advice = "nor in any usual unit: is a hand in view, held towards the camera, away from body and table?"
-        return Finding("fault", "hand", f"{given}, {advice}"), None
-    # Several may fit: the size of the palm is the best that a frame says about its unit.
-    ranked = sorted(fitting, key=lambda other: abs(math.log(fitting[other][1] / PALM_RADIUS)))
-    options = " or ".join(
-        f"--depth-unit {other:g} ({UNITS[other]}; {fitting[other][0]:.0f} mm away)" for other in ranked
-    )
-    return Finding("fault", "unit", f"{given}; the values look right with {options}"), ranked[0]
+        return Finding("fault", "hand", f"{given}, {advice}"), {}
+    costs = {other: unit_cost(*found[other]) for other in found}
+    options = [f"--depth-unit {other:g} ({UNITS[other]}; {found[other][0]:.0f} mm away)" for other in _ranked(costs)]
+    return Finding("fault", "unit", f"{given}; the values look right with {' or '.join(options)}"), costs
+
+
+def _ranked(costs: Mapping[float, float]) -> list[float]:
+    """Units by their costs; millimetres before an equally likely unit."""
+    return sorted(costs, key=lambda unit: (costs[unit], unit != 1))
 
 
 def _palm(frame: Image, camera: Camera, unit: float) -> tuple[float, float] | None:
@@ -345,9 +356,12 @@ def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
     Frames of several sizes, and a recording that stands still, are found only here.
     """
     result: list[Finding] = []
+    unit = _likeliest_unit(checkups)
+    # The example for a wrong unit is a frame that ranks the likeliest unit first.
+    ordered = sorted(checkups, key=lambda checkup: next(iter(_ranked(checkup.units)), unit) != unit)
     for check in ("frame", "camera", "unit", "hand", "cube"):
         for kind in ("fine", "note", "fault"):
-            these = [(c.name, f) for c in checkups for f in c.findings if (f.check, f.kind) == (check, kind)]
+            these = [(c.name, f) for c in ordered for f in c.findings if (f.check, f.kind) == (check, kind)]
             if these and len(checkups) > 1:
                 name, first = these[0]
                 where = "all frames" if len(these) == len(checkups) else f"{len(these)} of {len(checkups)} frames"
@@ -362,3 +376,11 @@ def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
     if still:
         result.append(Finding("note", "frame", "all frames are the same one: did the recording stand still?"))
     return result
+
+
+def _likeliest_unit(checkups: Sequence[Checkup]) -> float | None:
+    """The unit in which most frames with a wrong unit look right; None without such a frame."""
+    wrong = [checkup.units for checkup in checkups if checkup.units]
+    candidates = {unit for units in wrong for unit in units}
+    totals = {unit: sum(units.get(unit, UNFITTING) for units in wrong) for unit in candidates}
+    return next(iter(_ranked(totals)), None)

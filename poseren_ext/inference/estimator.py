@@ -132,12 +132,12 @@ class Estimator:
             )
         frames = read_frames(depth, self.device)
         check_camera(self.camera, frames)
-        check_units(frames, self.depth_unit)
         if missing not in ("raise", "nan"):
-            raise ValueError(f"missing is {missing!r}; expected 'raise' or 'nan'")
-        centers = self._centers(frames, center, missing)
-        check_distances(centers, self.depth_unit)
-        initial = self._initial_uvd(frames, init_pose, init_space)
+            raise ValueError(f"missing is {missing!r}; expected 'raise' or 'nan' (which keeps one pose for each frame)")
+        nan = missing == "nan"
+        check_units(frames, self.depth_unit, allow_empty=nan)
+        centers = check_distances(self._centers(frames, center, nan), self.depth_unit, allow=nan)
+        initial = self._initial_uvd(frames, init_pose, init_space, nan)
         if isinstance(initial, Tensor):
             check_initial(ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube))
         hands = ("right", "left") if self.hand == "auto" else (self.hand,)
@@ -156,14 +156,13 @@ class Estimator:
             error_mm=None if error is None else frames.like(error[chosen, frame]),
         )
 
-    def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None, missing: str) -> Tensor:
-        """Centres of the cubes [B, 3]: as given, or detected."""
+    def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None, nan: bool) -> Tensor:
+        """Centres of the cubes [B, 3]: as given, or detected; NaN for a frame without a hand where that is allowed."""
         if center is None:
-            return self._detected_centers(frames, missing)
+            return self._detected_centers(frames, nan)
         if not isinstance(center, str):
-            centers = given_centers(center, frames)
-            empty = missing == "nan"
-            return check_cubes(centers, frames, self.camera, self.cube, self.depth_unit, allow_empty=empty)
+            centers = given_centers(center, frames, allow_nan=nan)
+            return check_cubes(centers, frames, self.camera, self.cube, self.depth_unit, allow_empty=nan)
         if center != "cube":
             raise ValueError(f"center is {center!r}; expected None (find the hand), 'cube', or u, v, d [B, 3]")
         centers, _ = ops.hand_center(
@@ -177,7 +176,7 @@ class Estimator:
         )
         return centers
 
-    def _detected_centers(self, frames: Frames, missing: str) -> Tensor:
+    def _detected_centers(self, frames: Frames, nan: bool) -> Tensor:
         """Centres [B, 3] of the nearest hand in each frame; NaN for a frame without a hand where that is allowed.
 
         Raises:
@@ -185,7 +184,7 @@ class Estimator:
         """
         found = find_hands(list(frames.depth), self.camera, 1, depth_unit=self.depth_unit)
         lost = [i for i, hands in enumerate(found) if not hands]
-        if lost and missing == "raise":
+        if lost and not nan:
             raise NoHandError(
                 f"no hand in frames {lost}: no surface of a hand's size was found. Expected depth in mm after "
                 f"depth_unit={self.depth_unit:g}; check the unit and the frame, pass center=(u, v, d), or "
@@ -197,7 +196,7 @@ class Estimator:
             [hands[0].center if hands else invalid for hands in found], dtype=torch.float32, device=frames.depth.device
         )
 
-    def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str) -> Tensor | str | None:
+    def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str, nan: bool) -> Tensor | str | None:
         """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""
         if pose is None or isinstance(pose, str):
             if pose not in (None, "mean"):
@@ -213,9 +212,16 @@ class Estimator:
                 f"init_pose has shape {tuple(as_tensor(pose).shape)}; expected {list(expected)} for these frames "
                 f"and the skeleton {self.model.skeleton.name}"
             )
-        if not bool(torch.isfinite(joints).all()):
-            raise ValueError("init_pose has NaN or infinite joints; drop those frames or give another initial pose")
-        return xyz_to_uvd(joints, self.camera) if space == "xyz" else joints
+        finite = torch.isfinite(joints).all(2).all(1)
+        if not bool(finite.all()) and not nan:
+            raise ValueError(
+                "init_pose has NaN or infinite joints; drop those frames, give another initial pose, or pass "
+                "missing='nan' for NaN joints"
+            )
+        joints = joints.masked_fill(~finite[:, None, None], torch.nan)
+        if space == "xyz":
+            joints[finite] = xyz_to_uvd(joints[finite], self.camera)
+        return joints
 
     def _run(
         self, depth: Tensor, centers: Tensor, initial: Tensor | str | None, hands: Sequence[str]
@@ -336,7 +342,8 @@ def refine(
         precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
         tta: test-time augmentation: the number of rotated crops whose results are averaged.
         device: the compute device; None is the device of the model.
-        missing: what to do with a frame without a hand: "raise" an error or give "nan" joints.
+        missing: what to do with a frame without depth or hand, with a hand out of range, or whose given centre or
+            initial pose is NaN: "raise" an error or give "nan" joints.
         return_stages: keep the pose of every stage.
 
     Returns:

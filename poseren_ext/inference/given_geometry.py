@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,13 +18,19 @@ from poseren_ext.inference.input_frames import Frames
 FARTHEST_JOINT = 1.5
 """Half edges of the cube from its centre: most joints of a hand are nearer."""
 _PROBE_SIZE = 48  # pixels: a hand is much larger
+_CONVERT = "convert it with poseren_ext.xyz_to_uvd"
 
 
-def given_centers(center: Any, frames: Frames) -> Tensor:
+def given_centers(center: Any, frames: Frames, *, allow_nan: bool = False) -> Tensor:
     """Centres as float32 [B, 3].
 
+    Args:
+        center: u, v (pixels), d (mm), [3] or [B, 3].
+        frames: the frames.
+        allow_nan: accept NaN, for a frame without a hand.
+
     Raises:
-        ValueError: the shape is not [3] or [B, 3], or a centre is not finite with a positive depth.
+        ValueError: the shape is another, or a centre is not finite with a positive depth.
     """
     centers = as_tensor(center).to(frames.depth.device, torch.float32)
     shape = tuple(centers.shape)
@@ -31,6 +39,8 @@ def given_centers(center: Any, frames: Frames) -> Tensor:
     if centers.shape != (len(frames.depth), 3):
         raise ValueError(f"center has shape {shape}; expected [3] or [{len(frames.depth)}, 3]: u, v in pixels, d in mm")
     usable = torch.isfinite(centers).all(1) & (centers[:, 2] > 0)
+    if allow_nan:
+        usable |= centers.isnan().any(1)
     if not bool(usable.all()):
         bad = (~usable).nonzero()[:, 0].tolist()
         raise ValueError(f"center of frames {bad} is not finite with a positive depth; expected u, v, d (px, px, mm)")
@@ -50,7 +60,8 @@ def check_cubes(
         camera: their intrinsics.
         cube: half edge of the cubes, mm.
         depth_unit: mm per stored unit.
-        allow_empty: give NaN for a centre inside its frame whose cube has no depth, instead of an error.
+        allow_empty: give NaN for a NaN centre, and for one inside its frame whose cube has no depth, instead of an
+            error.
 
     Returns:
         The centres.
@@ -71,17 +82,16 @@ def check_cubes(
     usable = seen & inside
     if bool(usable.all()):
         return centers
-    usable |= seen & cut & ~_has_depth(xyz_to_uvd(centers, camera), frames, camera, cube, depth_unit)
+    usable |= seen & cut & ~_has_depth(xyz_to_uvd(centers, camera, check=False), frames, camera, cube, depth_unit)
     if allow_empty:
-        usable |= inside
+        usable |= inside | d.isnan()
     if bool(usable.all()):
-        return torch.where((seen | ~inside)[:, None], centers, torch.nan)
+        return torch.where((seen | (~inside & ~d.isnan()))[:, None], centers, torch.nan)
     i = int((~usable).nonzero()[0])
     where = "no depth is in the cube around it" if bool(inside[i]) else f"it is outside the {width}x{height} frame"
-    moved = xyz_to_uvd(centers, camera)
     advice = "check center and depth_unit"
-    if bool(_has_depth(moved, frames, camera, cube, depth_unit)[i]):
-        advice = "this looks like x, y, z in mm: convert it with poseren_ext.xyz_to_uvd"
+    if bool(looks_like_xyz(centers, frames, camera, cube, depth_unit)[i]):
+        advice = f"this looks like x, y, z in mm: {_CONVERT}"
     given = ", ".join(f"{value:g}" for value in centers[i].tolist())
     raise ValueError(f"center of frame {i} is ({given}): {where}; expected u, v in pixels and d in mm; {advice}")
 
@@ -102,6 +112,51 @@ def check_initial(pose: Tensor) -> None:
             "outside the cube; expected u, v in pixels and d in mm. Pass init_space='xyz' for joints in camera mm; "
             "convert metres to mm"
         )
+
+
+def looks_like_xyz(centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float) -> Tensor:
+    """Whether centres [B, 3] have no depth around them as u, v, d, but have as x, y, z in mm: bool [B]."""
+    moved = xyz_to_uvd(centers, camera, check=False)
+    given, converted = (_has_depth(points, frames, camera, cube, depth_unit) for points in (centers, moved))
+    return converted & ~given
+
+
+def check_space(name: str, points: npt.NDArray[Any], width: int, height: int) -> None:
+    """Refuse centres or initial poses of a whole recording that cannot be u, v (pixels), d (mm).
+
+    Args:
+        name: what they are called in the message.
+        points: [N, ..., 3]; NaN, and zeros for frames without a hand, are ignored.
+        width: columns of the frames.
+        height: rows of the frames.
+
+    Raises:
+        ValueError: they are metres, x, y, z, or shares of the frame.
+    """
+    points = np.asarray(points, np.float64).reshape(len(points), -1, 3)
+    points = points[np.isfinite(points).all((1, 2)) & points.any((1, 2))]
+    if not len(points):
+        return
+    low, high = points.min((0, 1)), points.max((0, 1))
+    ranges = ", ".join(f"{axis} {a:.4g}..{b:.4g}" for axis, a, b in zip("uvd", low, high, strict=True))
+    middle, depth = points.mean(1), float(np.median(points[..., 2]))
+    size = np.array([width, height])
+    outside = ((middle[:, :2] < -0.1 * size) | (middle[:, :2] > 1.1 * size)).any(1).mean()  # a hand may leave the frame
+    if depth < 0:
+        looks = f"x, y, z whose z points at the camera: turn the signs of y and z, then {_CONVERT}"
+    elif depth < 10:
+        looks = "metres: multiply by 1000" + f", then {_CONVERT}" * bool(np.abs(points[..., :2]).max() < 10)
+    elif np.abs(points[..., :2]).max() <= 2:
+        looks = f"shares of the frame: multiply u by {width} and v by {height}"
+    elif outside > 0.25 and (middle[:, :2] < 0).any():
+        looks = f"x, y, z in mm: {_CONVERT}"
+    elif outside > 0.25:
+        looks = "pixels of larger frames: scale them with the frames"
+    else:
+        return
+    raise ValueError(
+        f"{name} is not u, v (pixels), d (mm) of {width}x{height} frames ({ranges}); this looks like {looks}"
+    )
 
 
 def _has_depth(centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float) -> Tensor:

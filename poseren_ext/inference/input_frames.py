@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +37,11 @@ UNITS = {
     0.001: "micrometres",
 }
 """mm per stored unit, and the cameras and files that use it."""
+_USUAL_DISTANCE, _DISTANCE_SPREAD = 550.0, 0.45
+_PALM_RADIUS, _RADIUS_SPREAD = 40.0, 0.6
+"""mm and standard deviations of the logarithm: a palm is seen from the side too, and its disc is then smaller."""
+UNFITTING = 9.0
+"""`unit_cost` of a unit in which no hand is found, and its largest value."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +155,13 @@ def _fits(values: tuple[float, ...], shape: tuple[int, ...], tolerance: float) -
     return abs(fx / fy - 1) < 2 * tolerance and off < tolerance
 
 
-def check_units(frames: Frames, depth_unit: float) -> None:
+def check_units(frames: Frames, depth_unit: float, *, allow_empty: bool = False) -> None:
     """Refuses empty frames and depth that is not in mm after scaling by the unit.
+
+    Args:
+        frames: the frames.
+        depth_unit: mm per stored unit.
+        allow_empty: accept frames without depth.
 
     Raises:
         ValueError: a frame without depth, or depths that no hand camera gives.
@@ -159,6 +171,8 @@ def check_units(frames: Frames, depth_unit: float) -> None:
         return
     for i, frame in enumerate(frames.millimetres(depth_unit)):
         seen = frame[np.isfinite(frame) & (frame > 0)]
+        if seen.size == 0 and allow_empty:
+            continue
         if seen.size == 0:
             raise ValueError(f"frame {i} has no depth: all pixels are 0, negative, NaN or infinite")
         nearest, farthest = float(seen.min()), float(seen.max())
@@ -174,29 +188,51 @@ def check_units(frames: Frames, depth_unit: float) -> None:
             )
 
 
-def check_distances(centers: Tensor, depth_unit: float) -> None:
+def unit_cost(distance: float, palm_radius: float | None = None) -> float:
+    """How unlikely a hand is: squared deviations from the usual distance and palm, in standard deviations.
+
+    Args:
+        distance: from the camera, mm.
+        palm_radius: radius of the largest disc inside the hand, mm; None where it is not known.
+    """
+    cost = (math.log(distance / _USUAL_DISTANCE) / _DISTANCE_SPREAD) ** 2
+    if palm_radius:
+        cost += (math.log(palm_radius / _PALM_RADIUS) / _RADIUS_SPREAD) ** 2
+    return min(cost, UNFITTING)
+
+
+def check_distances(centers: Tensor, depth_unit: float, *, allow: bool = False) -> Tensor:
     """Refuse hands at distances at which no depth camera sees a hand.
 
     Args:
         centers: [B, 3] u, v (pixels), d (mm); NaN where there is none.
         depth_unit: mm per stored unit.
+        allow: give NaN for such a hand, and warn, instead of an error.
+
+    Returns:
+        The centres.
 
     Raises:
         HandDistanceError: a hand is outside NEAREST_HAND..FARTHEST_HAND.
     """
-    for i, distance in enumerate(centers[:, 2].tolist()):
-        if distance < NEAREST_HAND or distance > FARTHEST_HAND:
-            stored = distance / depth_unit
-            likely = [
-                f"{unit:g} ({name}; {stored * unit:.0f} mm away)"
-                for unit, name in UNITS.items()
-                if unit != depth_unit and 200 <= stored * unit <= 1200
-            ]
-            advice = f"pass depth_unit={' or '.join(likely)}" if likely else "check depth_unit and the frame"
-            raise HandDistanceError(
-                f"the hand in frame {i} is {distance:.0f} mm away with depth_unit={depth_unit:g}; expected "
-                f"{NEAREST_HAND:g} to {FARTHEST_HAND:g} mm: {advice}"
-            )
+    wrong = (centers[:, 2] < NEAREST_HAND) | (centers[:, 2] > FARTHEST_HAND)
+    if not bool(wrong.any()):
+        return centers
+    i = int(wrong.nonzero()[0])
+    distance = float(centers[i, 2])
+    stored = distance / depth_unit
+    likely = [unit for unit in UNITS if unit != depth_unit and 200 <= stored * unit <= 1200]
+    likely.sort(key=lambda unit: unit_cost(stored * unit))
+    names = [f"{unit:g} ({UNITS[unit]}; {stored * unit:.0f} mm away)" for unit in likely]
+    advice = f"pass depth_unit={' or '.join(names)}" if names else "check depth_unit and the frame"
+    message = (
+        f"the hand in frame {i} is {distance:.0f} mm away with depth_unit={depth_unit:g}; expected "
+        f"{NEAREST_HAND:g} to {FARTHEST_HAND:g} mm: {advice}"
+    )
+    if not allow:
+        raise HandDistanceError(message)
+    warnings.warn(f"{message}; its joints are NaN", stacklevel=3)
+    return centers.masked_fill(wrong[:, None], torch.nan)
 
 
 def _stack(frames: Sequence[Any]) -> tuple[Tensor, object]:

@@ -354,4 +354,4 @@ def _shown(value: Any) -> str:
 
 
 def _now(name: str) -> str:
-    return f"the {name} have now" if name == "weights" else f"the {name} that are given now"
+    return "the model has now" if name == "weights" else "those given now"

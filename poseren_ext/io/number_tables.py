@@ -83,6 +83,7 @@ def read_number_table(
     header: int = 0,
     skip_empty: bool = False,
     chosen: slice | None = None,
+    nan: bool = False,
 ) -> NumberTable:
     """Reads a file of one row per line.
 
@@ -95,6 +96,7 @@ def read_number_table(
         header: lines before the first row.
         skip_empty: skip empty lines anywhere, not only at the end.
         chosen: columns of the file to read, counted from 0; None reads all.
+        nan: accept NaN.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -111,6 +113,7 @@ def read_number_table(
         header=header,
         skip_empty=skip_empty,
         chosen=chosen,
+        nan=nan,
     )
 
 
@@ -125,6 +128,7 @@ def parse_number_table(
     header: int = 0,
     skip_empty: bool = False,
     chosen: slice | None = None,
+    nan: bool = False,
 ) -> NumberTable:
     """The same from lines that were read; `path` is named in messages."""
     numbered = [(number, line) for number, line in enumerate(lines[header:], start=header + 1)]
@@ -140,9 +144,9 @@ def parse_number_table(
     if columns is None and numbers:
         columns = len(numbers[0])
     values = _parsed(numbers)
-    if values.shape != (len(numbers), columns) or not bool(np.isfinite(values).all()):
+    if values.shape != (len(numbers), columns) or bool((~np.isfinite(values) & ~(nan & np.isnan(values))).any()):
         for (number, _), row in zip(numbered, numbers, strict=True):
-            _check_row(f"{path}, line {number}", row, columns or 0, what, error)
+            _check_row(f"{path}, line {number}", row, columns or 0, what, error, nan)
         raise AssertionError("the table as a whole has a fault that none of its rows has")
     return NumberTable(values, names, np.array([number for number, _ in numbered], np.int64))
 
@@ -157,7 +161,7 @@ def _parsed(rows: Sequence[Sequence[str]]) -> npt.NDArray[np.float64]:
         return np.empty((0, 0))
 
 
-def _check_row(where: str, row: Sequence[str], columns: int, what: str, error: type[ValueError]) -> None:
+def _check_row(where: str, row: Sequence[str], columns: int, what: str, error: type[ValueError], nan: bool) -> None:
     if not row:
         raise error(f"{where}: no values; expected {what}")
     for column, word in enumerate(row, start=1):
@@ -166,8 +170,10 @@ def _check_row(where: str, row: Sequence[str], columns: int, what: str, error: t
     if len(row) != columns:
         raise _column_error(error, f"{where}: {len(row)} values; expected {what}", len(row))
     for column, word in enumerate(row, start=1):
-        if not np.isfinite(float(word)):
-            raise error(f"{where}, value {column}: {word}; expected a finite number")
+        value = float(word)
+        if not (np.isfinite(value) or (nan and np.isnan(value))):
+            hint = " (a frame without a result?)" if np.isnan(value) else ""
+            raise error(f"{where}, value {column}: {word}; expected a finite number{hint}")
 
 
 def _column_error(error: type[ValueError], message: str, found: int) -> ValueError:

@@ -48,6 +48,7 @@ def read_poses(
     columns: slice | None = None,
     key: str | None = None,
     in_front: bool = False,
+    nan: bool = False,
 ) -> Poses:
     """Read a label or prediction file: text, or a MATLAB file (``.mat``).
 
@@ -62,6 +63,7 @@ def read_poses(
         columns: columns of a text file to read, counted from 0.
         key: name of the array in a MATLAB file; None where it holds only one.
         in_front: refuse joints whose depth is not positive, with their line.
+        nan: accept lines of a text file with NaN, as `poseren predict` writes them for frames without a result.
 
     Returns:
         float64 [N, J, 3] as stored.
@@ -80,7 +82,7 @@ def read_poses(
             raise JointCountError(f"{path}: {name} has {poses.shape[1]} joints; expected {joints}", poses.shape[1])
         places = [f"{path}, frame {frame}" for frame in range(len(poses))] if in_front else []
     else:
-        poses, lines = _read_text(path, joints, columns)
+        poses, lines = _read_text(path, joints, columns, nan)
         places = [f"{path}, line {line}" for line in lines] if in_front else []
     if in_front and float(np.median(poses[..., 2])) > 0:
         behind = (poses[..., 2] <= 0).any(1)
@@ -102,12 +104,14 @@ def read_poses(
     return _selected(path, poses, select)
 
 
-def _read_text(path: Path, joints: int | None, columns: slice | None) -> tuple[Poses, list[int]]:
+def _read_text(path: Path, joints: int | None, columns: slice | None, nan: bool) -> tuple[Poses, list[int]]:
     """Joints [N, J, 3] of a text file, and the line that each frame is from."""
     what = _EXPECTED if joints is None else f"{3 * joints} numbers ({joints} joints x u v d)"
     expected = None if joints is None else 3 * joints
     try:
-        table = read_number_table(path, what=what, error=PoseFileError, columns=expected, named=None, chosen=columns)
+        table = read_number_table(
+            path, what=what, error=PoseFileError, columns=expected, named=None, chosen=columns, nan=nan
+        )
     except ColumnCountError as error:
         if error.found == 3 * (joints or 0) + 1 and columns is None:
             raise PoseFileError(f"{error}. If the first column numbers the frames, skip it: --columns 1:") from None
@@ -188,6 +192,11 @@ def require_uvd(path: PathLike, poses: Poses, width: int, height: int) -> None:
     if depth < 20:
         raise PoseFileError(f"{path}: depths look like metres ({ranges}); expected millimetres: multiply by 1000")
     margin = ((poses[..., :2] < -0.5 * size) | (poses[..., :2] > 1.5 * size)).any(-1)
+    if outside > 0.05 and float(np.mean(poses[..., :2] < 0)) < 0.01:
+        raise PoseFileError(
+            f"{path}: {100 * outside:.0f} % of the joints lie outside the {width}x{height} image ({ranges}): they look "
+            "like u v d of a larger image; give --camera with the intrinsics of the camera that these frames are from"
+        )
     if outside > 0.05 or bool(margin.any()):
         raise PoseFileError(
             f"{path}: {100 * outside:.0f} % of the joints lie outside the {width}x{height} image ({ranges}): they look "

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from helpers.drawn_hand import hand
 from helpers.published_data import PUBLISHED, needs_published_data
 
+from poseren_ext import HandDistanceError
 from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.inference.diagnosis import check_intrinsics, examine, resized, summarize, window, worst
+from poseren_ext.inference.input_frames import check_distances
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.plotting.checkup import plot_checkups
 
@@ -46,10 +49,28 @@ def test_another_unit_is_recognised(stored, unit):
     assert examine(depth, CAMERA, depth_unit=unit).kind == "fine"
 
 
-def test_the_palm_tells_tenths_from_eighths():
-    for unit in (0.1, 0.25):
-        advice = text(examine(hand(radius=38) / np.float32(unit), CAMERA), "unit").split("look right with ")[1]
-        assert advice.startswith(f"--depth-unit {unit:g} (")
+PAIRS = [(true, given) for true in (1, 1000, 0.125, 0.1, 0.25, 10) for given in (1, 1000, 0.25, 10, 0.001)]
+
+
+@pytest.mark.parametrize(("true", "given"), [(true, given) for true, given in PAIRS if not 0.3 < true / given < 3])
+def test_the_likeliest_unit_is_named_first(true, given):
+    mm, radius = (620, 42) if true == 0.125 else (520, 36)  # eighths and tenths differ in nothing but the size
+    frames = [hand(mm=mm + 15 * i, radius=radius) / np.float32(true) for i in range(3)]
+    findings = summarize([examine(frame, CAMERA, depth_unit=given) for frame in frames])
+    (fault,) = [finding for finding in findings if finding.kind == "fault"]
+    assert fault.text.split("look right with ")[1].startswith(f"--depth-unit {true:g} (")
+    if not 0.2 < true / given < 5:  # otherwise it is at a possible distance
+        with pytest.raises(HandDistanceError, match=rf"depth_unit={true:g} \("):
+            check_distances(torch.tensor([[160.0, 110.0, 550 * given / true]]), given)
+
+
+def test_all_frames_together_decide_on_the_unit():
+    near = hand(mm=300, radius=30) * np.float32(10)  # alone it looks like eighths
+    frames = [near] + [hand(mm=560 + 20 * i, radius=38) * np.float32(10) for i in range(4)]
+    checkups = [examine(frame, CAMERA, name=str(i)) for i, frame in enumerate(frames)]
+    assert min(checkups[0].units, key=checkups[0].units.get) != 0.1
+    (fault,) = [finding for finding in summarize(checkups) if finding.kind == "fault"]
+    assert fault.text.split("look right with ")[1].startswith("--depth-unit 0.1 (")
 
 
 def test_later_checks_go_on_with_the_advice():

@@ -103,6 +103,47 @@ def test_a_frame_without_a_hand_raises_or_gives_nan(estimator, frames):
         estimator(mixed, missing="none")
 
 
+EMPTY = {
+    "no depth": lambda frame: frame * 0,
+    "only NaN": lambda frame: frame * np.float32(np.nan),
+    "a wall": lambda frame: np.full_like(frame, 900),
+    "a hand 3 m away": lambda frame: hand(mm=3000.0, radius=140.0),
+    "a hand 60 mm away": lambda frame: hand(mm=60.0, radius=20.0),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+@pytest.mark.filterwarnings("ignore:the hand in frame")
+def test_every_frame_without_a_usable_hand_raises_or_gives_nan(estimator, frames, kind):
+    bad = EMPTY[kind](frames[1])
+    mixed = np.stack([frames[0], bad, frames[2]])
+    with pytest.raises(ValueError, match=r"frames? \[?1|frame 1"):
+        estimator(mixed)
+    joints = estimator(mixed, missing="nan").joints
+    assert np.isnan(joints[1]).all()
+    np.testing.assert_allclose(joints[[0, 2]], estimator(frames[[0, 2]]).joints, atol=1e-3)
+    assert np.isnan(estimator(bad, missing="nan").joints).all()
+
+
+def test_a_hand_out_of_range_that_gives_nan_is_warned_of(estimator):
+    center = np.float32([[160, 110, 500], [160, 110, 4800]])
+    with pytest.warns(UserWarning, match=r"hand in frame 1 is 4800 mm away .*=0.125 \(.*; its joints are NaN"):
+        pose = estimator(np.stack([hand(), hand(mm=4800.0, radius=450.0)]), center=center, missing="nan")
+    assert np.isfinite(pose.joints[0]).all()
+    assert np.isnan(pose.joints[1]).all()
+
+
+@pytest.mark.parametrize("given", ["center", "init_pose"])
+def test_nan_for_a_frame_that_is_given_raises_or_gives_nan(estimator, frames, given):
+    pose = estimator(frames)
+    values = {"center": pose.center, "init_pose": pose.uvd}[given].copy()
+    values[2] = np.nan
+    with pytest.raises(ValueError, match=r"NaN|finite"):
+        estimator(frames, **{given: values})
+    joints = estimator(frames, missing="nan", **{given: values}).joints
+    assert np.isnan(joints).any((1, 2)).tolist() == [False, False, True, False]
+
+
 MATRIX = [[240, 0, 159.5], [0, 240, 119.5], [0, 0, 1]]
 
 

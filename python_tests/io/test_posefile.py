@@ -125,3 +125,15 @@ def test_require_uvd():
         require_uvd("metres.txt", uvd * (1, 1, 0.001), 640, 480)
     with pytest.raises(PoseFileError, match="depths are negative"):
         require_uvd("msra.txt", xyz * (1, -1, -1), 640, 480)
+    with pytest.raises(PoseFileError, match="u v d of a larger image; give --camera"):
+        require_uvd("larger.txt", uvd, 320, 240)
+
+
+def test_lines_of_nan_are_read_where_they_are_allowed(tmp_path, file, poses):
+    rewrite(file, 3, lambda text: " ".join(["nan"] * 42))
+    read = read_poses(file, joints=14, nan=True)
+    assert np.isnan(read[2]).all()
+    assert np.isfinite(read[[0, 1, 3, 4]]).all()
+    rewrite(file, 4, lambda text: " ".join(["inf"] * 42))
+    with pytest.raises(PoseFileError, match="line 4, value 1: inf"):
+        read_poses(file, joints=14, nan=True)
