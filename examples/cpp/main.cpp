@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Hand joints in depth images, from C++: loads a package that `poseren export` compiled and runs it without Python.
 //
-//   estimate MODEL.pt2 FX,FY,CX,CY U,V,D FRAME.pgm...
+//   estimate MODEL.pt2 FX,FY,CX,CY FRAME.pgm...
 //
-// FRAME.pgm: 16-bit portable graymaps of one size, mm. U, V (pixels), D (mm): the middle of the hand in all of them.
-// Prints one line per frame: x y z in mm of every joint.
+// MODEL.pt2: written by `poseren export MODEL.pt2 --range NEAR FAR`, which includes the centre of the hand.
+// FRAME.pgm: 16-bit portable graymaps of one size, mm, as the camera gives them.
+// Prints one line per frame: x y z in mm of every joint; nan for a frame without a pixel in the range.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
@@ -52,15 +53,14 @@ at::Tensor read_pgm(const std::string& path) {
 }
 
 void estimate(const std::vector<std::string>& arguments) {
-  const std::vector<float> intrinsics = numbers(arguments[1], 4), middle = numbers(arguments[2], 3);
+  const std::vector<float> intrinsics = numbers(arguments[1], 4);
   std::vector<at::Tensor> frames;
-  std::transform(arguments.begin() + 3, arguments.end(), std::back_inserter(frames), read_pgm);
+  std::transform(arguments.begin() + 2, arguments.end(), std::back_inserter(frames), read_pgm);
   const auto batch = static_cast<int64_t>(frames.size());
   const at::Tensor camera = at::tensor(intrinsics).expand({batch, 4}).contiguous();
-  const at::Tensor center = at::tensor(middle).expand({batch, 3}).contiguous();
 
   torch::inductor::AOTIModelPackageLoader model(arguments[0]);
-  const std::vector<at::Tensor> result = model.run({at::stack(frames), center, camera});
+  const std::vector<at::Tensor> result = model.run({at::stack(frames), camera});
   const at::Tensor joints = result[0].contiguous();  // [B, J, 3]
   for (int64_t i = 0; i < joints.numel(); ++i) {
     const bool last = (i + 1) % (joints.size(1) * 3) == 0;
@@ -71,8 +71,8 @@ void estimate(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count < 5) {
-    std::fprintf(stderr, "usage: estimate MODEL.pt2 FX,FY,CX,CY U,V,D FRAME.pgm...\n");
+  if (count < 4) {
+    std::fprintf(stderr, "usage: estimate MODEL.pt2 FX,FY,CX,CY FRAME.pgm...\n");
     return 2;
   }
   try {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,6 +59,16 @@ def export_command(
     out: Annotated[Path, typer.Argument(help="FILE.onnx, or FILE.pt2 for a C++ package compiled for this machine.")],
     model: options.Model = "demo",
     stages: options.Stages = 3,
+    hand: options.HandOption = None,
+    depth_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--range",
+            metavar="NEAR FAR",
+            help="Depths in mm between which the hand is the only thing. The centre is then computed in the graph, as "
+            "the mean of the pixels in this range, and is no input. Default: the caller detects the hand.",
+        ),
+    ] = None,
     depth_unit: Annotated[
         float, typer.Option("--depth-unit", help="Millimetres per stored unit, such as 0.125 for SR300 and SR305.")
     ] = 1.0,
@@ -68,27 +78,37 @@ def export_command(
     """Export the estimator, depth to joints, to other runtimes: ONNX in standard operators, or an AOTInductor package.
 
     Inputs: depth [B, H, W] (ONNX float32, package uint16), center [B, 3] (u, v, mm), camera [B, 4] (fx, fy, cx, cy).
-    Outputs: joints [B, J, 3] in mm, uvd [B, J, 3]. examples/cpp runs a package.
+    Outputs: joints [B, J, 3] in mm, uvd [B, J, 3]. With --range, center is an output instead: whole frames in, joints
+    out. It is the mean of all pixels in the range; the detection of hands among other things (find_hands) cannot be
+    exported. examples/cpp runs such a package.
 
     [bold]Examples[/bold]
 
     poseren export hand.onnx --model nyu.safetensors
 
-    poseren export hand.pt2 --stages 2
+    poseren export hand.pt2 --range 200 700 --stages 2
     """
     from poseren_ext.cli._console import say
     from poseren_ext.models.files import load_model
 
     if out.suffix not in (".onnx", ".pt2"):
         raise typer.BadParameter(f"{out}; expected a name that ends in .onnx or .pt2", param_hint="OUT")
+    if hand is options.Hand.AUTO:
+        raise typer.BadParameter("auto; expected left or right", param_hint="--hand")
     options.check_outputs(out, overwrite=overwrite)
     estimator = load_model(model)
+    settings: dict[str, Any] = {
+        "stages": stages,
+        "hand": hand and hand.value,
+        "depth_range": depth_range,
+        "depth_unit": depth_unit,
+    }
     if out.suffix == ".onnx":
         from poseren_ext.export import export_onnx
 
-        export_onnx(estimator, out, stages=stages, depth_unit=depth_unit, opset=opset)
+        export_onnx(estimator, out, opset=opset, **settings)
     else:
         from poseren_ext.export import export_package
 
-        export_package(estimator, out, stages=stages, depth_unit=depth_unit)
+        export_package(estimator, out, **settings)
     say(f"{out}: {estimator.skeleton.name}, {stages} stages, {out.stat().st_size / 1e6:.1f} MB")

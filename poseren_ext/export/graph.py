@@ -1,64 +1,73 @@
 # SPDX-License-Identifier: MIT
-"""The whole estimator as one graph of tensors: depth, centre and camera in, joints out."""
+"""The whole estimator as one graph of tensors: depth frames and camera in, joints out."""
 
 from __future__ import annotations
 
 import copy
-from typing import Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from poseren_ext import ops, reference
+from poseren_ext import ops
 from poseren_ext.geometry.camera import uvd_to_xyz
-from poseren_ext.models import STRIDE, HeadConfig, PoseREN, RegionEnsemble
-
-Operators: TypeAlias = Literal["compiled", "standard"]
-
-INPUTS = ("depth", "center", "camera")
-OUTPUTS = ("joints", "uvd")
+from poseren_ext.geometry.crop_transforms import mean_of_views, turned_views
+from poseren_ext.inference.estimator import CENTER_ITERATIONS
+from poseren_ext.models import PoseREN
 
 
 class EstimatorGraph(nn.Module):
     """Crop, both networks and T stages as one function of tensors without data-dependent control flow, for exporters.
 
-    The graph is in evaluation mode. The model's own mode stays as it is.
+    The graph is in evaluation mode. The model's own mode stays as it is. It calls the compiled ops of this package;
+    :func:`onnx_decompositions` replaces them by operators that other runtimes have.
 
     Args:
         model: The estimator. The graph shares its weights.
         stages: T, the number of refinement stages.
-        operators: "compiled" calls the compiled operators of this package. "standard" computes the same with operators
-            of PyTorch only, for runtimes without this package; regions are then pooled with gathers.
+        hand: The hand that the frames show, "left" or "right"; by default the one that the model is trained for. For
+            the other one the crop is mirrored and the joints are mirrored back.
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
 
+    Attributes:
+        inputs: Names of the arguments of ``forward``.
+        outputs: Names of its results.
+
     Raises:
-        ValueError: The number of stages is negative.
+        ValueError: The number of stages is negative, or the hand is unknown.
     """
+
+    inputs: tuple[str, ...] = ("depth", "center", "camera")
+    outputs: tuple[str, ...] = ("joints", "uvd")
+    mirror: Tensor | None
 
     def __init__(
         self,
         model: PoseREN,
         *,
         stages: int = 3,
-        operators: Operators = "standard",
+        hand: Literal["left", "right"] | None = None,
         invalid: float | Literal["background"] = "background",
         depth_unit: float = 1.0,
     ) -> None:
         super().__init__()
         if stages < 0:
             raise ValueError(f"stages is {stages}; expected 0 or more")
+        if hand not in (None, "left", "right"):
+            raise ValueError(f"hand is {hand!r}; expected 'left', 'right' or None, the model's hand")
         # Copy the modules, so that their mode can differ, and share the weights.
         shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
         self.model = model = copy.deepcopy(model, memo=shared)
         self.stages = stages
-        self.operators = operators
+        self.hand = hand or model.config.hand
         self.invalid: float | Literal["background"] = invalid
         self.depth_unit = depth_unit
-        self.head = model.head if operators == "compiled" else GatheringHead(model.head)
+        mirror = turned_views(1, mirrored=True, device=model.mean_pose.device)
+        self.register_buffer("mirror", None if self.hand == model.config.hand else mirror)
         self.eval()
 
-    def forward(self, depth: Tensor, center: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, depth: Tensor, center: Tensor, camera: Tensor) -> tuple[Tensor, ...]:
         """Joints of the hand in each frame.
 
         Args:
@@ -69,86 +78,95 @@ class EstimatorGraph(nn.Module):
         Returns:
             joints [B, J, 3] in mm in the camera frame, and uvd [B, J, 3]: u, v in pixels, d in mm.
         """
-        backend = ops if self.operators == "compiled" else reference
-        config = self.model.config
-        crop = backend.depth_crop(
+        config, mirror = self.model.config, self.mirror
+        crop = ops.depth_crop(
             depth,
             center,
             camera,
             cube=config.cube,
             size=config.image_size,
+            transform=None if mirror is None else mirror.expand(depth.shape[0], 2, 3),
             invalid=self.invalid,
             depth_unit=self.depth_unit,
         )
-        pose = self.model.init(crop)
-        features = self.model.backbone(crop)
-        if self.operators == "compiled":
-            pose = ops.cascade_refine(features, pose, self.head, stages=self.stages)[0][-1]
-        else:
-            for _ in range(self.stages):
-                pose = self.head(features, pose)
-        uvd = backend.denormalize_pose(pose, center, camera, cube=config.cube)
+        poses = self.model(crop, stages=self.stages)[-1:]
+        pose = (poses if mirror is None else mean_of_views(poses, mirror))[0]
+        uvd = ops.denormalize_pose(pose, center, camera, cube=config.cube)
         return uvd_to_xyz(uvd, camera, check=False), uvd
 
-
-class GatheringHead(RegionEnsemble):
-    """A region ensemble that pools its regions with gathers: the same values, with operators that every runtime has.
-
-    Args:
-        head: The head whose configuration and parameters it shares.
-    """
-
-    def __init__(self, head: RegionEnsemble) -> None:
-        nn.Module.__init__(self)
-        self.config = head.config
-        for name, parameter in head.named_parameters():
-            self.register_parameter(name, parameter)
-
-    def regions(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
-        """The regions [B, M, C, P, P] as inputs of the first layers; as in :class:`RegionEnsemble`."""
-        config = self.config
-        if config.grid or pose is None:
-            return super().regions(features, pose)
-        if config.mode == "align":
-            sizes = {"output_size": config.cells, "image_size": config.image_size, "roi_size": config.roi_size}
-            return reference.pose_roi_pool(features, pose, config.joints, **sizes, mode="align")
-        windows = reference.roi_windows(
-            pose, config.joints, image_size=config.image_size, roi_size=config.roi_size, spatial_scale=1 / STRIDE
-        ).long()
-        B, C, H, W = features.shape
-        cells, inside = _bins(windows, config, H)  # [B, M, 2, P, K]: of columns, of rows
-        cells = cells[:, :, 1, :, None, :, None] * W + cells[:, :, 0, None, :, None, :]  # [B, M, P, P, K, K]
-        inside = inside[:, :, 1, :, None, :, None] & inside[:, :, 0, None, :, None, :]
-        M, P = len(config.joints), config.cells
-        index = cells.reshape(B, 1, -1).expand(B, C, -1)
-        values = features.flatten(2).gather(2, index).reshape(B, C, M, P, P, -1)
-        inside = inside.reshape(B, 1, M, P, P, -1)
-        pooled = torch.where(inside, values, -torch.inf).amax(-1)
-        pooled = torch.where(inside.any(-1), pooled, 0)
-        invalid = (windows[..., 0] < 0)[:, None, :, None, None]
-        return torch.where(invalid, torch.nan, pooled).movedim(1, 2)
+    def program(self, dtype: torch.dtype) -> torch.export.ExportedProgram:
+        """The graph as an exported program, for any number and any size of frames of this type."""
+        device = self.model.mean_pose.device
+        # Two frames of 5x6 pixels: these sizes differ from all others, so that the exporter does not merge axes.
+        example = {
+            "depth": torch.full((2, 5, 6), 500, dtype=dtype, device=device),
+            "center": torch.tensor([[3.0, 2.0, 500.0]], dtype=torch.float32, device=device).expand(2, 3).contiguous(),
+            "camera": torch.tensor([[500.0, 500.0, 3.0, 2.0]], dtype=torch.float32, device=device)
+            .expand(2, 4)
+            .contiguous(),
+        }
+        batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+        shapes = {"depth": {0: batch, 1: height, 2: width}, "center": {0: batch}, "camera": {0: batch}}
+        with torch.no_grad():
+            return torch.export.export(
+                self,
+                tuple(example[name] for name in self.inputs),
+                dynamic_shapes=tuple(shapes[name] for name in self.inputs),
+            )
 
 
-def _bins(windows: Tensor, config: HeadConfig, size: int) -> tuple[Tensor, Tensor]:
-    """Cells of each bin along both axes, and a mask of those in the bin and on the map: two [B, M, 2, P, K].
+class FrameGraph(EstimatorGraph):
+    """The estimator together with the centre of the hand: whole depth frames and camera in, joints out.
+
+    The centre is that of :func:`hand_center` over all pixels in a range of depths, then in the cube around it (paper,
+    section 3.5). The hand must be the only thing in the range. :func:`find_hands`, which detects hands among other
+    things, is not a function of tensors and cannot be exported.
 
     Args:
-        windows: First column, first row, last column, last row: int64 [B, M, 4].
-        config: The head's configuration.
-        size: Rows and columns of the map.
+        model: The estimator. The graph shares its weights.
+        near: Nearest depth of the hand, mm.
+        far: Farthest depth of the hand, mm.
+        settings: Those of :class:`EstimatorGraph`.
+
+    Raises:
+        ValueError: near is not positive or not smaller than far, or a setting is invalid.
     """
-    P = config.cells
-    first, last = windows[..., :2, None], windows[..., 2:, None]
-    bins = torch.arange(P, device=windows.device)
-    extent = last - first + 1
-    low = first + bins * extent // P
-    high = first + ((bins + 1) * extent + P - 1) // P
-    cells = low[..., None] + torch.arange(_widest_bin(config), device=windows.device)
-    inside = (cells >= 0) & (cells < high[..., None]) & (cells < size)
-    return cells.clamp(0, size - 1), inside
+
+    inputs = ("depth", "camera")
+    outputs = (*EstimatorGraph.outputs, "center")
+
+    def __init__(self, model: PoseREN, *, near: float, far: float, **settings: Any) -> None:
+        super().__init__(model, **settings)
+        if not 0 < near < far:
+            raise ValueError(f"near is {near} and far {far}; expected 0 < near < far, in mm")
+        self.near, self.far = float(near), float(far)
+
+    def forward(self, depth: Tensor, camera: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Joints of the hand in each frame.
+
+        Args:
+            depth: Depth frames as stored, [B, H, W].
+            camera: fx, fy, cx, cy in pixels, [B, 4].
+
+        Returns:
+            The results of :class:`EstimatorGraph`, then the centre [B, 3]: u, v in pixels, d in mm. NaN for a frame
+            without a pixel in the range.
+        """
+        center, _ = ops.hand_center(
+            depth,
+            near=self.near,
+            far=self.far,
+            depth_unit=self.depth_unit,
+            iterations=CENTER_ITERATIONS,
+            cube=self.model.config.cube,
+            camera=camera,
+        )
+        return *super().forward(depth, center, camera), center
 
 
-def _widest_bin(config: HeadConfig) -> int:
-    """Number of cells of the widest bin of any window; rounding makes a window at most one cell wider."""
-    P, most = config.cells, -(-config.roi_size // STRIDE) + 2
-    return max(-(-(p + 1) * h // P) - p * h // P for h in range(1, most + 1) for p in range(P))
+def estimator_graph(model: PoseREN, depth_range: tuple[float, float] | None, **settings: Any) -> EstimatorGraph:
+    """A :class:`FrameGraph` for a range of depths (near, far) in mm, or an :class:`EstimatorGraph` without one."""
+    if depth_range is None:
+        return EstimatorGraph(model, **settings)
+    near, far = depth_range
+    return FrameGraph(model, near=near, far=far, **settings)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from poseren_ext._utils.atomic_files import atomic_path
-from poseren_ext.export.graph import EstimatorGraph
+from poseren_ext.export.graph import estimator_graph
 from poseren_ext.models import PoseREN
 from poseren_ext.ops import _native
 
@@ -27,6 +27,8 @@ def export_package(
     path: str | os.PathLike[str],
     *,
     stages: int = 3,
+    hand: Literal["left", "right"] | None = None,
+    depth_range: tuple[float, float] | None = None,
     depth_dtype: torch.dtype = torch.uint16,
     invalid: float | Literal["background"] = "background",
     depth_unit: float = 1.0,
@@ -35,20 +37,24 @@ def export_package(
 
     The package runs on the device that the model is on. The inputs, with any number of frames and any frame size, are
     depth [B, H, W] of ``depth_dtype``, center [B, 3] (u, v in pixels, d in mm) and camera [B, 4] (fx, fy, cx, cy in
-    pixels), both float32. The outputs are joints [B, J, 3] in mm and uvd [B, J, 3]. ``examples/cpp`` shows how to run
-    it. The model's mode stays as it is.
+    pixels), both float32. The outputs are joints [B, J, 3] in mm and uvd [B, J, 3]. With a range of depths there is no
+    input center: the package computes it and it becomes the third output. ``examples/cpp`` shows how to run both. The
+    model's mode stays as it is.
 
     Args:
         model: The estimator.
         path: The package, ``*.pt2``; an existing file is replaced.
         stages: T, the number of refinement stages.
+        hand: The hand that the frames show, "left" or "right"; default: the model's.
+        depth_range: Nearest and farthest depth of the hand in mm: the centre is then computed in the package, from all
+            pixels in this range (see :class:`FrameGraph`).
         depth_dtype: uint16, int32, float16, bfloat16 or float32.
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: The suffix is not .pt2, or the number of stages is negative.
+        ValueError: The suffix is not .pt2, or a setting is invalid.
         RuntimeError: There is no C++ compiler.
     """
     path = Path(path)
@@ -56,16 +62,6 @@ def export_package(
         raise ValueError(f"path is {path}; expected a name that ends in .pt2")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
-    graph = EstimatorGraph(model, stages=stages, operators="compiled", invalid=invalid, depth_unit=depth_unit)
-    device = model.mean_pose.device
-    example = (
-        torch.full((2, 5, 6), 500, dtype=depth_dtype, device=device),
-        torch.full((2, 3), 500.0, dtype=torch.float32, device=device),
-        torch.full((2, 4), 500.0, dtype=torch.float32, device=device),
-    )
-    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    graph = estimator_graph(model, depth_range, stages=stages, hand=hand, invalid=invalid, depth_unit=depth_unit)
     with torch.no_grad(), atomic_path(path) as draft:
-        program = torch.export.export(
-            graph, example, dynamic_shapes=({0: batch, 1: height, 2: width}, {0: batch}, {0: batch})
-        )
-        torch._inductor.aoti_compile_and_package(program, package_path=str(draft))
+        torch._inductor.aoti_compile_and_package(graph.program(depth_dtype), package_path=str(draft))

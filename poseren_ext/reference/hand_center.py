@@ -62,7 +62,7 @@ def hand_center(
     if mask is not None:
         if mask.dtype != torch.bool:
             raise TypeError(f"mask has dtype {mask.dtype}; expected bool")
-        valid &= companion(mask, "mask", (H, W), B, batched)
+        valid = valid & companion(mask, "mask", (H, W), B, batched)
     center, count = _mean(depth, valid, depth_unit)
     if camera is not None:
         focal = camera_rows(camera, B, depth.device)[:, :2]

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,11 +125,12 @@ def pose_roi_pool(
         pose, joints, image_size=image_size, roi_size=roi_size, spatial_scale=spatial_scale
     )  # validates the other arguments
     if mode == "max":
-        regions = _max_pool(features, windows.long(), output_size)
+        most = math.ceil(roi_size * spatial_scale) + 2  # rounding makes a window at most one cell wider
+        regions = _max_pool(features, windows.long(), output_size, most)
     elif mode == "align":
         center = _guided(pose, joints)
         center = center if center.dtype == torch.float64 else center.float()
-        spatial_scale = float(torch.tensor(spatial_scale, dtype=torch.float32))  # precision of roi_windows
+        spatial_scale = float(np.float32(spatial_scale))  # precision of roi_windows
         start = (((center + 1) * image_size / 2) - roi_size / 2) * spatial_scale - 0.5
         regions = _align(features, start, roi_size * spatial_scale, output_size, sampling_ratio)
     else:
@@ -142,7 +145,8 @@ def _guided(pose: Tensor, joints: Sequence[int]) -> Tensor:
     wrong = [joint for joint in joints if not 0 <= joint < pose.shape[-2]]
     if wrong:
         raise ValueError(f"joints holds {wrong[0]}; expected indices from 0 to {pose.shape[-2] - 1}: the pose's joints")
-    return pose[..., list(joints), :2]
+    # Slices, not an index: torch.export cannot trace the tensor of indices within a decomposition.
+    return torch.cat([pose[..., joint : joint + 1, :2] for joint in joints] or [pose[..., :0, :2]], -2)
 
 
 def _round_half_up(value: Tensor) -> Tensor:
@@ -151,26 +155,29 @@ def _round_half_up(value: Tensor) -> Tensor:
     return torch.where(value - whole >= 0.5, whole + 1, whole)
 
 
-def _max_pool(features: Tensor, windows: Tensor, P: int) -> Tensor:
-    """RoI max pooling of features [B, C, H, W] over windows [B, M, 4]: [B, M, C, P, P]."""
+def _max_pool(features: Tensor, windows: Tensor, P: int, most: int) -> Tensor:
+    """RoI max pooling of features [B, C, H, W] over windows [B, M, 4] of at most ``most`` cells: [B, M, C, P, P]."""
     H, W = features.shape[-2:]
-    columns, column_inside = _bin_cells(windows[..., 0], windows[..., 2], P, W)  # [B, M, P, K]
-    rows, row_inside = _bin_cells(windows[..., 1], windows[..., 3], P, H)  # [B, M, P, L]
-    inside = row_inside[..., :, None, :, None] & column_inside[..., None, :, None, :]  # [B, M, P, P, L, K]
-    cells = rows[..., :, None, :, None] * W + columns[..., None, :, None, :]
-    values = _gather_cells(features, cells)  # [B, C, M, P, P, L, K]
-    values = torch.where(inside[:, None], values, -torch.inf).flatten(-2).max(-1).values
-    values = torch.where(inside.flatten(-2).any(-1)[:, None], values, 0)
+    columns, column_inside = _bin_cells(windows[..., 0], windows[..., 2], P, W, most)  # [B, M, P, K]
+    rows, row_inside = _bin_cells(windows[..., 1], windows[..., 3], P, H, most)  # [B, M, P, K]
+    inside = (row_inside[..., :, None, :, None] & column_inside[..., None, :, None, :]).flatten(-2)
+    cells = (rows[..., :, None, :, None] * W + columns[..., None, :, None, :]).flatten(-2)
+    values = _gather_cells(features, cells)  # [B, C, M, P, P, K * K]
+    values = torch.where(inside[:, None], values, -torch.inf).max(-1).values
+    values = torch.where(inside.any(-1)[:, None], values, 0)
     return values.movedim(1, 2)
 
 
-def _bin_cells(first: Tensor, last: Tensor, P: int, size: int) -> tuple[Tensor, Tensor]:
-    """Cells of each bin along one axis, and a mask of those in the bin and on the map: two [B, M, P, K]."""
+def _bin_cells(first: Tensor, last: Tensor, P: int, size: int, most: int) -> tuple[Tensor, Tensor]:
+    """Cells of each bin along one axis, and a mask of those in the bin and on the map: two [B, M, P, K].
+
+    K, the cells of the widest bin that any window can have, does not depend on the values: the graph can be exported.
+    """
     extent = last - first + 1
     bins = torch.arange(P, device=first.device)
     low = first[..., None] + bins * extent[..., None] // P
-    high = first[..., None] - (-(bins + 1) * extent[..., None] // P)
-    widest = int((high - low).max()) if low.numel() else 1
+    high = first[..., None] + ((bins + 1) * extent[..., None] + P - 1) // P
+    widest = max(-(-(p + 1) * h // P) - p * h // P for h in range(1, most + 1) for p in range(P))
     cells = low[..., None] + torch.arange(widest, device=first.device)
     inside = (cells >= 0) & (cells < high[..., None]) & (cells < size)
     return cells.clamp(0, size - 1), inside

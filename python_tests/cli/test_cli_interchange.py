@@ -61,9 +61,13 @@ def test_export_calls_the_exporter(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("poseren_ext.export.export_package", exporter)
     save(small_model(), tmp_path / "a.safetensors")
     for name in ("a.onnx", "a.pt2"):
-        options = ("--model", tmp_path / "a.safetensors", "--stages", 2, "--depth-unit", 0.125)
+        options = ("--model", tmp_path / "a.safetensors", "--stages", 2, "--depth-unit", 0.125, "--range", 200, 700)
         assert run(capsys, "export", tmp_path / name, *options)[0] == 0
-    assert calls == [
-        ("nyu14", "a.onnx", {"stages": 2, "depth_unit": 0.125, "opset": 20}),
-        ("nyu14", "a.pt2", {"stages": 2, "depth_unit": 0.125}),
-    ]
+    settings = {"stages": 2, "hand": None, "depth_range": (200, 700), "depth_unit": 0.125}
+    assert calls == [("nyu14", "a.onnx", settings | {"opset": 20}), ("nyu14", "a.pt2", settings)]
+
+
+def test_export_knows_one_hand(tmp_path, capsys):
+    status, _, errors = run(capsys, "export", tmp_path / "a.onnx", "--hand", "auto")
+    assert status == 2
+    assert "expected left or right" in " ".join(errors.split())

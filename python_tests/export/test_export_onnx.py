@@ -8,13 +8,14 @@ import sys
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 from helpers.small_models import frames, small_model
+from torch import nn
 
-from poseren_ext import reference
-from poseren_ext.export import export_onnx
-from poseren_ext.export.graph import GatheringHead
+from poseren_ext import ops, reference
+from poseren_ext.export import FrameGraph, export_onnx, onnx_decompositions
 from poseren_ext.geometry.camera import uvd_to_xyz
 
 
@@ -106,16 +107,60 @@ def test_loads_without_our_code(exported, tmp_path):
     assert_same_joints(np.load(output), expected(model, depth, center, camera)[1])
 
 
-def test_gathered_regions_equal_the_reference():
-    """Windows of 6, 7 and 8 cells, at an edge, outside, and of invalid joints."""
+class OwnModule(nn.Module):
+    """A network of somebody else: from whole frames to regions around the points that it estimates."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 8, 8, 8)
+
+    def forward(self, depth, camera):
+        center, count = ops.hand_center(depth, near=500, far=700, iterations=3, camera=camera)
+        crop = ops.depth_crop(depth, center, camera)
+        features = self.layer(crop)
+        pose = features.reshape(-1, 16, 9, 8)[..., :3, 0] * 2
+        windows = ops.roi_windows(pose, [0, 5, 15])
+        pools = [ops.pose_roi_pool(features, pose, [0, 5, 15], mode=mode) for mode in ("max", "align")]
+        return center, count, crop, windows, *pools
+
+
+def test_a_users_module_with_our_ops_exports_to_standard_operators(tmp_path):
+    """In ONNX Runtime and OpenVINO, which computes sampling positions in float32."""
+    path = tmp_path / "own.onnx"
+    module = OwnModule().eval()
+    depth, _, camera = frames(3)
+    depth[2] = 0
+    with torch.no_grad():
+        program = torch.export.export(module, (depth, camera)).run_decompositions(onnx_decompositions())
+        torch.onnx.export(program, dynamo=True, verbose=False).save(path)
+        theirs = [value.numpy() for value in module(depth, camera)]
+    assert {node.domain for node in onnx.load(path).graph.node} == {""}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    inputs = {"depth": depth.numpy(), "camera": camera.numpy()}
+    for results, tolerance in ((session.run(None, inputs), 1e-5), (network(list(inputs.values())).values(), 2e-4)):
+        for ours, their in zip(results, theirs, strict=True):
+            np.testing.assert_allclose(ours, their, rtol=1e-6, atol=tolerance)
+    assert np.isnan(theirs[-1][2]).all()
+
+
+def test_whole_frames_of_left_hands_in_onnxruntime_and_openvino(tmp_path):
+    path = tmp_path / "frames.onnx"
     model = small_model()
-    features = torch.randn(200, 16, 12, 12)
-    pose = torch.empty(200, 14, 3).uniform_(-1.4, 1.4)
-    pose[:100] = (pose[:100] * 24).round() / 24 + torch.tensor([0.0, 1e-7, -1e-7])[torch.randint(0, 3, (100, 14, 1))]
-    pose[7, 13] = torch.nan
-    ours = GatheringHead(model.head).regions(features, pose)
-    theirs = reference.pose_roi_pool(features, pose, model.head.config.joints)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+    export_onnx(model, path, hand="left", depth_range=(500, 700), stages=1)
+    depth, _, camera = frames(3, 97, 61)
+    with torch.inference_mode():
+        theirs = FrameGraph(model, hand="left", near=500, far=700, stages=1)(depth, camera)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    inputs = {"depth": depth.numpy(), "camera": camera.numpy()}
+    assert [output.name for output in session.get_outputs()] == ["joints", "uvd", "center"]
+    for results, tolerance in ((session.run(None, inputs), 1e-3), (network(list(inputs.values())).values(), 0.1)):
+        for ours, their in zip(results, theirs, strict=True):
+            np.testing.assert_allclose(ours, their, rtol=1e-6, atol=tolerance)
+    about = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert about["hand"] == "left"
+    assert json.loads(about["depth_range_mm"]) == [500, 700]
 
 
 def test_refusals(tmp_path):

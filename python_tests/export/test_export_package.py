@@ -12,17 +12,18 @@ import pytest
 import torch
 from helpers.small_models import frames, small_model
 
-from poseren_ext import reference
-from poseren_ext.export import EstimatorGraph, export_package, ops_library
+from poseren_ext import Estimator
+from poseren_ext.export import EstimatorGraph, FrameGraph, export_package, ops_library
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cpp"
+RANGE = 500, 700  # mm
 TOOLS = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     path = tmp_path_factory.mktemp("package") / "estimator.pt2"
-    export_package(small_model(), path)
+    export_package(small_model(), path, hand="left", depth_range=RANGE)
     return path
 
 
@@ -37,39 +38,27 @@ def program(tmp_path_factory):
     return folder / "estimate"
 
 
-def expected(depth, center, camera):
-    graph = EstimatorGraph(small_model(), operators="compiled")
+def expected(depth, camera):
     with torch.inference_mode():
-        return graph(depth, center, camera)
+        return FrameGraph(small_model(), hand="left", near=RANGE[0], far=RANGE[1])(depth, camera)
 
 
-@pytest.mark.parametrize("batch", [1, 7])
-def test_package_equals_python(package, batch):
-    inputs = frames(batch, dtype=torch.uint16)
-    result = torch._inductor.aoti_load_package(str(package))(*inputs)
-    torch.testing.assert_close(list(result), list(expected(*inputs)), rtol=1e-6, atol=1e-3)
+def test_package_equals_python(package):
+    depth, _, camera = frames(7, dtype=torch.uint16)
+    result = torch._inductor.aoti_load_package(str(package))(depth, camera)
+    torch.testing.assert_close(list(result), list(expected(depth, camera)), rtol=1e-6, atol=1e-3)
 
 
-def test_compiled_graph_equals_the_standard_one():
-    """The compiled ops and the standard operators for ONNX give the same joints."""
-    inputs = frames(5)
-    with torch.inference_mode():
-        standard = EstimatorGraph(small_model())(*inputs)[1]
-    ours, theirs = (reference.normalize_pose(uvd, *inputs[1:]) for uvd in (expected(*inputs)[1], standard))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-
-
-def test_program_equals_python(package, program, tmp_path):
+def test_program_takes_raw_frames_and_equals_python(package, program, tmp_path):
     depth, _, _ = frames(3, dtype=torch.uint16)
     files = [tmp_path / f"{i}.pgm" for i in range(3)]
     for file, frame in zip(files, depth.numpy(), strict=True):
         file.write_bytes(b"P5\n320 240\n65535\n" + frame.astype(">u2").tobytes())
-    command = [program, package, "475,474,160,120", "150,130,600", *files]
+    command = [program, package, "475,474,160,120", *files]
     done = subprocess.run(command, capture_output=True, text=True, env={}, timeout=60)
     assert done.returncode == 0, done.stderr
     joints = np.array([line.split() for line in done.stdout.splitlines()], np.float32).reshape(3, 14, 3)
-    center, camera = torch.tensor([[150.0, 130, 600]]).repeat(3, 1), torch.tensor([[475.0, 474, 160, 120]]).repeat(3, 1)
-    theirs, _ = expected(depth, center, camera)
+    theirs = expected(depth, torch.tensor([[475.0, 474, 160, 120]]).repeat(3, 1))[0]
     np.testing.assert_allclose(joints, theirs.numpy(), rtol=1e-6, atol=1e-4)
 
 
@@ -86,8 +75,8 @@ def test_program_refuses(package, program, tmp_path):
     image = tmp_path / "a.pgm"
     image.write_bytes(b"P5\n320 240\n255\n")
     for arguments, message in (
-        ([package, "475,474,160,120", "150,130,600", image], "no 16-bit graymap"),
-        ([package, "475,474", "150,130,600", image], "expected 4 numbers"),
+        ([package, "475,474,160,120", image], "no 16-bit graymap"),
+        ([package, "475,474", image], "expected 4 numbers"),
     ):
         done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
@@ -101,15 +90,18 @@ def test_refusals(tmp_path):
         export_package(model, tmp_path / "a.onnx")
     with pytest.raises(FileNotFoundError, match="no folder"):
         export_package(model, tmp_path / "nowhere" / "a.pt2")
+    with pytest.raises(ValueError, match="near is 700 and far 700; expected 0 < near < far"):
+        export_package(model, tmp_path / "a.pt2", depth_range=(700, 700))
+    with pytest.raises(ValueError, match="hand is 'both'; expected 'left', 'right'"):
+        export_package(model, tmp_path / "a.pt2", hand="both")
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("operators", ["standard", "compiled"])
-def test_a_graph_evaluates_and_leaves_the_mode_of_the_model(training, operators):
+def test_a_graph_evaluates_and_leaves_the_mode_of_the_model(training):
     model = small_model().train(training)
     model.backbone.eval()
     modes = [module.training for module in model.modules()]
-    graph = EstimatorGraph(model, operators=operators)
+    graph = EstimatorGraph(model)
     assert [module.training for module in model.modules()] == modes
     assert not any(module.training for module in graph.modules())
     with torch.inference_mode():
@@ -129,3 +121,21 @@ def test_a_graph_shares_the_weights_of_its_model():
         after = graph(*frames(1))[0]
     assert {id(p) for p in graph.parameters()} == {id(p) for p in model.parameters()}
     assert (before - after).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("hand", ["left", "right"])
+def test_a_frame_graph_finds_the_centre_and_the_hand_as_the_estimator_does(hand):
+    """Pixels outside the range count as missing; a frame without any other has no joints."""
+    depth, _, camera = frames(2)
+    depth[1] = 900
+    near, far = RANGE
+    graph = FrameGraph(small_model(), hand=hand, near=near, far=far)
+    with torch.inference_mode():
+        joints, uvd, center = graph(depth, camera)
+    within = torch.where((depth[:1] >= near) & (depth[:1] <= far), depth[:1], 0)
+    center_of_range = Estimator(small_model(), camera=camera[0])(within, center="cube").center
+    pose = Estimator(small_model(), camera=camera[0], hand=hand)(depth[:1], center=center_of_range)
+    torch.testing.assert_close(center[:1], center_of_range)
+    torch.testing.assert_close(joints[:1], pose.joints, rtol=0, atol=1e-2)
+    torch.testing.assert_close(uvd[:1], pose.uvd, rtol=0, atol=1e-2)
+    assert joints[1].isnan().all()

@@ -15,7 +15,7 @@ from typer.models import ArgumentInfo
 from poseren_ext.cli import app
 
 MARK = "<!-- options of every command -->"
-_KINDS = {str: "text", int: "number", float: "number", Path: "path"}
+_KINDS = {str: "text", int: "number", float: "number", Path: "path", tuple[float, float]: "two numbers"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
