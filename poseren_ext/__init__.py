@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
     from poseren_ext.inference.captured_estimator import CapturedEstimator
     from poseren_ext.inference.errors import HandDistanceError, NoHandError
-    from poseren_ext.inference.estimator import Estimator, refine
+    from poseren_ext.inference.estimator import Estimator
+    from poseren_ext.inference.frame_hands import FrameHands
     from poseren_ext.inference.hand_detection import HandDetection, find_hands
     from poseren_ext.inference.hand_pose import HandPose
+    from poseren_ext.inference.refinement import refine
     from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, load, load_model, save
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Camera",
     "CapturedEstimator",
     "Estimator",
+    "FrameHands",
     "HandDetection",
     "HandDistanceError",
     "HandPose",
@@ -51,7 +54,9 @@ _HOMES = {
     "inference.captured_estimator": ("CapturedEstimator",),
     "models": ("HeadConfig", "ModelConfig", "PoseREN", "load", "load_model", "save"),
     "inference.errors": ("HandDistanceError", "NoHandError"),
-    "inference.estimator": ("Estimator", "refine"),
+    "inference.estimator": ("Estimator",),
+    "inference.frame_hands": ("FrameHands",),
+    "inference.refinement": ("refine",),
     "inference.hand_pose": ("HandPose",),
     "inference.hand_detection": ("HandDetection", "find_hands"),
     "geometry.skeleton": ("SKELETONS", "Skeleton"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from poseren_ext.cli._evaluate_hands import HANDS, evaluate_hand_files
 from poseren_ext.cli.options import CAMERA_HELP, Dataset, Overwrite, check_outputs
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from poseren_ext.datasets.info import DatasetInfo
     from poseren_ext.evaluation.metrics import Evaluation
+    from poseren_ext.geometry.camera import Camera
     from poseren_ext.geometry.skeleton import Skeleton
 
 
@@ -45,13 +47,15 @@ def evaluate_command(
     gt: Annotated[
         Path,
         typer.Option(
-            "--gt", help="Label file: one line u v d of every joint per frame; or a folder of your own frames."
+            "--gt",
+            help="Label file: one line u v d of every joint per frame; a folder of your own frames; or a .csv file "
+            "with any number of hands per frame.",
         ),
     ],
     pred: Annotated[
         list[str],
         typer.Option(
-            "--pred", help="NAME=FILE, FILE (.txt or .mat), or a folder of such files; repeat for more systems."
+            "--pred", help="NAME=FILE, FILE (.txt, .mat or .csv), or a folder of such files; repeat for more systems."
         ),
     ],
     dataset: Annotated[
@@ -90,6 +94,9 @@ def evaluate_command(
 ) -> None:
     """Measure predictions against labels: mean 3D and 2D error, success rates, every joint.
 
+    With labels in a .csv file (what render --scenes writes), every frame has any number of hands: predicted hands (what
+    predict --max-hands 2 writes) are paired with labelled ones, and missed hands and false detections are counted.
+
     [bold]Examples[/bold]
 
     poseren eval --dataset nyu --gt labels.txt --pred Pose-REN=Pose-REN.txt
@@ -97,6 +104,8 @@ def evaluate_command(
     poseren eval --dataset icvl --gt labels.txt --pred predictions/ --plot icvl.png --json icvl.json --latex icvl.tex
 
     poseren eval --dataset msra --gt labels.txt --pred mine=xyz.txt --format xyz --axes x,-y,-z
+
+    poseren eval --gt scenes/hands.csv --pred predicted.csv
     """
     from poseren_ext.cli._comparison import compare, to_html, to_latex, to_markdown
     from poseren_ext.cli._console import console, write_text
@@ -108,6 +117,13 @@ def evaluate_command(
         check_path(plot)
     by_viewpoint = None if plot is None else plot.with_stem(f"{plot.stem}-viewpoints")
     check_outputs(json_file, markdown, html, latex, plot, by_viewpoint, overwrite=overwrite)
+    hands = gt / HANDS if (gt / HANDS).is_file() else gt
+    if hands.suffix.lower() == ".csv":
+        for option, given in (("--plot", plot), ("--html", html), ("--latex", latex)):
+            if given is not None:
+                raise typer.BadParameter("not for labels in a .csv file", param_hint=option)
+        evaluate_hand_files(hands, _systems(pred), _camera_of(hands, camera, dataset), json_file, markdown)
+        return
     if gt.is_dir():
         own = open_dataset(gt, Dataset.FOLDER.value)
         info, gt = own.info, own.labels
@@ -134,6 +150,19 @@ def evaluate_command(
             write_text(path, write(tables))
     if plot is not None:
         _plot(plot, info.name, results, skeleton)
+
+
+def _camera_of(labels: Path, camera: str | None, dataset: Dataset) -> Camera:
+    """Intrinsics of labelled hands: as given, of the camera file next to them, or the dataset's."""
+    from poseren_ext.cli._option_values import parse_camera
+    from poseren_ext.datasets.folder import has_settings, read_settings
+    from poseren_ext.datasets.registry import dataset_info
+
+    if camera is not None:
+        return parse_camera(camera)
+    if has_settings(labels.parent):
+        return read_settings(labels.parent)[0].camera
+    return dataset_info(dataset.value).camera
 
 
 def _results(

@@ -29,6 +29,7 @@ def predict_command(
     depth_unit: options.DepthUnit = None,
     model: options.Model = "demo",
     hand: options.HandOption = None,
+    max_hands: options.MaxHands = 1,
     stages: options.Stages = 3,
     cube: options.Cube = 150.0,
     centers: options.Centers = None,
@@ -56,7 +57,9 @@ def predict_command(
 
     Text files have one line per frame: u v d of each joint (pixels, pixels, mm), space separated. A frame without a
     hand, or that cannot be read, does not stop the run: its line is nan (--missing), it is named at the end, and the
-    exit status is 3. --resume continues an interrupted run. FILE.json records settings, frames and missing frames.
+    exit status is 3. With --max-hands 2, which text files cannot hold, there is one line per hand, with the frame, the
+    number of the hand in it and its side. --resume continues an interrupted run. FILE.json records settings, frames and
+    missing frames.
 
     [bold]Examples[/bold]
 
@@ -65,6 +68,8 @@ def predict_command(
     poseren predict nyu/test --pattern 'depth_1_*' --camera nyu --model mine.safetensors --out mine.txt
 
     poseren predict recording/ --out joints.csv --output-unit m --order mediapipe
+
+    poseren predict recording/ --hand auto --max-hands 2 --out hands.csv
     """
     from poseren_ext.io.depth_files import find_frames, seen_through
 
@@ -96,12 +101,22 @@ def predict_command(
         device=device,
     )
     joints = estimator.model.skeleton.num_joints
+    if max_hands > 1 and (centers or init):
+        raise typer.BadParameter("2; --centers and --init are for one hand per frame", param_hint="--max-hands")
     places = read_poses(centers, joints=1, frames=len(frames), nan=True)[:, 0] if centers else None
     poses = read_poses(init, joints=joints, frames=len(frames), nan=True) if init else None
-    settings, digests = describe_run(estimator, model, precision=precision.value, centers=places, init_poses=poses)
+    settings, digests = describe_run(
+        estimator, model, precision=precision.value, centers=places, init_poses=poses, max_hands=max_hands
+    )
     settings["distortion"] = list(lens.distortion)
     predictor = FramePredictor(
-        estimator, frames, places, poses, center_name=f"--centers {centers}", init_name=f"--init {init}"
+        estimator,
+        frames,
+        places,
+        poses,
+        max_hands,
+        center_name=f"--centers {centers}",
+        init_name=f"--init {init}",
     )
     done = 0
     try:

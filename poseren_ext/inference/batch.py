@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,11 +19,12 @@ import torch
 
 from poseren_ext.inference.estimator import Estimator
 from poseren_ext.inference.given_geometry import check_space, given_centers, looks_like_xyz
+from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.inference.prediction_file import PredictionFile, digest, weights_digest
 from poseren_ext.inference.prediction_rows import FrameOutcome, Missing, PredictionRows, PredictionStream
 from poseren_ext.io.depth_files import FrameFile
-from poseren_ext.io.joint_files import Format
+from poseren_ext.io.joint_files import Format, format_of
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.models import PoseREN
 
@@ -72,6 +73,7 @@ class FramePredictor:
         frames: all frames.
         centers: u, v, d of each frame [N, 3]; None detects the hand.
         init_poses: initial poses in uvd [N, J, 3]; None takes the Init-CNN's.
+        max_hands: with 2, all hands of each frame; only without centres and initial poses.
         size: height and width that all frames must have; found by `require_size`.
         center_name: what the centres are called in messages.
         init_name: what the initial poses are called in messages.
@@ -81,6 +83,7 @@ class FramePredictor:
     frames: Sequence[FrameFile]
     centers: npt.NDArray[Any] | None = None
     init_poses: npt.NDArray[Any] | None = None
+    max_hands: int = 1
     size: tuple[int, int] | None = field(default=None)
     center_name: str = "center"
     init_name: str = "init_pose"
@@ -166,22 +169,33 @@ class FramePredictor:
 
     def _estimate(self, images: dict[int, npt.NDArray[Any]]) -> dict[int, FrameOutcome]:
         chosen = list(images)
+        if self.max_hands > 1:
+            hands = self.estimator.hands(list(images.values()), self.max_hands)
+            return {index: _joined(_outcomes(hands[i])) for i, index in enumerate(chosen)}
         pose = self.estimator(
             list(images.values()),
             init_pose=None if self.init_poses is None else self.init_poses[chosen],
             center=None if self.centers is None else self.centers[chosen],
         )
-        errors = np.full(len(chosen), np.nan) if pose.error_mm is None else np.asarray(pose.error_mm)
-        return {
-            index: FrameOutcome(uvd=uvd, xyz=xyz, hand=hand, error_mm=float(one))
-            for index, uvd, xyz, hand, one in zip(
-                chosen, np.asarray(pose.uvd), np.asarray(pose.joints), pose.hand, errors, strict=True
-            )
-        }
+        return dict(zip(chosen, _outcomes(pose), strict=True))
 
     def _failed(self, index: int, error: Exception) -> FrameOutcome:
         text = " ".join(str(error).split()).removeprefix(f"{self.frames[index].path}: ")
         return FrameOutcome(reason=_POSITION.sub("", text))
+
+
+def _outcomes(pose: HandPose) -> list[FrameOutcome]:
+    """An outcome for each row of a pose."""
+    errors = np.full(len(pose.hand), np.nan) if pose.error_mm is None else np.asarray(pose.error_mm)
+    return [
+        FrameOutcome(uvd=uvd, xyz=xyz, hand=hand, error_mm=float(error))
+        for uvd, xyz, hand, error in zip(np.asarray(pose.uvd), np.asarray(pose.joints), pose.hand, errors, strict=True)
+    ]
+
+
+def _joined(hands: list[FrameOutcome]) -> FrameOutcome:
+    """The hands of a frame as one outcome."""
+    return replace(hands[0], others=tuple(hands[1:])) if hands else FrameOutcome(reason="no hand was found")
 
 
 def describe_run(
@@ -191,6 +205,7 @@ def describe_run(
     precision: str = "float32",
     centers: npt.NDArray[Any] | None = None,
     init_poses: npt.NDArray[Any] | None = None,
+    max_hands: int = 1,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings and digests of a run: what must be the same for it to be resumed.
 
@@ -200,6 +215,7 @@ def describe_run(
         precision: of its weights.
         centers: as in `FramePredictor`.
         init_poses: as in `FramePredictor`.
+        max_hands: as in `FramePredictor`.
 
     Returns:
         The settings by the names of the parameters, and SHA-256 digests of weights, centres and initial poses.
@@ -214,6 +230,7 @@ def describe_run(
         "cube": estimator.cube,
         "precision": precision,
         "tta": estimator.tta,
+        "max_hands": max_hands,
     }
     digests = {"weights": weights_digest(model)}
     if centers is not None:
@@ -270,6 +287,8 @@ def predict_frames(
     layout = layout or JointLayout()
     skeleton = predictor.estimator.model.skeleton
     layout.check(skeleton)
+    if predictor.max_hands > 1 and (file_format or "txt") == "txt" and format_of(str(out)) == "txt":
+        raise ValueError("text files have one line per frame; for several hands write .csv, .json, .npz or .parquet")
     names = [str(frame) for frame in predictor.frames]
     if hasattr(out, "write"):
         stream = PredictionStream(out, names, skeleton, layout, file_format, missing)

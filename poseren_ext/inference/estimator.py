@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The one call: depth frames in, joints out."""
+"""The estimator: depth frames in, joints out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from poseren_ext._utils.arrays import as_tensor, stored_at
 from poseren_ext.geometry.camera import as_camera, intrinsics, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turned_views
 from poseren_ext.inference.errors import NoHandError
+from poseren_ext.inference.frame_hands import FrameHands, estimate_hands
 from poseren_ext.inference.given_geometry import check_cubes, check_initial, given_centers
 from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.inference.hand_pose import Array, HandPose, joined_poses
@@ -156,6 +157,10 @@ class Estimator:
             error_mm=None if error is None else frames.like(error[chosen, frame]),
         )
 
+    def hands(self, depth: Array | Sequence[Array], max_hands: int = 2, *, return_stages: bool = False) -> FrameHands:
+        """All hands of each frame: arguments and errors as in :func:`estimate_hands`."""
+        return estimate_hands(self, depth, max_hands, return_stages=return_stages)
+
     def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None, nan: bool) -> Tensor:
         """Centres of the cubes [B, 3]: as given, or detected; NaN for a frame without a hand where that is allowed."""
         if center is None:
@@ -284,11 +289,12 @@ class Estimator:
             uvd: their joints [B, J, 3].
 
         Returns:
-            The joints' mean distance in mm [B].
+            The joints' mean distance in mm [B]; NaN where a joint is.
         """
         height, width = depth.shape[1:]
-        column = uvd[..., 0].round().clamp(0, width - 1).long()
-        row = uvd[..., 1].round().clamp(0, height - 1).long()
+        column, row = (
+            uvd[..., axis].nan_to_num(0).round().clamp(0, size - 1).long() for axis, size in ((0, width), (1, height))
+        )
         frame = torch.arange(len(depth), device=depth.device)[:, None]
         surface = stored_at(depth, frame, row, column).float() * self.depth_unit
         surface = torch.where((surface > 0) & torch.isfinite(surface), surface, torch.inf)
@@ -300,83 +306,6 @@ class Estimator:
 def _seen_through(pose: Tensor, views: Tensor) -> Tensor:
     """Normalised joints [B, J, 3] in K views: [K * B, J, 3]."""
     return torch.cat([move_pose(pose, view.expand(len(pose), 2, 3)) for view in views])
-
-
-def refine(
-    depth: Array | Sequence[Array],
-    model: PoseREN | str | os.PathLike[str] = "demo",
-    *,
-    camera: object,
-    init_pose: Array | Literal["mean"] | None = None,
-    init_space: Literal["uvd", "xyz"] = "uvd",
-    center: Array | Sequence[float] | Literal["cube"] | None = None,
-    hand: Hand = "right",
-    cube: float = 150.0,
-    stages: int = 3,
-    depth_unit: float = 1.0,
-    precision: Precision | None = None,
-    tta: int = 1,
-    device: torch.device | str | None = None,
-    missing: Literal["raise", "nan"] = "raise",
-    return_stages: bool = False,
-) -> HandPose:
-    """3D hand joints in depth frames, by Pose-REN's cascade (the paper's equations 1 and 2).
-
-    For a stream of frames make an :class:`Estimator` once: this function is one call of it.
-
-    Args:
-        depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames,
-            whose sizes may differ. 0, negative, NaN and infinite values mean no depth.
-        model: a ``PoseREN``, the path of a safetensors file, or "demo": the model that comes with the package.
-        camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
-            camera_info or RealSense's intrinsics.
-        init_pose: where the cascade starts: None takes the model's Init-CNN, "mean" its mean pose; or joints [B, J, 3]
-            of any other method.
-        init_space: coordinates of init_pose: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
-        center: u, v (pixels), d (mm) of the hand [B, 3]; None detects the nearest hand with :func:`find_hands`; "cube"
-            takes the centre of all depth, recomputed inside the cube, for frames that show only the hand.
-        hand: "right", "left" or "auto".
-        cube: half edge of the cube around the hand, mm.
-        stages: T, the number of refinements.
-        depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
-        precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
-        tta: test-time augmentation: the number of rotated crops whose results are averaged.
-        device: the compute device; None is the device of the model.
-        missing: what to do with a frame without depth or hand, with a hand out of range, or whose given centre or
-            initial pose is NaN: "raise" an error or give "nan" joints.
-        return_stages: keep the pose of every stage.
-
-    Returns:
-        The joints in mm and in pixels, with what led to them.
-
-    Raises:
-        TypeError: depth, model or camera of another kind or dtype.
-        NoHandError: a frame has no hand.
-        HandDistanceError: a hand is nearer than 120 mm or farther than 2 m: most often the unit is wrong.
-        ValueError: shapes do not fit, a frame is empty, depth looks like another unit, the camera is not this frame's,
-            a given centre is outside the frame or has no depth around it, an initial pose is not at the hand, the model
-            has hooks or layers that the packed form does not know.
-        FileNotFoundError: no model file of that name.
-    """
-    estimator = Estimator(
-        model,
-        camera=camera,
-        hand=hand,
-        cube=cube,
-        stages=stages,
-        depth_unit=depth_unit,
-        precision=precision,
-        tta=tta,
-        device=device,
-    )
-    return estimator(
-        depth,
-        init_pose=init_pose,
-        init_space=init_space,
-        center=center,
-        missing=missing,
-        return_stages=return_stages,
-    )
 
 
 def _of_frame(value: Any, i: int, count: int) -> Any:

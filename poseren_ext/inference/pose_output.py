@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from poseren_ext.geometry.skeleton import Skeleton
-from poseren_ext.io.joint_files import Format, JointRows, format_of, frame_record, save_rows
+from poseren_ext.io.joint_files import Format, JointRows, format_of, hand_record, save_rows
 from poseren_ext.io.joint_layout import JointLayout
 
 
@@ -62,7 +62,7 @@ def pose_rows(pose: Pose, layout: JointLayout, frames: Sequence[str] | None = No
         raise ValueError(f"frames has {len(names)} names; expected one for each of {len(joints)} frames")
     error = pose.error_mm
     errors = np.full(len(joints), np.nan) if error is None else torch.as_tensor(error).detach().cpu().numpy()
-    return JointRows(names, list(pose.hand), errors.reshape(-1), joints)
+    return JointRows(names, [0] * len(names), list(pose.hand), errors.reshape(-1), joints)
 
 
 def pose_dict(pose: Pose, layout: JointLayout) -> dict[str, Any]:
@@ -72,12 +72,9 @@ def pose_dict(pose: Pose, layout: JointLayout) -> dict[str, Any]:
         ValueError: as `in_layout`.
     """
     rows = pose_rows(pose, layout)
-    records = [
-        frame_record(*row, layout.decimals)
-        for row in zip(rows.frames, rows.hands, rows.error_mm.tolist(), rows.joints, strict=True)
-    ]
+    records = [hand_record(*row, layout.decimals) for row in rows]
     for record in records:
-        del record["frame"]
+        del record["frame"], record["hand_id"]
     return {**layout.describe(pose.skeleton), "frames": records}
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
 import json
@@ -106,6 +107,7 @@ class PredictionFile(PredictionRows):
         grows = chosen in joint_files.GROWING
         self._growing = out if grows else out.with_name(f"{out.name}.partial")
         self._head = self._header() if chosen != "txt" else ""
+        self._several = settings.get("max_hands", 1) > 1
         if not out.parent.is_dir():
             raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}; create it first")
         self._settings = {
@@ -268,7 +270,7 @@ class PredictionFile(PredictionRows):
         self.uncertain = {entry["index"]: entry["error_mm"] for entry in before.get("uncertain", ())}
 
     def _recover(self) -> int:
-        """The number of rows in the file; half a line at its end, of a killed run, is dropped.
+        """The number of frames with rows in the file; what a killed run left unfinished at its end is dropped.
 
         Raises:
             ValueError: it holds something else.
@@ -276,7 +278,7 @@ class PredictionFile(PredictionRows):
         content = self._growing.read_bytes()
         whole = content.rfind(b"\n") + 1
         lines = content[:whole].split(b"\n")[:-1]
-        separator, columns = (b",", 3) if self._head else (b" ", 0)
+        separator, columns = (b",", len(joint_files.CSV_COLUMNS)) if self._head else (b" ", 0)
         columns += 3 * self._joints
         if self._head and lines:
             head, lines = lines[0], lines[1:]
@@ -287,6 +289,12 @@ class PredictionFile(PredictionRows):
         for number, line in enumerate(lines, start=1):
             if line.count(separator) + 1 < columns:
                 raise ValueError(f"{self._growing}, line {number}: expected {columns} values; choose another name")
+        if self._several and lines:  # the last frame may lack a hand
+            text = [line.decode("utf-8", "surrogateescape") for line in lines]
+            first = [row[1] == "0" for row in csv.reader(text)]
+            last = len(first) - 1 - first[::-1].index(True)
+            whole -= sum(len(line) + 1 for line in lines[last:])
+            lines = [line for line, new in zip(lines[:last], first, strict=False) if new]
         os.ftruncate(self._file.fileno(), whole)
         return len(lines)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.inference.hand_pose import UNCERTAIN_MM
 from poseren_ext.io import joint_files
-from poseren_ext.io.joint_files import Format, JointRows
+from poseren_ext.io.joint_files import Format, JointRows, joint_rows
 from poseren_ext.io.joint_layout import JointLayout
 
 Missing: TypeAlias = Literal["skip", "nan", "stop"]
@@ -29,6 +29,7 @@ class FrameOutcome:
         hand: "left" or "right".
         error_mm: predicted mean joint error, mm; NaN where the model does not predict it.
         reason: why there is no result.
+        others: the other hands of the frame.
     """
 
     uvd: npt.NDArray[Any] | None = None
@@ -36,6 +37,7 @@ class FrameOutcome:
     hand: str = ""
     error_mm: float = float("nan")
     reason: str = ""
+    others: tuple[FrameOutcome, ...] = ()
 
 
 class PredictionRows:
@@ -72,23 +74,21 @@ class PredictionRows:
         Raises:
             ValueError: a frame has no result and the policy is "stop"; the frames before it are not lost.
         """
-        frames, hands, errors, joints = [], [], [], []
+        rows: list[tuple[str, int, str, float, npt.NDArray[Any]]] = []
         for index, outcome in enumerate(outcomes, self.done):
             if outcome.uvd is None:
                 self.missing[index] = outcome.reason
                 if self._policy == "skip":
                     continue
+            for hand_id, hand in enumerate((outcome, *outcome.others)):
                 values = np.full((self._joints, 3), np.nan)
-            else:
-                values = np.asarray(self._layout.apply(outcome.uvd, outcome.xyz, self._skeleton), np.float64)
-                if outcome.error_mm > UNCERTAIN_MM:
-                    self.uncertain[index] = round(outcome.error_mm, 1)
-            frames.append(self.names[index])
-            hands.append(outcome.hand)
-            errors.append(outcome.error_mm)
-            joints.append(values)
+                if hand.uvd is not None:
+                    values = np.asarray(self._layout.apply(hand.uvd, hand.xyz, self._skeleton), np.float64)
+                if hand.error_mm > UNCERTAIN_MM:
+                    self.uncertain[index] = max(round(hand.error_mm, 1), self.uncertain.get(index, 0.0))
+                rows.append((self.names[index], hand_id, hand.hand, hand.error_mm, values))
         self.done += len(outcomes)
-        return JointRows(frames, hands, np.array(errors), np.array(joints).reshape(-1, self._joints, 3))
+        return joint_rows(rows, self._joints)
 
     def _stop_at(self, outcomes: Sequence[FrameOutcome]) -> tuple[Sequence[FrameOutcome], str]:
         """The outcomes up to the first without a result where that ends the run, and why it does."""
@@ -151,12 +151,7 @@ class PredictionStream(PredictionRows):
         """
         self._require_result()
         if self._format not in joint_files.GROWING:
-            rows = JointRows(
-                [name for part in self._kept for name in part.frames],
-                [hand for part in self._kept for hand in part.hands],
-                np.concatenate([part.error_mm for part in self._kept]),
-                np.concatenate([part.joints for part in self._kept]),
-            )
+            rows = joint_rows([row for part in self._kept for row in part], self._joints)
             about = {**self._layout.describe(self._skeleton), "missing": missing_entries(self.missing, self.names)}
             joint_files.write_rows(self._stream, self._format, rows, about, self._layout.axes)
         self._stream.flush()

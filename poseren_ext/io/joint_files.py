@@ -8,7 +8,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, get_args
@@ -23,6 +23,9 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 GROWING: tuple[Format, ...] = ("txt", "csv")
 """Formats that grow line by line; the others are written as a whole."""
 
+CSV_COLUMNS = ("frame", "hand_id", "hand", "error_mm")
+"""Columns of a CSV file before the coordinates."""
+
 # Endings by which people expect another format than the ones above.
 _OTHERS = """
 arrow avi bag bin bmp bvh bz2 c3d db exr fbx feather gif glb gltf gz h5 hdf hdf5 html ini jpeg jpg jsonl log mat mcap md
@@ -33,19 +36,30 @@ tfrecord tif tiff toml trc tsv usd usda usdz wav webm webp xls xlsx xml xz yaml 
 
 @dataclass(frozen=True)
 class JointRows:
-    """Joints of a number of frames, one row per frame.
+    """Joints of a number of frames, one row per hand, or for a frame without one.
 
     Attributes:
         frames: names of the frames.
+        hand_ids: number of each hand in its frame, from 0.
         hands: "left" or "right", or "" where a frame has no result.
         error_mm: [N] predicted mean joint error, mm; NaN where it is not known.
         joints: [N, K, 3]; NaN where a joint or the result is missing.
     """
 
     frames: Sequence[str]
+    hand_ids: Sequence[int]
     hands: Sequence[str]
     error_mm: Any
     joints: Joints
+
+    def __iter__(self) -> Iterator[tuple[str, int, str, float, Any]]:
+        return zip(self.frames, self.hand_ids, self.hands, map(float, self.error_mm), self.joints, strict=True)
+
+
+def joint_rows(rows: Sequence[tuple[str, int, str, float, Any]], joints: int) -> JointRows:
+    """Rows from the frame, hand id, side, predicted error and joints of each."""
+    frames, hand_ids, hands, errors, values = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    return JointRows(frames, hand_ids, hands, np.array(errors, np.float64), np.array(values).reshape(-1, joints, 3))
 
 
 def format_of(path: str | os.PathLike[str], asked: Format | None = None) -> Format:
@@ -80,7 +94,7 @@ def require_format(name: Format) -> None:
 
 def header_line(name: Format, joints: Sequence[str], axes: str) -> str:
     """The first line of a growing file; text files have none."""
-    return "" if name == "txt" else ",".join(["frame", "hand", "error_mm", *coordinate_names(joints, axes)]) + "\n"
+    return "" if name == "txt" else ",".join([*CSV_COLUMNS, *coordinate_names(joints, axes)]) + "\n"
 
 
 def coordinate_names(joints: Sequence[str], axes: str) -> list[str]:
@@ -89,14 +103,14 @@ def coordinate_names(joints: Sequence[str], axes: str) -> list[str]:
 
 
 def text_lines(name: Format, rows: JointRows, decimals: int) -> str:
-    """Rows of a growing file: numbers alone (txt), or with the frame, the hand and the error before them (csv)."""
+    """Rows of a growing file: numbers alone (txt), or with `CSV_COLUMNS` before them (csv)."""
     numbers = [[_number(value, decimals) for value in row.reshape(-1).tolist()] for row in rows.joints]
     if name == "txt":
         return "".join(" ".join(row) + "\n" for row in numbers)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for frame, hand, error, row in zip(rows.frames, rows.hands, rows.error_mm, numbers, strict=True):
-        cells = [_printable(frame), hand, _number(float(error), 2), *row]
+    for (frame, hand_id, hand, error, _), row in zip(rows, numbers, strict=True):
+        cells = [_printable(frame), hand_id, hand, _number(error, 2), *row]
         writer.writerow(["" if cell == "nan" else cell for cell in cells])
     return text.getvalue()
 
@@ -109,10 +123,9 @@ def read_csv_rows(path: Path, joints: int) -> JointRows:
     """
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = list(csv.reader(file))[1:]
-    values = [[float(cell or "nan") for cell in row[2:]] for row in rows]
-    numbers = np.array(values, dtype=np.float64).reshape(len(rows), 1 + 3 * joints)
-    return JointRows(
-        [row[0] for row in rows], [row[1] for row in rows], numbers[:, 0], numbers[:, 1:].reshape(-1, joints, 3)
+    values = [[float(cell or "nan") for cell in row[3:]] for row in rows]
+    return joint_rows(
+        [(row[0], int(row[1]), row[2], value[0], value[1:]) for row, value in zip(rows, values, strict=True)], joints
     )
 
 
@@ -149,6 +162,7 @@ def write_rows(file: IO[bytes], name: Format, rows: JointRows, about: dict[str, 
             file,
             joints=np.asarray(rows.joints, np.float32),
             frames=np.array(rows.frames, dtype=np.str_),
+            hand_ids=np.array(rows.hand_ids, np.int64),
             hands=np.array(rows.hands, dtype=np.str_),
             error_mm=np.asarray(rows.error_mm, np.float32),
             joint_names=np.array(joints, dtype=np.str_),
@@ -158,9 +172,9 @@ def write_rows(file: IO[bytes], name: Format, rows: JointRows, about: dict[str, 
         _write_parquet(file, rows, about, axes)
 
 
-def frame_record(frame: str, hand: str, error_mm: float, joints: Any, decimals: int) -> dict[str, Any]:
-    """One frame as JSON has it: null for joints that are missing."""
-    record: dict[str, Any] = {"frame": frame}
+def hand_record(frame: str, hand_id: int, hand: str, error_mm: float, joints: Any, decimals: int) -> dict[str, Any]:
+    """One row as JSON has it: null for joints that are missing."""
+    record: dict[str, Any] = {"frame": frame, "hand_id": hand_id}
     if hand:
         record["hand"] = hand
     if math.isfinite(error_mm):
@@ -176,8 +190,8 @@ def frame_record(frame: str, hand: str, error_mm: float, joints: Any, decimals: 
 
 def _records(rows: JointRows, about: dict[str, Any]) -> Iterable[dict[str, Any]]:
     decimals = 6 if "m" in about["units"] else 3
-    for frame, hand, error, joints in zip(rows.frames, rows.hands, rows.error_mm, rows.joints, strict=True):
-        yield frame_record(frame, hand, float(error), joints, decimals)
+    for row in rows:
+        yield hand_record(*row, decimals)
 
 
 def _write_parquet(file: IO[bytes], rows: JointRows, about: dict[str, Any], axes: str) -> None:
@@ -187,6 +201,7 @@ def _write_parquet(file: IO[bytes], rows: JointRows, about: dict[str, Any], axes
     numbers = rows.joints.reshape(len(rows.joints), -1)
     columns: dict[str, Any] = {
         "frame": pa.array([frame.encode("utf-8", "replace").decode() for frame in rows.frames], pa.string()),
+        "hand_id": pa.array(rows.hand_ids, pa.int64()),
         "hand": pa.array([hand or None for hand in rows.hands], pa.string()),
         "error_mm": pa.array(np.asarray(rows.error_mm, np.float64), from_pandas=True),
     }

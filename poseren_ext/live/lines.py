@@ -59,6 +59,8 @@ def _hand(hand: TrackedHand, layout: JointLayout | None) -> dict[str, Any]:
         "score": round(hand.score, 3),
         "center": [round(value, 2) for value in torch.as_tensor(pose.center).tolist()],
     }
+    if pose.error_mm is not None:
+        described["error_mm"] = round(float(pose.error_mm), 1)
     if layout is None:
         return described | {"uvd": _rounded(pose.uvd), "xyz": _rounded(pose.joints)}
     (frame,) = pose.to_dict(layout)["frames"]

@@ -56,7 +56,7 @@ def read_format(path: Path) -> tuple[list[str], Any]:
     import pandas
 
     table = pandas.read_parquet(path)
-    return table["frame"].tolist(), table.to_numpy()[:, 3:].astype(float).reshape(-1, 21, 3)
+    return table["frame"].tolist(), table.to_numpy()[:, 4:].astype(float).reshape(-1, 21, 3)
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "npz", "parquet"])
@@ -76,7 +76,7 @@ def test_json_says_what_it_holds(predict, disc_recording, tmp_path, predicted):
     assert (content["units"], content["coordinate_frame"], content["order"]) == (["m"] * 3, "camera", "mediapipe")
     assert content["frames"][0]["hand"] == "right"
     assert content["missing"][0]["frame"].endswith("4.png")
-    assert content["frames"][4] == {"frame": content["missing"][0]["frame"], "joints": None}
+    assert content["frames"][4] == {"frame": content["missing"][0]["frame"], "hand_id": 0, "joints": None}
 
 
 def test_joints_that_the_model_does_not_have_are_named(predict, disc_recording, tmp_path):

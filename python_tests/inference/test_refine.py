@@ -8,10 +8,9 @@ import pytest
 import torch
 
 import poseren_ext
-from poseren_ext import ops
+from poseren_ext import Estimator, ops, refine
 from poseren_ext.geometry.camera import CAMERAS, Camera, uvd_to_xyz
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.inference.estimator import Estimator, refine
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, save
 from poseren_ext.models.packed import PackedPoseREN
 

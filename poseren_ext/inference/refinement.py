@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""The one call: depth frames in, joints out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Literal, overload
+
+import torch
+
+from poseren_ext.inference.estimator import Estimator, Hand
+from poseren_ext.inference.frame_hands import FrameHands
+from poseren_ext.inference.hand_pose import Array, HandPose
+from poseren_ext.models import PoseREN
+from poseren_ext.models.files import Precision
+
+
+@overload
+def refine(  # type: ignore[overload-overlap]  # 1 is an int, too
+    depth: Array | Sequence[Array],
+    model: PoseREN | str | os.PathLike[str] = "demo",
+    *,
+    camera: object,
+    init_pose: Array | Literal["mean"] | None = None,
+    init_space: Literal["uvd", "xyz"] = "uvd",
+    center: Array | Sequence[float] | Literal["cube"] | None = None,
+    hand: Hand = "right",
+    cube: float = 150.0,
+    stages: int = 3,
+    depth_unit: float = 1.0,
+    precision: Precision | None = None,
+    tta: int = 1,
+    device: torch.device | str | None = None,
+    missing: Literal["raise", "nan"] = "raise",
+    return_stages: bool = False,
+    max_hands: Literal[1] = 1,
+) -> HandPose: ...
+@overload
+def refine(
+    depth: Array | Sequence[Array],
+    model: PoseREN | str | os.PathLike[str] = "demo",
+    *,
+    camera: object,
+    init_pose: Array | Literal["mean"] | None = None,
+    init_space: Literal["uvd", "xyz"] = "uvd",
+    center: Array | Sequence[float] | Literal["cube"] | None = None,
+    hand: Hand = "right",
+    cube: float = 150.0,
+    stages: int = 3,
+    depth_unit: float = 1.0,
+    precision: Precision | None = None,
+    tta: int = 1,
+    device: torch.device | str | None = None,
+    missing: Literal["raise", "nan"] = "raise",
+    return_stages: bool = False,
+    max_hands: int,
+) -> FrameHands: ...
+def refine(
+    depth: Array | Sequence[Array],
+    model: PoseREN | str | os.PathLike[str] = "demo",
+    *,
+    camera: object,
+    init_pose: Array | Literal["mean"] | None = None,
+    init_space: Literal["uvd", "xyz"] = "uvd",
+    center: Array | Sequence[float] | Literal["cube"] | None = None,
+    hand: Hand = "right",
+    cube: float = 150.0,
+    stages: int = 3,
+    depth_unit: float = 1.0,
+    precision: Precision | None = None,
+    tta: int = 1,
+    device: torch.device | str | None = None,
+    missing: Literal["raise", "nan"] = "raise",
+    return_stages: bool = False,
+    max_hands: int = 1,
+) -> HandPose | FrameHands:
+    """3D hand joints in depth frames, by Pose-REN's cascade (the paper's equations 1 and 2).
+
+    For a stream of frames make an :class:`Estimator` once: this function is one call of it.
+
+    Args:
+        depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames,
+            whose sizes may differ. 0, negative, NaN and infinite values mean no depth.
+        model: a ``PoseREN``, the path of a safetensors file, or "demo": the model that comes with the package.
+        camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
+            camera_info or RealSense's intrinsics.
+        init_pose: where the cascade starts: None takes the model's Init-CNN, "mean" its mean pose; or joints [B, J, 3]
+            of any other method.
+        init_space: coordinates of init_pose: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
+        center: u, v (pixels), d (mm) of the hand [B, 3]; None detects the nearest hand with :func:`find_hands`; "cube"
+            takes the centre of all depth, recomputed inside the cube, for frames that show only the hand.
+        hand: "right", "left" or "auto".
+        cube: half edge of the cube around the hand, mm.
+        stages: T, the number of refinements.
+        depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
+        precision: of the fully connected layers' weights: "float32" (None), "bfloat16" or "int8".
+        tta: test-time augmentation: the number of rotated crops whose results are averaged.
+        device: the compute device; None is the device of the model.
+        missing: what to do with a frame without depth or hand, with a hand out of range, or whose given centre or
+            initial pose is NaN: "raise" an error or give "nan" joints.
+        return_stages: keep the pose of every stage.
+        max_hands: with 2, all hands of each frame, at most this many; `center`, `init_pose` and `missing` are for one.
+
+    Returns:
+        The joints in mm and in pixels, with what led to them: one hand per frame, or all hands of all frames.
+
+    Raises:
+        TypeError: depth, model or camera of another kind or dtype.
+        NoHandError: a frame has no hand.
+        HandDistanceError: a hand is nearer than 120 mm or farther than 2 m: most often the unit is wrong.
+        ValueError: shapes do not fit, a frame is empty, depth looks like another unit, the camera is not this frame's,
+            a given centre is outside the frame or has no depth around it, an initial pose is not at the hand, the model
+            has hooks or layers that the packed form does not know.
+        FileNotFoundError: no model file of that name.
+    """
+    estimator = Estimator(
+        model,
+        camera=camera,
+        hand=hand,
+        cube=cube,
+        stages=stages,
+        depth_unit=depth_unit,
+        precision=precision,
+        tta=tta,
+        device=device,
+    )
+    if max_hands != 1:
+        if center is not None or init_pose is not None:
+            raise ValueError(
+                f"max_hands is {max_hands} with a centre or an initial pose; they are of one hand per frame"
+            )
+        return estimator.hands(depth, max_hands, return_stages=return_stages)
+    return estimator(
+        depth,
+        init_pose=init_pose,
+        init_space=init_space,
+        center=center,
+        missing=missing,
+        return_stages=return_stages,
+    )
