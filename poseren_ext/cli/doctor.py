@@ -15,6 +15,7 @@ from poseren_ext.cli import _option_values, options
 if TYPE_CHECKING:
     from poseren_ext.geometry.camera import Camera
     from poseren_ext.inference.diagnosis import Checkup, Finding
+    from poseren_ext.inference.pose_check import PoseCheck
     from poseren_ext.io.depth_files import FrameFile
 
 _STYLES = {"fine": "green", "note": "yellow", "fault": "bold red"}
@@ -27,6 +28,8 @@ def doctor_command(
     camera: options.Camera = None,
     depth_unit: options.DepthUnit = None,
     cube: options.Cube = 150.0,
+    model: options.Model = "demo",
+    hand: options.HandOption = None,
     picture: Annotated[
         Path | None,
         typer.Option("--picture", help="Draw depth, valid pixels, hand, cube and crop: .png, .pdf or .svg."),
@@ -36,7 +39,7 @@ def doctor_command(
     json_file: options.Json = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Check depth unit, range, intrinsics and hand detection, and say what to change.
+    """Check depth unit, range, intrinsics, hand detection and the model's predicted error; say what to change.
 
     The exit status is 1 when there is an ERROR; after a WARNING, look at the picture.
 
@@ -48,6 +51,7 @@ def doctor_command(
     """
     from poseren_ext.cli._console import say, write_text
     from poseren_ext.inference.diagnosis import summarize, worst
+    from poseren_ext.inference.pose_check import PoseCheck
     from poseren_ext.io.depth_files import find_frames, seen_through
     from poseren_ext.plotting import check_path, save
 
@@ -58,7 +62,8 @@ def doctor_command(
     files = seen_through(find_frames(inputs, pattern), lens)
     count = min(frames, len(files))
     chosen = [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
-    checkups = _examine(chosen, lens.camera, unit, cube)
+    pose = PoseCheck(model, hand.value if hand else None, cube)
+    checkups = _examine(chosen, lens.camera, unit, cube, pose)
     findings = summarize(checkups)
     drawn = ""
     drawable = [checkup for checkup in checkups if checkup.depth.ndim == 2 and checkup.depth.size]
@@ -81,7 +86,11 @@ def doctor_command(
         raise typer.Exit(1)
 
 
-def _examine(files: Sequence[FrameFile], camera: Camera, depth_unit: float, cube: float) -> list[Checkup]:
+def _examine(
+    files: Sequence[FrameFile], camera: Camera, depth_unit: float, cube: float, pose: PoseCheck
+) -> list[Checkup]:
+    from dataclasses import replace
+
     import numpy as np
 
     from poseren_ext.cli._console import progress
@@ -92,7 +101,9 @@ def _examine(files: Sequence[FrameFile], camera: Camera, depth_unit: float, cube
         for file in bar.track(files, description="frames"):
             name = file.path.name if file.index is None else f"{file.path.name}[{file.index}]"
             try:
-                checkups.append(examine(file.read(), camera, depth_unit=depth_unit, cube=cube, name=name))
+                checkup = examine(file.read(), camera, depth_unit=depth_unit, cube=cube, name=name)
+                posed = checkup.region and pose(checkup.depth, checkup.region)
+                checkups.append(replace(checkup, findings=(*checkup.findings, posed)) if posed else checkup)
             except (OSError, ValueError) as error:
                 fault = Finding("fault", "frame", str(error))
                 checkups.append(Checkup(name, np.zeros((0, 0), np.uint16), (fault,), None))

@@ -47,7 +47,7 @@ class Finding:
 
     Attributes:
         kind: "fine"; "note": works, but look at it; "fault": results will be wrong.
-        check: what was looked at: frame, camera, unit, hand or cube.
+        check: what was looked at: frame, camera, unit, hand, pose or cube.
         text: what was found, and where it is no fine thing, what to change.
     """
 
@@ -359,7 +359,7 @@ def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
     unit = _likeliest_unit(checkups)
     # The example for a wrong unit is a frame that ranks the likeliest unit first.
     ordered = sorted(checkups, key=lambda checkup: next(iter(_ranked(checkup.units)), unit) != unit)
-    for check in ("frame", "camera", "unit", "hand", "cube"):
+    for check in ("frame", "camera", "unit", "hand", "pose", "cube"):
         for kind in ("fine", "note", "fault"):
             these = [(c.name, f) for c in ordered for f in c.findings if (f.check, f.kind) == (check, kind)]
             if these and len(checkups) > 1:
