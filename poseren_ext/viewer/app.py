@@ -91,7 +91,7 @@ class Viewer:
         self.note = gui.add_markdown("waiting for a frame")
         self.windows = gui.add_image(
             windows_picture(View(_NOTHING, None, ""), self.estimator, 0),
-            label="Windows on the feature grid; thick: moved",
+            label="Windows on the feature grid; thick: region moved",
         )
         self.frame.on_update(lambda _: self.changed.set())
         self.play.on_update(lambda _: self.changed.set())
@@ -222,7 +222,8 @@ def estimate_file(estimator: Estimator, file: FrameFile) -> View:
         pose = estimator(frames.depth[0], return_stages=True)
     except ValueError as error:
         return View(frames.depth[0].cpu(), None, f"**{file}**: {error}")
-    return View(frames.depth[0].cpu(), pose, f"**{file}**: {pose.hand[0]} hand, {int(pose.stages_run)} stages had work")
+    changed = f"{int(pose.stages_run)} of {estimator.stages} stages changed the pose"
+    return View(frames.depth[0].cpu(), pose, f"**{file}**: {pose.hand[0]} hand, {changed}")
 
 
 def view_stream(viewer: Viewer, results: Iterable[LiveResult], *, rate: float = 30.0) -> None:

@@ -77,7 +77,7 @@ def test_metadata_says_what_comes_out(exported):
     assert about["cube_half_edge_mm"] == "150.0"
 
 
-def test_nowhere_stays_with_its_frame(exported):
+def test_an_invalid_joint_affects_its_frame_only(exported):
     model, path = exported
     depth, center, camera = frames(3)
     center[1] = torch.nan
