@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 
 from poseren_ext.cli import _option_values, options
-from poseren_ext.cli.live import LiveCamera, Paths, SourceOption, estimator_for
+from poseren_ext.cli.live import (
+    LiveCamera,
+    Paths,
+    Smoothing,
+    SmoothingOption,
+    SourceOption,
+    estimator_for,
+    smoothing_settings,
+)
 
 
 def view_command(
@@ -22,6 +30,8 @@ def view_command(
     hand: options.HandOption = options.Hand.AUTO,
     stages: options.Stages = 3,
     cube: options.Cube = 150.0,
+    max_hands: options.MaxHands = 1,
+    smoothing: SmoothingOption = Smoothing.ONE_EURO,
     stream: Annotated[
         bool, typer.Option("--stream", help="Play a recording like a camera: tracked, in order, repeated.")
     ] = False,
@@ -36,8 +46,9 @@ def view_command(
 ) -> None:
     """Show frames, hands and the stages of the cascade in the browser, until Ctrl-C.
 
-    The depth is a coloured point cloud that can be rotated and zoomed. Sliders choose the frame and the stage. Next to
-    it are the windows that the pose of the chosen stage places on the feature map. Needs the extra viewer.
+    The depth is a coloured point cloud that can be rotated and zoomed, with the cube, side and expected error of each
+    hand. Sliders choose the frame and the stage. Next to it are the windows that the pose of the chosen stage places on
+    the feature map. Needs the extra viewer.
 
     [bold]Examples[/bold]
 
@@ -45,7 +56,7 @@ def view_command(
 
     poseren view --source realsense
 
-    poseren view session/ --stream --port 9000 --no-browser
+    poseren view session/ --max-hands 2 --stream --port 9000 --no-browser
     """
     from poseren_ext.cli._console import say
     from poseren_ext.live import LiveEstimator, RecordingSource, open_source
@@ -56,11 +67,11 @@ def view_command(
         pace, kind = rate if stream else None, source.value if source is not None else "folder"
         frames = open_source(kind, paths or (), rate=pace, loop=stream, device=camera_index, lens=lens)
         stack.callback(frames.close)
-        settings = {"hand": hand, "stages": stages, "cube": cube, "device": device}
-        estimator = estimator_for(frames, model, depth_unit, **settings)
+        chosen = {"hand": hand, "stages": stages, "cube": cube, "device": device}
+        estimator = estimator_for(frames, model, depth_unit, **chosen)
         # A recording is shown frame by frame; a camera, and a recording played like one, as a stream.
         files = frames.files if isinstance(frames, RecordingSource) and not stream else []
-        viewer = Viewer(estimator, host=host, port=port, frames=len(files))
+        viewer = Viewer(estimator, host=host, port=port, frames=len(files), max_hands=max_hands)
         stack.callback(viewer.close)
         say(f"open {viewer.address} in a browser; press Ctrl-C to stop", stderr=True)
         if browser:
@@ -68,4 +79,6 @@ def view_command(
         if files:
             view_recording(viewer, files, rate=rate)
         else:
-            view_stream(viewer, LiveEstimator(estimator, return_stages=True).run(frames))
+            settings = smoothing_settings(smoothing)
+            live = LiveEstimator(estimator, max_hands=max_hands, smoothing=settings, return_stages=True)
+            view_stream(viewer, live.run(frames))

@@ -108,6 +108,24 @@ def _in_reach(hands: list[HandDetection], depth_unit: float) -> list[HandDetecti
     return near
 
 
+def single_hand(pose: HandPose, row: int) -> HandPose:
+    """One row of a pose with a batch axis, without this axis."""
+    one = _rows(pose, slice(row, row + 1))
+
+    def without_axis(array: Array | None, axis: int = 0) -> Any:
+        return None if array is None else array.squeeze(axis)
+
+    return replace(
+        one,
+        joints=without_axis(one.joints),
+        uvd=without_axis(one.uvd),
+        center=without_axis(one.center),
+        stages=without_axis(one.stages, 1),
+        stages_run=without_axis(one.stages_run),
+        error_mm=without_axis(one.error_mm),
+    )
+
+
 def _rows(pose: HandPose, part: slice) -> HandPose:
     """Some of the rows of a pose with a batch axis."""
 

@@ -2,7 +2,8 @@
 """Smoothing of joints: the One Euro filter.
 
 Source: G. Casiez, N. Roussel, D. Vogel: 1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
-Interactive Systems. CHI 2012, algorithms 1 and 2.
+Interactive Systems. CHI 2012, algorithms 1 and 2. The trend, which the paper's filter lacks, is that of double
+exponential smoothing.
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ class OneEuroSettings:
         min_cutoff: cutoff frequency of a joint at rest, Hz. A lower value removes more noise.
         beta: increase of the cutoff frequency with the speed of the joint, Hz per mm/s. A higher value gives less lag.
         derivative_cutoff: cutoff frequency of the filter of the velocity, Hz.
+        trend: share of the velocity by which a point is moved before a new value is added: less lag at the same noise,
+            but a point that stops overshoots. 0 gives the filter of the paper.
+
+    The defaults are the least noise with a lag of less than a frame on synthetic sequences of 30 frames per second.
 
     Raises:
-        ValueError: A cutoff frequency is not positive, or beta is negative.
+        ValueError: A cutoff frequency is not positive, beta is negative, or trend is not in [0, 1].
     """
 
     min_cutoff: float = 1.0
-    beta: float = 0.01
-    derivative_cutoff: float = 1.0
+    beta: float = 0.001
+    derivative_cutoff: float = 2.5
+    trend: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("min_cutoff", "derivative_cutoff"):
@@ -40,6 +46,8 @@ class OneEuroSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a positive frequency in Hz")
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"beta is {self.beta}; expected 0 or a positive number of Hz per mm/s")
+        if not 0 <= self.trend <= 1:
+            raise ValueError(f"trend is {self.trend}; expected a share from 0 to 1")
 
 
 class OneEuroFilter:
@@ -79,11 +87,12 @@ class OneEuroFilter:
             self._points, self._velocity = points, np.zeros_like(points)
         else:
             settings = self.settings
+            predicted = self._points + settings.trend * step * self._velocity
             velocity = (points - self._points) / step
             self._velocity = self._velocity + _alpha(settings.derivative_cutoff, step) * (velocity - self._velocity)
             speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)
             alpha = _alpha(settings.min_cutoff + settings.beta * speed, step)
-            self._points = self._points + alpha * (points - self._points)
+            self._points = predicted + alpha * (points - predicted)
         self._time = time
         filtered: Array = self._points.copy()
         return filtered

@@ -39,6 +39,7 @@ SETTLED = 3.5
 """Log odds of a track's side from which on only this side is estimated: 97 %."""
 VOTE_EVERY = 30
 """Number of frames of a track after which both sides are compared again."""
+_OTHER_SIDE = "the side of the hand changed"
 _EVIDENCE = 1.0  # log odds: a detector or a comparison of both hands that is right in 73 % of the frames
 
 
@@ -156,14 +157,14 @@ class HandTracker:
             compared = None
             if abs(self._odds(track)) < SETTLED or memory.frames % VOTE_EVERY == VOTE_EVERY - 1:
                 track, compared = self._vote(frame, center, track)
-            side = self._side(track, compared)
+            side = self._side(track, memory, compared)
             pose, reason = self._follow(frame, center, side, memory)
             mode: Mode = "detected" if pose is None else "tracked"
             if pose is None:
                 reusable = compared is not None and compared.hand[0] == side
                 pose = compared if compared is not None and reusable else self._refined(frame, center, side)
                 memory.bones.clear()
-                if reason and memory.smooth is not None:
+                if reason == _OTHER_SIDE and memory.smooth is not None:
                     memory.smooth.reset()
         except ValueError:
             return None
@@ -183,10 +184,12 @@ class HandTracker:
         pose = self._refined(frame, center, "auto")
         return self._tracks.vote(track.id, _EVIDENCE if pose.hand[0] == "right" else -_EVIDENCE), pose
 
-    def _side(self, track: Track, compared: HandPose | None) -> str:
+    def _side(self, track: Track, memory: _Memory, compared: HandPose | None) -> str:
+        """The side to estimate: that of most evidence; if there is none, that of the last pose."""
         if self.estimator.hand != "auto":
             return self.estimator.hand
-        return track.side or (compared.hand[0] if compared is not None else "right")
+        before = memory.pose or compared
+        return track.side or ("right" if before is None else before.hand[0])
 
     def _follow(self, frame: Tensor, center: Tensor, side: str, memory: _Memory) -> tuple[HandPose | None, str]:
         """The track's last pose, moved with the hand's centre and refined; or why there is none."""
@@ -194,7 +197,7 @@ class HandTracker:
         if last is None:
             return None, ""
         if last.hand[0] != side:
-            return None, "the side of the hand changed"
+            return None, _OTHER_SIDE
         uvd, before = torch.as_tensor(last.uvd)[None], torch.as_tensor(last.center)[None]
         relative = ops.normalize_pose(uvd, before, camera, cube=cube)
         initial = ops.denormalize_pose(relative, center[None], camera, cube=cube)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 try:
@@ -18,15 +19,25 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("the viewer needs viser: pip install 'poseren_ext[viewer]'", name=error.name) from error
 
-from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.inference.estimator import Estimator
+from poseren_ext.inference.frame_hands import single_hand
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.io.depth_files import FrameFile
 from poseren_ext.live import LiveResult
-from poseren_ext.viewer.scene import View, bones, cloud, joint_colors, stages_xyz, windows_picture
+from poseren_ext.viewer.scene import (
+    ShownHand,
+    View,
+    bones,
+    cloud,
+    cube_edges,
+    joint_colors,
+    middle,
+    stages_xyz,
+    windows_picture,
+)
 
 # Metres. The points are small, so that the skeleton inside the hand is visible between them.
-_JOINT, _BONE = 0.006, 0.003
+_JOINT, _BONE, _EDGE = 0.006, 0.003, 0.001
 _POINT_SIZES = (0.2, 4.0)  # mm
 _NOTHING = torch.zeros(1, 1, dtype=torch.float32)
 
@@ -49,13 +60,14 @@ def free_port(host: str, port: int) -> int:
 
 
 class Viewer:
-    """A page that shows one frame at a time: points, skeleton, and the windows of a chosen stage.
+    """A page that shows one frame at a time: points, hands with their cubes, and the windows of a chosen stage.
 
     Args:
         estimator: model, camera and settings of the frames.
         host: address to listen on.
         port: port to listen on; 0 selects a free one.
         frames: number of frames of a recording; adds a slider over them.
+        max_hands: largest number of hands; several add a choice of the hand whose windows are shown.
 
     Attributes:
         changed: set whenever the page requests another frame.
@@ -64,12 +76,22 @@ class Viewer:
         OSError: The port is in use.
     """
 
-    def __init__(self, estimator: Estimator, *, host: str = "127.0.0.1", port: int = 8080, frames: int = 0) -> None:
+    def __init__(
+        self,
+        estimator: Estimator,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        frames: int = 0,
+        max_hands: int = 1,
+    ) -> None:
         self.estimator = estimator
+        self.max_hands = max_hands
         self.changed = threading.Event()
         self._view: View | None = None
         self._lock = threading.Lock()
         self._placed = False
+        self._drawn: set[str] = set()
         port = free_port(host, port)
         with redirect_stdout(io.StringIO()):  # viser prints a table of addresses, but stdout is for data
             self.server = viser.ViserServer(host=host, port=port, label="poseren", verbose=False)
@@ -86,17 +108,22 @@ class Viewer:
         marks = tuple((stage, f"{stage}" if stage else "initial") for stage in range(stages + 1))
         self.stage = gui.add_slider("Stage", 0, max(stages, 1), 1.0, stages, marks=marks, visible=stages > 0)
         self.ghosts = gui.add_checkbox("Other stages in grey", True, visible=stages > 0)
-        self.hand_only = gui.add_checkbox("Only the hand's cube", False)
+        self.hand_only = gui.add_checkbox("Only what is in a hand's cube", False)
+        self.cubes = gui.add_checkbox("Cubes of the detections", True)
         self.point_size = gui.add_slider("Point size, mm", *_POINT_SIZES, 0.1, 0.6)
         self.note = gui.add_markdown("waiting for a frame")
+        numbers = tuple(str(number) for number in range(1, self.max_hands + 1))
+        self.hand = gui.add_dropdown("Windows of hand", numbers, visible=self.max_hands > 1)
         self.windows = gui.add_image(
-            windows_picture(View(_NOTHING, None, ""), self.estimator, 0),
-            label="Windows on the feature grid; thick: region moved",
+            windows_picture(View(_NOTHING, (), ""), self.estimator, 0),
+            label="Windows on the feature grid; thick: moved",
         )
         self.frame.on_update(lambda _: self.changed.set())
         self.play.on_update(lambda _: self.changed.set())
         self.stage.on_update(lambda _: self._redraw(cloud_too=False))
         self.ghosts.on_update(lambda _: self._redraw(cloud_too=False))
+        for control in (self.hand, self.cubes):
+            control.on_update(lambda _: self._redraw(cloud_too=False))
         self.hand_only.on_update(lambda _: self._redraw())
         self.point_size.on_update(lambda _: self._redraw())
 
@@ -124,9 +151,10 @@ class Viewer:
             with self.server.atomic():
                 if cloud_too:
                     self._draw_cloud(self._view)
-                self._draw_skeletons(self._view)
-            self.windows.image = windows_picture(self._view, self.estimator, self._chosen_stage())
-            self.note.content = self._view.note
+                self._draw_hands(self._view)
+            hand = int(self.hand.value) - 1
+            self.windows.image = windows_picture(self._view, self.estimator, self._chosen_stage(), hand)
+            self.note.content = "\n\n".join([self._view.note, *_table(self._view.hands)])
 
     def _draw_cloud(self, view: View) -> None:
         points, colors = cloud(view, self.estimator, hand_only=bool(self.hand_only.value))
@@ -134,43 +162,63 @@ class Viewer:
         self.server.scene.add_point_cloud(
             "/depth", points, colors, point_size=size, point_shape="square", precision="float32", point_shading="flat"
         )
-        if view.pose is not None and not self._placed:
+        if view.hands and not self._placed:
             self._placed = True
-            x, y, z = (
-                float(value) / 1000 for value in uvd_to_xyz(torch.as_tensor(view.pose.center), self.estimator.camera)
-            )
-            # The view point is slightly to the left of the camera and above it, and orbits the hand.
+            middles = [middle(hand.pose, self.estimator) / 1000 for hand in view.hands]
+            x, y, z = (float(value) for value in np.mean(middles, 0))
+            back = 1.0 + 2.0 * max(float(abs(one[0] - x)) for one in middles) / 0.36
+            # The view point is slightly to the left of the camera and above it, and orbits the hands.
             self.server.initial_camera.look_at = (x, y, z)
-            self.server.initial_camera.position = (x - 0.14, y - 0.1, z - 0.36)
+            self.server.initial_camera.position = (x - 0.14 * back, y - 0.1 * back, z - 0.36 * back)
             self.server.initial_camera.up = (0.0, -1.0, 0.0)
 
-    def _draw_skeletons(self, view: View) -> None:
-        scene, chosen = self.server.scene, self._chosen_stage()
-        if view.pose is None:
-            for name in ("/hand/bones", "/hand/joints", *(f"/other/{i}" for i in range(self.estimator.stages + 1))):
-                scene.remove_by_name(name)
-            return
-        stages, skeleton = stages_xyz(view.pose, self.estimator), view.pose.skeleton
-        chosen = min(chosen, len(stages) - 1)
+    def _draw_hands(self, view: View) -> None:
+        before, self._drawn = self._drawn, {f"/hands/{i}" for i in range(len(view.hands))}
+        for i, hand in enumerate(view.hands):
+            self._draw_hand(f"/hands/{i}", hand)
+        for name in before - self._drawn:
+            self.server.scene.remove_by_name(name)
+
+    def _draw_hand(self, name: str, hand: ShownHand) -> None:
+        scene, pose, skeleton = self.server.scene, hand.pose, hand.pose.skeleton
+        stages = stages_xyz(pose, self.estimator)
+        chosen = min(self._chosen_stage(), len(stages) - 1)
+        scene.add_frame(name, show_axes=False)  # the parent of all others, which are removed with it
         segments, colors = bones(stages[chosen], skeleton)
-        scene.add_line_segments("/hand/bones", segments, colors, thickness=_BONE)
+        scene.add_line_segments(f"{name}/bones", segments, colors, thickness=_BONE)
         scene.add_point_cloud(
-            "/hand/joints",
+            f"{name}/joints",
             stages[chosen],
             joint_colors(skeleton),
             point_size=_JOINT,
             point_shape="circle",
             precision="float32",
         )
+        edges = cube_edges(pose, self.estimator)
+        scene.add_line_segments(f"{name}/cube", edges, hand.color, thickness=_EDGE, visible=bool(self.cubes.value))
+        x, y, z = (float(value) for value in edges.reshape(-1, 3).min(0))
+        scene.add_label(f"{name}/label", hand.label, position=(x, y, z), anchor="bottom-left")
         for stage, joints in enumerate(stages):
             segments, colors = bones(joints, skeleton, ghost=True)
             shown = bool(self.ghosts.value) and stage != chosen
-            scene.add_line_segments(f"/other/{stage}", segments, colors, thickness=_BONE / 4, visible=shown)
+            scene.add_line_segments(f"{name}/other/{stage}", segments, colors, thickness=_BONE / 4, visible=shown)
 
     def close(self) -> None:
         """Stop the server."""
         with redirect_stdout(io.StringIO()):
             self.server.stop()
+
+
+def _table(hands: Sequence[ShownHand]) -> list[str]:
+    """What is known of the hands, as a Markdown table; nothing without a hand."""
+    rows = []
+    for hand in hands:
+        error = hand.pose.error_mm
+        sure = "" if hand.side_probability is None else f" ({100 * hand.side_probability:.0f} %)"
+        expected = "unknown" if error is None else f"{float(error):.0f} mm"
+        rows.append(f"| {hand.name} | {hand.pose.hand[0]}{sure} | {hand.score:.2f} | {expected} |")
+    head = ["| hand | side | detection | expected error |", "| --- | --- | --- | --- |"]
+    return ["\n".join(head + rows)] if rows else []
 
 
 def _within(value: float, low: float, high: float) -> float:
@@ -192,7 +240,7 @@ def view_recording(
     Raises:
         ValueError: The first frame does not fit the camera.
     """
-    estimate = lru_cache(maxsize=64)(lambda index: estimate_file(viewer.estimator, files[index]))
+    estimate = lru_cache(maxsize=64)(lambda index: estimate_file(viewer.estimator, files[index], viewer.max_hands))
     shown = -1
     while not stop():
         viewer.changed.clear()
@@ -207,8 +255,8 @@ def view_recording(
             viewer.changed.wait(0.2)
 
 
-def estimate_file(estimator: Estimator, file: FrameFile) -> View:
-    """A recorded frame with its pose, or with the reason why there is none.
+def estimate_file(estimator: Estimator, file: FrameFile, max_hands: int = 1) -> View:
+    """A recorded frame with its hands, or with the reason why there is none.
 
     Raises:
         ValueError: The frame does not fit the camera.
@@ -216,14 +264,16 @@ def estimate_file(estimator: Estimator, file: FrameFile) -> View:
     try:
         frames = read_frames([file.read()], estimator.device)
     except (OSError, TypeError, ValueError) as error:
-        return View(_NOTHING, None, f"**{file}**: {error}")
+        return View(_NOTHING, (), f"**{file}**: {error}")
     check_camera(estimator.camera, frames)
+    depth = frames.depth[0].cpu()
     try:
-        pose = estimator(frames.depth[0], return_stages=True)
+        found = estimator.hands(frames.depth[0], max_hands, return_stages=True)
     except ValueError as error:
-        return View(frames.depth[0].cpu(), None, f"**{file}**: {error}")
-    changed = f"{int(pose.stages_run)} of {estimator.stages} stages changed the pose"
-    return View(frames.depth[0].cpu(), pose, f"**{file}**: {pose.hand[0]} hand, {changed}")
+        return View(depth, (), f"**{file}**: {error}")
+    poses = [single_hand(found.pose, i) for i in range(len(found.score))]
+    hands = [ShownHand(pose, str(i + 1), float(found.score[i])) for i, pose in enumerate(poses)]
+    return View(depth, tuple(hands), f"**{file}**" + ("" if hands else ": no hand"))
 
 
 def view_stream(viewer: Viewer, results: Iterable[LiveResult], *, rate: float = 30.0) -> None:
@@ -239,6 +289,5 @@ def view_stream(viewer: Viewer, results: Iterable[LiveResult], *, rate: float = 
         shown = time.perf_counter()
         about = f"frame {result.frame.number}: {result.outcome}{', ' + result.reason if result.reason else ''}"
         depth = read_frames([result.frame.depth], _NOTHING.device).depth[0]
-        viewer.show(
-            View(depth, result.hands[0].pose if result.hands else None, f"{about}, {1e3 * result.latency:.0f} ms")
-        )
+        hands = [ShownHand(hand.pose, str(hand.track), hand.score, hand.side_probability) for hand in result.hands]
+        viewer.show(View(depth, tuple(hands), f"{about}, {1e3 * result.latency:.0f} ms"))

@@ -28,7 +28,36 @@ CELL = 32
 """Pixels of the picture per cell of the feature grid."""
 _COLORS = np.array([[round(255 * part) for part in to_rgb(color)] for color in FINGER_COLORS], np.uint8)
 _NEAR, _FAR = np.array([4, 48, 98], np.float32), np.array([176, 192, 222], np.float32)
+_SIDE_COLORS = {"left": (24, 90, 200), "right": (214, 92, 20)}
 _GHOST = np.array([150, 150, 150], np.uint8)
+
+
+@dataclass(frozen=True)
+class ShownHand:
+    """A hand of a frame.
+
+    Attributes:
+        pose: with all stages, tensors without a batch axis.
+        name: number of its track, or of the hand in its frame.
+        score: of the detection, 0 to 1.
+        side_probability: probability of its side; None if it is not known.
+    """
+
+    pose: HandPose
+    name: str
+    score: float
+    side_probability: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Side, name and predicted error in a few characters."""
+        error = self.pose.error_mm
+        return f"{self.pose.hand[0]} {self.name}" + ("" if error is None else f", ±{float(error):.0f} mm")
+
+    @property
+    def color(self) -> tuple[int, int, int]:
+        """Colour of the hand's cube: its side."""
+        return _SIDE_COLORS[self.pose.hand[0]]
 
 
 @dataclass(frozen=True)
@@ -37,12 +66,12 @@ class View:
 
     Attributes:
         depth: [H, W] in stored units.
-        pose: the hand with all stages, tensors without a batch axis; None if there is no hand.
+        hands: the hands in it.
         note: text shown with the frame.
     """
 
     depth: torch.Tensor
-    pose: HandPose | None
+    hands: tuple[ShownHand, ...]
     note: str
 
 
@@ -52,7 +81,7 @@ def cloud(view: View, estimator: Estimator, *, hand_only: bool = False) -> tuple
     Args:
         view: the frame.
         estimator: its camera, unit and cube.
-        hand_only: omit points outside the cube of the hand.
+        hand_only: omit points outside the cubes of the hands.
 
     Returns:
         Points float32 [N, 3] in metres, camera frame (x right, y down, z forward), and their colours uint8 [N, 3]: near
@@ -63,15 +92,30 @@ def cloud(view: View, estimator: Estimator, *, hand_only: bool = False) -> tuple
     uvd = np.stack([columns, rows, depth[rows, columns]], -1).astype(np.float32)
     points = uvd_to_xyz(uvd, estimator.camera) if len(uvd) else uvd
     kept = np.ones(len(points), np.bool_)
-    if view.pose is not None:
-        middle = uvd_to_xyz(torch.as_tensor(view.pose.center), estimator.camera).numpy()
-        near_hand = (np.abs(points - middle) <= estimator.cube).all(-1)
-        # Every fourth pixel of the hand, so that the skeleton inside it is visible.
+    if view.hands:
+        near_hand = np.zeros(len(points), np.bool_)
+        for hand in view.hands:
+            near_hand |= (np.abs(points - middle(hand.pose, estimator)) <= estimator.cube).all(-1)
+        # Every fourth pixel of a hand, so that the skeleton inside it is visible.
         kept = np.where(near_hand, (rows % 2 == 0) & (columns % 2 == 0), not hand_only)
     colors = _depth_colors(points[:, 2])[kept]
     points = points[kept] / np.float32(1000)
     every = max(1, -(-len(points) // MOST_POINTS))
     return points[::every], colors[::every]
+
+
+def middle(pose: HandPose, estimator: Estimator) -> Array:
+    """Centre of a hand's cube [3], mm, camera frame."""
+    center: Array = uvd_to_xyz(torch.as_tensor(pose.center), estimator.camera).numpy()
+    return center
+
+
+def cube_edges(pose: HandPose, estimator: Estimator) -> Array:
+    """The edges of a hand's cube as segments [12, 2, 3] in metres: what the detection gave to the model."""
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
+    ends = [(i, i | 1 << axis) for i in range(8) for axis in range(3) if not i >> axis & 1]
+    edges: Array = (middle(pose, estimator) + estimator.cube * corners[np.array(ends)]) / np.float32(1000)
+    return edges
 
 
 def _depth_colors(depth: Array) -> Array:
@@ -84,9 +128,10 @@ def _depth_colors(depth: Array) -> Array:
 
 
 def stages_xyz(pose: HandPose, estimator: Estimator) -> Array:
-    """The joints of all stages in metres [T+1, J, 3]; [1, J, 3] if the pose has its last stage only."""
+    """The joints of all stages in metres [T+1, J, 3], the last ones smoothed if the pose is; [1, J, 3] without."""
     uvd = torch.as_tensor(pose.uvd)[None] if pose.stages is None else torch.as_tensor(pose.stages)
     xyz: Array = uvd_to_xyz(uvd, estimator.camera, check=False).numpy() / np.float32(1000)
+    xyz[-1] = torch.as_tensor(pose.joints).numpy() / np.float32(1000)
     return xyz
 
 
@@ -103,15 +148,16 @@ def joint_colors(skeleton: Skeleton) -> Array:
     return _COLORS[list(skeleton.finger_of)]
 
 
-def windows_picture(view: View, estimator: Estimator, stage: int) -> Array:
+def windows_picture(view: View, estimator: Estimator, stage: int, hand: int = 0) -> Array:
     """The crop under the feature grid, and the windows that the given stage's pose puts on it.
 
     Windows moved by the last stage are thick: only their regions are recomputed.
 
     Args:
-        view: the frame; without a pose the grid is empty.
+        view: the frame; the grid is empty if it has no such hand.
         estimator: the model whose grid and guided joints are drawn.
         stage: whose pose, 0 for the initial one.
+        hand: index of the hand.
 
     Returns:
         uint8 RGB [12 * CELL, 12 * CELL, 3] for a grid of 12 x 12 cells.
@@ -119,9 +165,10 @@ def windows_picture(view: View, estimator: Estimator, stage: int) -> Array:
     head = estimator.model.config.refine
     cells = head.image_size // 8
     size = cells * CELL
-    if view.pose is None:
+    if hand >= len(view.hands):
         return _grid(np.full((size, size, 3), 255, np.uint8), cells)
-    center = torch.as_tensor(view.pose.center)[None]
+    pose = view.hands[hand].pose
+    center = torch.as_tensor(pose.center)[None]
     crop = ops.depth_crop(
         view.depth[None],
         center,
@@ -129,15 +176,15 @@ def windows_picture(view: View, estimator: Estimator, stage: int) -> Array:
         cube=estimator.cube,
         size=head.image_size,
         depth_unit=estimator.depth_unit,
-        transform=_mirror(view.pose, estimator),
+        transform=_mirror(pose, estimator),
     )
     grey = cv2.resize(np.uint8(255 * shade_depth(crop[0, 0].numpy())), (size, size), interpolation=cv2.INTER_CUBIC)
     picture = _grid(np.repeat(grey[..., None], 3, -1), cells)
-    poses = _normalized(view.pose, center, estimator)
+    poses = _normalized(pose, center, estimator)
     stage = min(stage, len(poses) - 1)
     if head.joints:
         _draw_windows(picture, poses, stage, estimator)
-    for joint, color in zip(poses[stage].numpy(), joint_colors(view.pose.skeleton), strict=True):
+    for joint, color in zip(poses[stage].numpy(), joint_colors(pose.skeleton), strict=True):
         where = [round(float(value + 1) * (size - 1) / 2) for value in joint[:2]]
         cv2.circle(picture, where, 4, (255, 255, 255), -1, cv2.LINE_AA)
         cv2.circle(picture, where, 3, color.tolist(), -1, cv2.LINE_AA)

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.live_frames import CAMERA, mirrored, moving, still
+from helpers.live_frames import CAMERA, mirrored, moving, still, two_hands
 
 from poseren_ext import Estimator
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.live import LiveEstimator, RecordingSource
 from poseren_ext.viewer import View, Viewer, view_recording, view_stream
 from poseren_ext.viewer.app import estimate_file
-from poseren_ext.viewer.scene import CELL, MOST_POINTS, bones, cloud, stages_xyz, windows_picture
+from poseren_ext.viewer.scene import CELL, MOST_POINTS, ShownHand, bones, cloud, cube_edges, stages_xyz, windows_picture
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -31,7 +31,7 @@ def estimator():
 @pytest.fixture(scope="module")
 def view(estimator):
     depth = torch.from_numpy(still())
-    return View(depth, estimator(depth, return_stages=True), "a hand")
+    return View(depth, (ShownHand(estimator(depth, return_stages=True), "1", 0.9, 0.98),), "a hand")
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def folder(tmp_path_factory):
 
 
 def test_points_are_the_depth_in_metres(view, estimator):
-    points, colors = cloud(View(view.depth, None, ""), estimator)
+    points, colors = cloud(View(view.depth, (), ""), estimator)
     rows, columns = np.nonzero(still())
     assert points.shape == colors.shape == (len(rows), 3)
     np.testing.assert_allclose(points[:, 2], still()[rows, columns] / 1000, rtol=1e-6)
     np.testing.assert_allclose(points[:, 0], (columns - CAMERA.cx) * points[:, 2] / CAMERA.fx, atol=1e-6)
     nearest, farthest = points[:, 2].argmin(), points[:, 2].argmax()
     assert colors[nearest].sum() < colors[farthest].sum()
-    crowded, _ = cloud(View(torch.full((480, 640), 500.0), None, ""), estimator)
+    crowded, _ = cloud(View(torch.full((480, 640), 500.0), (), ""), estimator)
     assert MOST_POINTS / 2 < len(crowded) <= MOST_POINTS
 
 
@@ -58,19 +58,19 @@ def test_the_hand_alone_is_what_its_cube_holds(view, estimator):
     everything, _ = cloud(view, estimator)
     hand, colors = cloud(view, estimator, hand_only=True)
     assert 0 < len(hand) == len(colors) < len(everything)
-    middle = stages_xyz(view.pose, estimator)[-1].mean(0)
+    middle = stages_xyz(view.hands[0].pose, estimator)[-1].mean(0)
     assert np.abs(hand - middle).max() < 0.25
-    assert len(cloud(View(torch.zeros(4, 4), None, ""), estimator)[0]) == 0
+    assert len(cloud(View(torch.zeros(4, 4), (), ""), estimator)[0]) == 0
 
 
 def test_stages_and_bones(view, estimator):
-    stages = stages_xyz(view.pose, estimator)
+    stages = stages_xyz(view.hands[0].pose, estimator)
     assert stages.shape == (4, 21, 3)
-    np.testing.assert_allclose(stages[-1], view.pose.joints / 1000, rtol=1e-5)
-    segments, colors = bones(stages[-1], view.pose.skeleton)
-    assert segments.shape == colors.shape == (len(view.pose.skeleton.bones), 2, 3)
+    np.testing.assert_allclose(stages[-1], view.hands[0].pose.joints / 1000, rtol=1e-5)
+    segments, colors = bones(stages[-1], view.hands[0].pose.skeleton)
+    assert segments.shape == colors.shape == (len(view.hands[0].pose.skeleton.bones), 2, 3)
     assert len(np.unique(colors.reshape(-1, 3), axis=0)) == 5
-    assert len(np.unique(bones(stages[0], view.pose.skeleton, ghost=True)[1])) == 1
+    assert len(np.unique(bones(stages[0], view.hands[0].pose.skeleton, ghost=True)[1])) == 1
     plain = estimator(view.depth)
     assert stages_xyz(plain, estimator).shape == (1, 21, 3)
 
@@ -81,14 +81,14 @@ def test_windows_are_where_the_op_puts_them(view, estimator):
     head = estimator.model.config.refine
     pictures = [windows_picture(view, estimator, stage) for stage in range(4)]
     assert pictures[0].shape == (12 * CELL, 12 * CELL, 3)
-    poses = ops.normalize_pose(view.pose.stages, view.pose.center.expand(4, 3).contiguous(), CAMERA)
+    poses = ops.normalize_pose(view.hands[0].pose.stages, view.hands[0].pose.center.expand(4, 3).contiguous(), CAMERA)
     for stage in (0, 3):
         left, top, right, _ = ops.roi_windows(poses[stage : stage + 1], head.joints)[0, 0].tolist()
         edge = pictures[stage][top * CELL + 2, left * CELL + 8 : (right + 1) * CELL - 8]  # the palm's, inset by 2
         dark = (edge.max(-1) < 90) & (np.ptp(edge.astype(int), axis=-1) < 10)  # the palm's grey; joints may lie on it
         assert dark.mean() > 0.6
     assert (pictures[0] != pictures[1]).any()
-    empty = windows_picture(View(view.depth, None, ""), estimator, 0)
+    empty = windows_picture(View(view.depth, (), ""), estimator, 0)
     assert set(np.unique(empty)) == {215, 255}
 
 
@@ -97,7 +97,7 @@ def test_left_hands_are_seen_in_the_models_mirror(view, estimator):
     pose = estimator(left, return_stages=True)
     assert pose.hand == ("left",)
     a = windows_picture(view, estimator, 3).astype(int)
-    b = windows_picture(View(left, pose, ""), estimator, 3).astype(int)
+    b = windows_picture(View(left, (ShownHand(pose, "1", 1.0),), ""), estimator, 3).astype(int)
     grey = (np.ptp(a, axis=-1) < 10) & (np.ptp(b, axis=-1) < 10)  # no window or joint
     assert np.abs(a - b)[grey].mean() < 6
     turned = b[:, ::-1]
@@ -109,7 +109,7 @@ def test_broken_frames_are_shown_as_what_they_are(estimator, tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), np.full((240, 320), 900, np.uint16))
     cv2.imwrite(str(tmp_path / "1.png"), np.full((240, 320), 90, np.uint8))
     wall, grey = (estimate_file(estimator, file) for file in find_frames([tmp_path]))
-    assert wall.pose is None
+    assert wall.hands == ()
     assert "no hand" in wall.note
     assert len(cloud(wall, estimator)[0]) > 10_000
     assert "8-bit" in grey.note
@@ -211,3 +211,28 @@ def test_the_page_in_a_browser(estimator, folder, tmp_path):
         page.get_by_text("1.png").wait_for(timeout=30_000)
         page.screenshot(path=tmp_path / "viewer.png")
         browser.close()
+
+
+def test_two_hands_are_shown_with_side_error_and_cube(estimator, tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), two_hands(1)[0])
+    view = estimate_file(estimator, find_frames([tmp_path])[0], 2)
+    assert [hand.label.split()[0] for hand in view.hands] == [hand.pose.hand[0] for hand in view.hands]
+    assert {hand.pose.hand[0] for hand in view.hands} == {"left", "right"}
+    for hand in view.hands:
+        edges = cube_edges(hand.pose, estimator)
+        np.testing.assert_allclose(np.linalg.norm(edges[:, 0] - edges[:, 1], axis=-1), 0.3, rtol=1e-4)
+        inside = np.abs(hand.pose.joints.numpy() / 1000 - edges.reshape(-1, 3).mean(0)) < 0.15
+        assert inside.mean() > 0.95
+    viewer = Viewer(estimator, port=0, max_hands=2)
+    try:
+        viewer.show(view)
+        assert viewer.note.content.count("\n| ") == 4  # the head, a line below it, and one per hand
+        assert viewer.hand.options == ("1", "2")
+        first = viewer.windows.image
+        viewer.hand.value = "2"
+        until(lambda: viewer.windows.image.shape == first.shape and (viewer.windows.image != first).any())
+        assert viewer._drawn == {"/hands/0", "/hands/1"}
+        viewer.show(View(view.depth, view.hands[:1], ""))
+        assert viewer._drawn == {"/hands/0"}
+    finally:
+        viewer.close()
