@@ -66,7 +66,7 @@ for stage, pose in enumerate(poses):
         moved = (ops.roi_windows(pose, guided) != ops.roi_windows(poses[stage - 1], guided)).any(-1)
         line += f"; {100 * moved.float().mean():.0f} % of the windows moved"
     print(line)
-print(f"stages that had work to do: {stages_run.tolist()} of 5; a hand whose windows stand still is done, exactly")
+print(f"stages computed: {stages_run.tolist()} of 5; the others would not change the pose")
 
 # %% Figure 3: the windows of one hand, in the colours of the fingers that they look at
 hand = 3

@@ -60,12 +60,17 @@ def demo_command(
     stages: Annotated[int, typer.Option("--stages", min=1, help="Number of refinement stages.")] = 3,
     frames: Annotated[int, typer.Option("--frames", min=SYNTHETIC_HANDS, help="Number of synthetic frames.")] = 96,
     seed: options.Seed = 7,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: .png, .pdf or .svg.")] = Path("demo.png"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Picture (.png, .pdf, .svg) or video (.mp4, .gif) to write.")
+    ] = Path("demo.png"),
+    rate: options.VideoRate = 30.0,
     json_file: options.Json = None,
     device: options.Device = "cpu",
     overwrite: options.Overwrite = False,
 ) -> None:
     """Run the cascade and draw it stage by stage: one row per frame; initial pose, each stage, truth.
+
+    A video shows every frame: initial pose, last stage, truth.
 
     Without --input the frames show moving synthetic hands of subjects that were not used in training. Their joints are
     known, so the errors are reported. --camera and --depth-unit describe the frames of --input.
@@ -75,13 +80,18 @@ def demo_command(
     poseren demo
 
     poseren demo --input recording/ --camera sr305 --depth-unit 0.125 --out mine.png
+
+    poseren demo --out hands.gif --fps 15
     """
     from poseren_ext.cli._console import console, say, table, write_text
     from poseren_ext.cli._estimator import build_estimator
     from poseren_ext.models.files import load_model
     from poseren_ext.plotting import check_path, save
+    from poseren_ext.plotting.video import VIDEOS
 
-    check_path(out)
+    is_video = out.suffix.lower() in VIDEOS
+    if not is_video:
+        check_path(out)
     options.check_outputs(out, json_file, overwrite=overwrite)
     if inputs:
         chosen, unit = _option_values.resolve_camera(camera, depth_unit, inputs)
@@ -91,14 +101,17 @@ def demo_command(
     estimator = build_estimator(model, recording.camera, hand=hand, stages=stages, depth_unit=unit, device=device)
     refined = _refine(estimator, recording)
     report = {"model": model, **_report(estimator, recording, refined)}
-    save(_picture(estimator, recording, refined), out)
+    if is_video:
+        _write_video(out, rate, estimator, recording, refined)
+    else:
+        save(_picture(estimator, recording, refined), out)
     text = json.dumps(report, indent=1)
     if json_file == options.STDOUT:
         print(text)
         return
     say(f"Model {model!r} on {recording.title}")
     console().print(table(None, *_rows(report)))
-    say(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; picture: {out}")
+    say(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; {'video' if is_video else 'picture'}: {out}")
     if json_file is not None:
         write_text(json_file, text + "\n")
 
@@ -209,26 +222,46 @@ def _rows(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _picture(estimator: Estimator, recording: _Recording, refined: _Refined) -> Figure:
     """The picture of frames spread evenly over the recording."""
-    import torch
-
-    from poseren_ext import ops
-    from poseren_ext.geometry.camera import xyz_to_uvd
     from poseren_ext.plotting import plot_cascade
 
     count = len(recording.frames)
     rows = min(_ROWS, count)
     chosen = [(2 * row + 1) * count // (2 * rows) for row in range(rows)]
-    center, camera, cube = refined.center[chosen], estimator.camera, estimator.cube
-    images = torch.stack([recording.frames[i] for i in chosen])
-    crops = ops.depth_crop(images, center, camera, cube=cube, depth_unit=estimator.depth_unit)
-    truth = None
-    if recording.truth is not None:
-        truth = ops.normalize_pose(xyz_to_uvd(recording.truth[chosen], camera), center, camera, cube=cube)
+    crops, truth = _crops(estimator, recording, refined, chosen)
     return plot_cascade(
         crops,
         _normalized(estimator, refined)[:, chosen],
         estimator.model.skeleton,
         truth=truth,
-        cube=cube,
+        cube=estimator.cube,
         labels=[recording.names[i] for i in chosen],
     )
+
+
+def _write_video(path: Path, rate: float, estimator: Estimator, recording: _Recording, refined: _Refined) -> None:
+    """The crop of every frame with the initial pose, the last one and, where it is known, the true one."""
+    from poseren_ext.plotting.video import open_video, pose_panels
+
+    poses, titles = _normalized(estimator, refined), ["initial pose", f"stage {len(refined.stages) - 1}", "truth"]
+    with open_video(path, rate) as video:
+        for index in range(len(recording.frames)):
+            crop, truth = _crops(estimator, recording, refined, [index])
+            panels = [poses[0, index], poses[-1, index], *([] if truth is None else truth)]
+            video.write(pose_panels(crop[0, 0].numpy(), panels, titles[: len(panels)], estimator.model.skeleton))
+
+
+def _crops(
+    estimator: Estimator, recording: _Recording, refined: _Refined, chosen: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The crops [N, 1, S, S] of some frames, and their true poses in normalised coordinates [N, J, 3]."""
+    import torch
+
+    from poseren_ext import ops
+    from poseren_ext.geometry.camera import xyz_to_uvd
+
+    center, camera, cube = refined.center[chosen], estimator.camera, estimator.cube
+    images = torch.stack([recording.frames[i] for i in chosen])
+    crops = ops.depth_crop(images, center, camera, cube=cube, depth_unit=estimator.depth_unit)
+    if recording.truth is None:
+        return crops, None
+    return crops, ops.normalize_pose(xyz_to_uvd(recording.truth[chosen], camera), center, camera, cube=cube)

@@ -259,6 +259,8 @@ OrderOption: TypeAlias = Annotated[
     typer.Option("--order", case_sensitive=False, help="Joint order. Default: the model's own.", show_default=False),
 ]
 
+VideoRate: TypeAlias = Annotated[float, typer.Option("--fps", callback=_positive, help="Frames per second of a video.")]
+
 # Outputs --------------------------------------------------------------------------------------------------------------
 Json: TypeAlias = Annotated[
     Path | None, typer.Option("--json", help="Also write the numbers as JSON; - for standard output, and nothing else.")

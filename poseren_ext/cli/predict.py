@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,8 @@ from poseren_ext.cli import _option_values, options
 from poseren_ext.cli._errors import INCOMPLETE, INTERRUPTED, in_options
 
 if TYPE_CHECKING:
-    from poseren_ext.inference.batch import PredictionReport
+    from poseren_ext.inference.batch import FramePredictor, PredictionReport, Watch
+    from poseren_ext.inference.prediction_rows import FrameOutcome
     from poseren_ext.io.joint_files import Format as FileFormat
 
 _NAMED = 10  # frames without a result that are listed at the end; the record has all
@@ -50,6 +53,10 @@ def predict_command(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Frames per batch.")] = 16,
     workers: options.Workers = None,
     device: options.Device = "cpu",
+    video: Annotated[
+        Path | None, typer.Option("--video", help="Also draw the frames with their joints: FILE.mp4 or FILE.gif.")
+    ] = None,
+    rate: options.VideoRate = 30.0,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
 ) -> None:
@@ -70,10 +77,15 @@ def predict_command(
     poseren predict recording/ --out joints.csv --output-unit m --order mediapipe
 
     poseren predict recording/ --hand auto --max-hands 2 --out hands.csv
+
+    poseren predict recording/ --out joints.csv --video hands.mp4
     """
     from poseren_ext.io.depth_files import find_frames, seen_through
 
     options.check_outputs(out, overwrite=overwrite, resume=resume)
+    if video is not None and resume:
+        raise typer.BadParameter("not together with --resume; a video is drawn of a whole run", param_hint="--video")
+    options.check_outputs(video, overwrite=overwrite)
     frames = find_frames(inputs, pattern)  # before torch is imported, which takes seconds
 
     from poseren_ext.cli._console import progress, say
@@ -120,7 +132,7 @@ def predict_command(
     )
     done = 0
     try:
-        with progress() as bar:
+        with _drawn(video, rate, predictor) as watch, progress() as bar:
             task = bar.add_task("frames", total=len(frames))
 
             def advance(count: int, total: int) -> None:
@@ -141,6 +153,7 @@ def predict_command(
                 resume=resume,
                 overwrite=overwrite,
                 progress=advance,
+                watch=watch,
             )
     except KeyboardInterrupt:
         again = "" if stdout else f" in {out}; --resume continues"
@@ -152,6 +165,29 @@ def predict_command(
         say(_uncertain(report), label="WARNING", style="yellow", stderr=True)
     if report.missing:
         raise typer.Exit(INCOMPLETE)
+
+
+@contextmanager
+def _drawn(path: Path | None, rate: float, predictor: FramePredictor) -> Iterator[Watch | None]:
+    """A function that draws frames with their joints into a video; frames that cannot be read are left out."""
+    if path is None:
+        yield None
+        return
+    from poseren_ext.plotting.video import hand_picture, open_video
+
+    estimator = predictor.estimator
+    with open_video(path, rate) as video:
+
+        def watch(start: int, outcomes: Sequence[FrameOutcome]) -> None:
+            for index, outcome in enumerate(outcomes, start):
+                try:
+                    depth = predictor.read(index)
+                except (OSError, ValueError):
+                    continue
+                hands = [one.uvd for one in (outcome, *outcome.others) if one.uvd is not None]
+                video.write(hand_picture(depth * estimator.depth_unit, hands, estimator.model.skeleton))
+
+        yield watch
 
 
 def _uncertain(report: PredictionReport) -> str:

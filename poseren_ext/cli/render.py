@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poseren render`: synthetic hands as a folder of files, one archive, or a contact sheet."""
+"""`poseren render`: synthetic hands as a folder of files, one archive, a contact sheet, or a video."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import typer
 from poseren_ext.cli import options
 
 if TYPE_CHECKING:
+    from poseren_ext.synthetic import SyntheticHands
     from poseren_ext.synthetic.scenes import SyntheticScenes
 
+_BATCH = 16
 PICTURES = (".png", ".pdf", ".svg")
 _OWN_FILES = re.compile(r"depth/\d{6,}\.png|(labels|centers|list|camera)\.txt|hands\.csv")
 
@@ -54,7 +56,9 @@ def render_command(
     context: typer.Context,
     out: Annotated[
         Path,
-        typer.Argument(help="A new folder (16-bit PNGs and labels), a file .npz, or a picture .png, .pdf or .svg."),
+        typer.Argument(
+            help="A new folder (16-bit PNGs, labels), a file .npz, a picture (.png, .pdf, .svg), a video (.mp4, .gif)."
+        ),
     ],
     frames: Annotated[int, typer.Option("--frames", min=1, help="Number of frames.")] = 32,
     first: Annotated[int, typer.Option("--first", min=0, help="Index of the first frame.")] = 0,
@@ -76,6 +80,7 @@ def render_command(
     scenes: Annotated[
         bool, typer.Option("--scenes", help="Whole scenes with no hand, one or two: labels in hands.csv.")
     ] = False,
+    rate: options.VideoRate = 30.0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Render synthetic depth frames with their joints, for training, other tools or inspection.
@@ -91,6 +96,8 @@ def render_command(
 
     poseren render moving.npz --sequence --frames 90
 
+    poseren render moving.mp4 --sequence --frames 90
+
     poseren render backs/ --split-kind back --frames 2048
 
     poseren render scenes/ --scenes --frames 1000 --split test
@@ -98,6 +105,7 @@ def render_command(
     from poseren_ext.cli._console import progress, say
     from poseren_ext.geometry.camera import CAMERAS
     from poseren_ext.plotting import check_path
+    from poseren_ext.plotting.video import VIDEOS
     from poseren_ext.synthetic import SyntheticHands, SyntheticSequence
     from poseren_ext.synthetic.export import export_frames, export_stack
     from poseren_ext.synthetic.scenes import SyntheticScenes
@@ -109,7 +117,9 @@ def render_command(
         _require_alone(context, "--scenes", ("sequence",))
 
     suffix = out.suffix.lower()
-    if suffix in (*PICTURES, ".npz"):
+    if scenes and suffix in VIDEOS:
+        raise typer.BadParameter(f"{out}; expected a folder, .npz or a picture with --scenes", param_hint="OUT")
+    if suffix in (*PICTURES, *VIDEOS, ".npz"):
         options.check_outputs(out, overwrite=overwrite)
     else:
         _require_own_folder(out, overwrite)
@@ -132,11 +142,32 @@ def render_command(
             from poseren_ext.plotting.contact_sheet import contact_sheet
 
             contact_sheet(hands, check_path(out), frames)
+        elif suffix in VIDEOS:
+            _render_video(hands, out, rate, range(first, first + frames), advance)
         elif suffix == ".npz":
             export_stack(hands, out, frames, first, advance)
         else:
             export_frames(hands, out, frames, first, advance)
     say(f"{frames} frames in {out}", stderr=True)
+
+
+def _render_video(
+    hands: SyntheticHands, out: Path, rate: float, indices: range, advance: Callable[[int], None]
+) -> None:
+    """Draw frames with their joints into a video."""
+    import torch
+
+    from poseren_ext.geometry.camera import xyz_to_uvd
+    from poseren_ext.geometry.skeleton import SKELETONS
+    from poseren_ext.plotting.video import hand_picture, open_video
+
+    with open_video(out, rate) as video:
+        for start in range(0, len(indices), _BATCH):
+            frames = hands.frames(torch.tensor(indices[start : start + _BATCH]))
+            uvd = xyz_to_uvd(frames.xyz, hands.camera)
+            for depth, joints in zip(frames.depth, uvd, strict=True):
+                video.write(hand_picture(depth.numpy(), [joints], SKELETONS[hands.skeleton]))
+            advance(min(start + _BATCH, len(indices)))
 
 
 def _render_scenes(scenes: SyntheticScenes, out: Path, frames: int, first: int, advance: Callable[[int], None]) -> None:

@@ -37,11 +37,11 @@ def train_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
     device: options.Device = "cpu",
 ) -> None:
-    """Train Init-CNN, then Pose-REN on the poses that it predicts; nothing but a configuration is needed.
+    """Train Init-CNN, then Pose-REN on the poses that it predicts. Give a recipe or a TOML file.
 
     The folder gets config.toml (all fields), log.csv, checkpoint.safetensors (and the one before), and at the end
-    model.safetensors. --resume continues an interrupted or killed run to the same bits (on a CPU with as many
-    threads). The fields are those of poseren_ext.training.TrainConfig, values as in TOML. Several GPUs:
+    model.safetensors. --resume continues an interrupted or killed run; with the same number of CPU threads the result
+    is bit-identical. The fields are those of poseren_ext.training.TrainConfig, values as in TOML. Several GPUs:
     torchrun -m poseren_ext.training.
 
     [bold]Examples[/bold]
@@ -155,7 +155,7 @@ def _progress() -> Iterator[Watch]:
 def _show_rendering(progress: Progress, tasks: dict[str, Any], done: int, count: int) -> None:
     """The progress of rendering; the line is removed at the end."""
     if progress.disable:
-        if done == 0 and str(count) not in tasks:  # said once, and not for every chunk of an endless stream
+        if done == 0 and str(count) not in tasks:  # once, and not for every chunk of an endless stream
             tasks[str(count)] = None
             print(f"rendering {count} synthetic frames", file=sys.stderr, flush=True)
         return

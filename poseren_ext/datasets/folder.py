@@ -26,7 +26,7 @@ from poseren_ext.io.pose_files import read_poses
 RECORDING, POSES = "recording.json", "poses.jsonl"
 CAMERA, LABELS, CENTERS, LIST, DEPTH = "camera.txt", "labels.txt", "centers.txt", "list.txt", "depth"
 CAMERA_FILES = (CAMERA, *(f"{n}{e}" for n in ("camera", "camera_info") for e in (".yaml", ".yml", ".json", ".xml")))
-"""Names of camera files next to frames, in the order in which they are looked for."""
+"""Names of camera files next to frames, in the order of the search."""
 _NEAR_FAR = (1.0, 650.0)  # mm: a hand before a camera on a desk
 _SKELETONS = {14: "nyu14", 16: "icvl16", 21: "msra21"}
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from poseren_ext.evaluation.labelled_frames import LabelledFrames
 from poseren_ext.evaluation.methods import JointEstimator
 from poseren_ext.experiments.simulated_methods import SIMULATED
-from poseren_ext.experiments.synthetic import Lab, Progress, Scale
+from poseren_ext.experiments.synthetic import Progress, Scale, SyntheticTraining
 from poseren_ext.models import PoseREN
 
 
@@ -45,7 +45,7 @@ class Bench(Protocol):
         """Source of the initial poses of other methods."""
         ...
 
-    def labs(self, skeleton: str = "nyu14") -> Sequence[Models]:
+    def trainings(self, skeleton: str = "nyu14") -> Sequence[Models]:
         """Networks for hands with these joints: one training per seed."""
         ...
 
@@ -73,10 +73,12 @@ class SyntheticBench:
     heading = "synthetic hands"
     initial_note = SIMULATED
 
-    def labs(self, skeleton: str = "nyu14") -> list[Lab]:
-        """One lab per seed."""
+    def trainings(self, skeleton: str = "nyu14") -> list[SyntheticTraining]:
+        """One training per seed."""
         seeds = range(1, self.scale.seeds + 1)
-        return [Lab(self.scale, skeleton, seed, self.folder, self.progress, self.device) for seed in seeds]
+        return [
+            SyntheticTraining(self.scale, skeleton, seed, self.folder, self.progress, self.device) for seed in seeds
+        ]
 
     def source(self, skeleton: str = "nyu14") -> str:
         """What the results are of, in words."""

@@ -105,7 +105,7 @@ class DatasetBench:
             given[name] = FilePredictions(mirrored_uvd(file.poses, test.dataset)) if flipped else file
         return given
 
-    def labs(self, skeleton: str = "") -> tuple[DatasetBench]:
+    def trainings(self, skeleton: str = "") -> tuple[DatasetBench]:
         """Returns itself: there is one set of weights, and the dataset determines the joints."""
         return (self,)
 

@@ -27,18 +27,20 @@ Results = Mapping[str, Sequence[Evaluation]]
 """System -> its evaluation with every seed."""
 
 
-def _systems(lab: Models, names: Sequence[str], *, stages: int) -> dict[str, Evaluation]:
+def _systems(training: Models, names: Sequence[str], *, stages: int) -> dict[str, Evaluation]:
     """Init-CNN, then each variant refined from it."""
-    models = lab.models(names)
+    models = training.models(names)
     initial = InitPose(next(iter(models.values())))
-    results = {"Init-CNN": measure(lab.test, "Init-CNN", initial)}
+    results = {"Init-CNN": measure(training.test, "Init-CNN", initial)}
     for name, model in models.items():
-        results[name] = measure(lab.test, name, Refined(initial, model, stages))
+        results[name] = measure(training.test, name, Refined(initial, model, stages))
     return results
 
 
-def _over_seeds(labs: Sequence[Models], run: Callable[[Models], dict[str, Evaluation]]) -> dict[str, list[Evaluation]]:
-    every = [run(lab) for lab in labs]
+def _over_seeds(
+    trainings: Sequence[Models], run: Callable[[Models], dict[str, Evaluation]]
+) -> dict[str, list[Evaluation]]:
+    every = [run(training) for training in trainings]
     return {name: [one[name] for one in every] for name in every[0]}
 
 
@@ -77,12 +79,12 @@ def _claim(report: Report, results: Results, better: str, worse: str, claim: str
 def _compared(
     name: str, title: str, bench: Bench, skeleton: str, names: Sequence[str], *, stages: int = STAGES
 ) -> tuple[Report, dict[str, list[Evaluation]]]:
-    labs = bench.labs(skeleton)
-    results = _over_seeds(labs, lambda lab: _systems(lab, names, stages=stages))
+    trainings = bench.trainings(skeleton)
+    results = _over_seeds(trainings, lambda training: _systems(training, names, stages=stages))
     report = Report(name, title, bench.source(skeleton), tables=[_table(results)])
     first = [seeds[0] for seeds in results.values()]
     report.figures["comparison"] = plot_comparison(
-        first, skeleton=labs[0].test.skeleton, title=_heading(bench, "seed 1", len(results["Init-CNN"]))
+        first, skeleton=trainings[0].test.skeleton, title=_heading(bench, "seed 1", len(results["Init-CNN"]))
     )
     report.data["systems"] = {system: [asdict(one) for one in seeds] for system, seeds in results.items()}
     return report, results
@@ -113,16 +115,17 @@ def fig9(bench: Bench) -> Report:
     return report
 
 
-def _curves(lab: Models, starts: Mapping[str, Refined]) -> dict[str, list[float]]:
+def _curves(training: Models, starts: Mapping[str, Refined]) -> dict[str, list[float]]:
     return {
-        start: [one.mean_3d for one in measure_stages(lab.test, start, cascade)] for start, cascade in starts.items()
+        start: [one.mean_3d for one in measure_stages(training.test, start, cascade)]
+        for start, cascade in starts.items()
     }
 
 
 def _iterations(
     name: str, title: str, bench: Bench, run: Callable[[Models], dict[str, list[float]]]
 ) -> tuple[Report, dict[str, list[list[float]]]]:
-    every = [run(lab) for lab in bench.labs()]
+    every = [run(training) for training in bench.trainings()]
     curves = {start: [one[start] for one in every] for start in every[0]}
     average = {start: [mean(step) for step in zip(*seeds, strict=True)] for start, seeds in curves.items()}
     spread = None
@@ -141,9 +144,9 @@ def _iterations(
 def fig10(bench: Bench) -> Report:
     """Error over the number of iterations, 0 to 10."""
 
-    def run(lab: Models) -> dict[str, list[float]]:
-        model = lab.models(["Pose-REN"])["Pose-REN"]
-        return _curves(lab, {"Pose-REN": Refined(InitPose(model), model, LONGEST)})
+    def run(training: Models) -> dict[str, list[float]]:
+        model = training.models(["Pose-REN"])["Pose-REN"]
+        return _curves(training, {"Pose-REN": Refined(InitPose(model), model, LONGEST)})
 
     report, curves = _iterations("fig10", "Figure 10: the number of iterations", bench, run)
     for seed, curve in enumerate(curves["Pose-REN"], start=1):
@@ -157,24 +160,24 @@ def fig10(bench: Bench) -> Report:
 
 def fig11(bench: Bench) -> Report:
     """Other methods' poses as initial poses."""
-    labs = bench.labs()
+    trainings = bench.trainings()
 
-    def run(lab: Models) -> dict[str, Evaluation]:
-        model = lab.models(["Pose-REN"])["Pose-REN"]
-        own = measure(lab.test, "Init-CNN", InitPose(model)).mean_3d
+    def run(training: Models) -> dict[str, Evaluation]:
+        model = training.models(["Pose-REN"])["Pose-REN"]
+        own = measure(training.test, "Init-CNN", InitPose(model)).mean_3d
         results: dict[str, Evaluation] = {}
-        for name, initial in (lab.initial(own) | {"Init-CNN": InitPose(model)}).items():
-            start, *_, end = measure_stages(lab.test, name, Refined(initial, model, STAGES))
+        for name, initial in (training.initial(own) | {"Init-CNN": InitPose(model)}).items():
+            start, *_, end = measure_stages(training.test, name, Refined(initial, model, STAGES))
             results |= {name: start, f"{name}, refined": end}
         return results
 
-    results = _over_seeds(labs, run)
+    results = _over_seeds(trainings, run)
     report = Report("fig11", "Figure 11: other initial poses", bench.source(), tables=[_table(results)])
     names = list(results)[::2]
     shown = [name for name in names if f"{name}, scaled" not in names]
     first = [replace(results[one][0], name=one) for name in shown for one in (name, f"{name}, refined")]
     report.figures["comparison"] = plot_comparison(
-        first, skeleton=labs[0].test.skeleton, title=_heading(bench, "seed 1", len(results["Init-CNN"]))
+        first, skeleton=trainings[0].test.skeleton, title=_heading(bench, "seed 1", len(results["Init-CNN"]))
     )
     report.data["systems"] = {name: [asdict(one) for one in seeds] for name, seeds in results.items()}
     report.notes.append(bench.initial_note)
@@ -205,8 +208,8 @@ def _order(results: Results, names: Sequence[str]) -> str:
 def fig12(bench: Bench) -> Report:
     """The mean pose as the initial pose: tested with the standard model and with a model trained for it."""
 
-    def run(lab: Models) -> dict[str, list[float]]:
-        models = lab.models(["Pose-REN", "mean-pose training"])
+    def run(training: Models) -> dict[str, list[float]]:
+        models = training.models(["Pose-REN", "mean-pose training"])
         standard = models["Pose-REN"]
         starts = {
             "from Init-CNN": Refined(InitPose(standard), standard, LONGEST),
@@ -214,7 +217,7 @@ def fig12(bench: Bench) -> Report:
         }
         if trained := models.get("mean-pose training"):
             starts["from the mean pose, trained so"] = Refined(MeanPose(trained), trained, LONGEST)
-        return _curves(lab, starts)
+        return _curves(training, starts)
 
     report, curves = _iterations("fig12", "Figure 12: the mean pose as initial pose", bench, run)
     for name, seeds in curves.items():
@@ -279,15 +282,15 @@ def _normalized(batch: FrameBatch, uvd: Tensor) -> Tensor:
 
 def fig13(bench: Bench) -> Report:
     """The stages of the cascade."""
-    lab = bench.labs()[0]
-    model = lab.models(["Pose-REN"])["Pose-REN"]
-    batch, truth = lab.test.some(6)
+    training = bench.trainings()[0]
+    model = training.models(["Pose-REN"])["Pose-REN"]
+    batch, truth = training.test.some(6)
     stages = Refined(InitPose(model), model, STAGES).estimate_stages(batch).cpu()
     poses = torch.stack([_normalized(batch, stage) for stage in stages])
     errors = torch.stack([frame_errors(stage, truth, batch.camera.cpu()) for stage in stages])
     report = Report("fig13", "Figure 13: the stages of the cascade", bench.source())
     report.figures["stages"] = plot_cascade(
-        batch.crop(96).cpu(), poses, lab.test.skeleton, truth=_normalized(batch, truth), errors=errors
+        batch.crop(96).cpu(), poses, training.test.skeleton, truth=_normalized(batch, truth), errors=errors
     )
     report.data["error_mm"] = errors.tolist()
     report.notes.append(_SHOWN)
@@ -296,15 +299,15 @@ def fig13(bench: Bench) -> Report:
 
 def fig14(bench: Bench) -> Report:
     """REN-9x6x6, Pose-REN and the truth on the same hands."""
-    lab = bench.labs()[0]
-    models = lab.models(["REN-9x6x6", "Pose-REN"])
-    batch, truth = lab.test.some(7)
+    training = bench.trainings()[0]
+    models = training.models(["REN-9x6x6", "Pose-REN"])
+    batch, truth = training.test.some(7)
     initial = InitPose(models["Pose-REN"])
     rows = {name: _normalized(batch, Refined(initial, model, STAGES).estimate(batch)) for name, model in models.items()}
     rows["truth"] = _normalized(batch, truth)
     report = Report("fig14", "Figure 14: qualitative results", bench.source())
     report.notes.append(_SHOWN)
-    report.figures["qualitative"] = plot_qualitative(batch.crop(96).cpu(), rows, lab.test.skeleton)
+    report.figures["qualitative"] = plot_qualitative(batch.crop(96).cpu(), rows, training.test.skeleton)
     return report
 
 

@@ -118,7 +118,7 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class Lab:
+class SyntheticTraining:
     """Models of one scale, skeleton and seed, trained on first use and saved in a folder.
 
     All variants have the same Init-CNN and are trained on the same batches.

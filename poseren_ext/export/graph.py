@@ -32,7 +32,7 @@ class EstimatorGraph(nn.Module):
 
     Attributes:
         inputs: Names of the arguments of ``forward``.
-        outputs: Names of its results.
+        outputs: Names of its results; "error_mm", the last one, only with a model that has an error head.
 
     Raises:
         ValueError: The number of stages is negative, or the hand is unknown.
@@ -65,6 +65,8 @@ class EstimatorGraph(nn.Module):
         self.depth_unit = depth_unit
         mirror = turned_views(1, mirrored=True, device=model.mean_pose.device)
         self.register_buffer("mirror", None if self.hand == model.config.hand else mirror)
+        if model.error is not None:
+            self.outputs = (*self.outputs, "error_mm")
         self.eval()
 
     def forward(self, depth: Tensor, center: Tensor, camera: Tensor) -> tuple[Tensor, ...]:
@@ -76,7 +78,8 @@ class EstimatorGraph(nn.Module):
             camera: fx, fy, cx, cy in pixels, [B, 4].
 
         Returns:
-            joints [B, J, 3] in mm in the camera frame, and uvd [B, J, 3]: u, v in pixels, d in mm.
+            joints [B, J, 3] in mm in the camera frame; uvd [B, J, 3]: u, v in pixels, d in mm; and, from a model with
+            an error head, the predicted mean joint error [B] in mm.
         """
         config, mirror = self.model.config, self.mirror
         crop = ops.depth_crop(
@@ -89,10 +92,14 @@ class EstimatorGraph(nn.Module):
             invalid=self.invalid,
             depth_unit=self.depth_unit,
         )
-        poses = self.model(crop, stages=self.stages)[-1:]
-        pose = (poses if mirror is None else mean_of_views(poses, mirror))[0]
+        initial, features = self.model.init(crop), self.model.backbone(crop)
+        last = self.model.refine_features(features, initial, self.stages)[-1:]
+        pose = (last if mirror is None else mean_of_views(last, mirror))[0]
         uvd = ops.denormalize_pose(pose, center, camera, cube=config.cube)
-        return uvd_to_xyz(uvd, camera, check=False), uvd
+        joints = uvd_to_xyz(uvd, camera, check=False)
+        if self.model.error is None:
+            return joints, uvd
+        return joints, uvd, self.model.error(crop, features, initial, last[0])
 
     def program(self, dtype: torch.dtype) -> torch.export.ExportedProgram:
         """The graph as an exported program, for any number and any size of frames of this type."""
@@ -149,8 +156,8 @@ class FrameGraph(EstimatorGraph):
             camera: fx, fy, cx, cy in pixels, [B, 4].
 
         Returns:
-            The results of :class:`EstimatorGraph`, then the centre [B, 3]: u, v in pixels, d in mm. NaN for a frame
-            without a pixel in the range.
+            joints and uvd as of :class:`EstimatorGraph`; the centre [B, 3]: u, v in pixels, d in mm; and the predicted
+            error of a model with an error head. NaN for a frame without a pixel in the range.
         """
         center, _ = ops.hand_center(
             depth,
@@ -161,7 +168,8 @@ class FrameGraph(EstimatorGraph):
             cube=self.model.config.cube,
             camera=camera,
         )
-        return *super().forward(depth, center, camera), center
+        joints, uvd, *error = super().forward(depth, center, camera)
+        return joints, uvd, center, *error
 
 
 def estimator_graph(model: PoseREN, depth_range: tuple[float, float] | None, **settings: Any) -> EstimatorGraph:

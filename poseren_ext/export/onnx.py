@@ -34,7 +34,8 @@ def export_onnx(
     The inputs are float32, with any number of frames and any frame size: ``depth`` [B, H, W] as stored, ``center``
     [B, 3] (u, v in pixels, d in mm) and ``camera`` [B, 4] (fx, fy, cx, cy in pixels). The outputs are ``joints``
     [B, J, 3] in mm and ``uvd`` [B, J, 3]. With a range of depths there is no input ``center``: the graph computes it
-    and it becomes the third output. The metadata names joints and units. The model's mode stays as it is.
+    and it becomes the third output. The last output of a model with an error head is ``error_mm`` [B], the predicted
+    mean joint error. The metadata names joints and units. The model's mode stays as it is.
 
     Args:
         model: The estimator.
@@ -95,4 +96,6 @@ def _metadata(graph: EstimatorGraph) -> dict[str, str]:
     }
     if isinstance(graph, FrameGraph):
         metadata["depth_range_mm"] = json.dumps([graph.near, graph.far])
+    if graph.model.error is not None:
+        metadata["error_mm"] = "predicted mean joint error, mm"
     return metadata

@@ -38,8 +38,9 @@ def export_package(
     The package runs on the device that the model is on. The inputs, with any number of frames and any frame size, are
     depth [B, H, W] of ``depth_dtype``, center [B, 3] (u, v in pixels, d in mm) and camera [B, 4] (fx, fy, cx, cy in
     pixels), both float32. The outputs are joints [B, J, 3] in mm and uvd [B, J, 3]. With a range of depths there is no
-    input center: the package computes it and it becomes the third output. ``examples/cpp`` shows how to run both. The
-    model's mode stays as it is.
+    input center: the package computes it and it becomes the third output. The last output of a model with an error head
+    is the predicted mean joint error [B] in mm. ``examples/cpp`` shows how to run both. The model's mode stays as it
+    is.
 
     Args:
         model: The estimator.

@@ -35,6 +35,9 @@ _POSITION = re.compile(r"^frame 0 | (?:in|of) frames? (?:0|\[0\])(?=[ ,:])")  # 
 Progress = Callable[[int, int], None]
 """Called with the number of frames done and of all frames."""
 
+Watch = Callable[[int, Sequence[FrameOutcome]], None]
+"""Called with the outcomes of some frames in a row and the index of the first of them."""
+
 
 @dataclass(frozen=True)
 class PredictionReport:
@@ -118,7 +121,7 @@ class FramePredictor:
         estimator, swapped, seen = self.estimator, 0, 0
         for index in range(0, len(self.frames), max(1, len(self.frames) // _CHECKED)):
             try:
-                frames = read_frames(self._read(index)[None], estimator.device)
+                frames = read_frames(self.read(index)[None], estimator.device)
                 center = given_centers(self.centers[index], frames)
             except (OSError, ValueError):
                 continue
@@ -136,7 +139,7 @@ class FramePredictor:
         outcomes: dict[int, FrameOutcome] = {}
         for index in range(start, stop):
             try:
-                images[index] = self._read(index)
+                images[index] = self.read(index)
                 self._require_given(index)
             except (OSError, ValueError) as error:
                 images.pop(index, None)
@@ -152,7 +155,13 @@ class FramePredictor:
                         outcomes[index] = self._failed(index, error)
         return [outcomes[index] for index in range(start, stop)]
 
-    def _read(self, index: int) -> npt.NDArray[Any]:
+    def read(self, index: int) -> npt.NDArray[Any]:
+        """A frame [H, W] as stored.
+
+        Raises:
+            OSError: the frame cannot be read.
+            ValueError: the frame cannot be read, or has another size.
+        """
         image = self.frames[index].read()
         if self.size is not None and image.shape != self.size:
             (height, width), (first_height, first_width) = image.shape, self.size
@@ -254,6 +263,7 @@ def predict_frames(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> PredictionReport:
     """Write the joints of all frames to one file.
 
@@ -274,6 +284,7 @@ def predict_frames(
         resume: continue a file that exists.
         overwrite: replace a file that exists.
         progress: called after each batch.
+        watch: called with the outcomes of each batch.
 
     Returns:
         What was done.
@@ -292,7 +303,7 @@ def predict_frames(
     names = [str(frame) for frame in predictor.frames]
     if hasattr(out, "write"):
         stream = PredictionStream(out, names, skeleton, layout, file_format, missing)
-        return _predict(stream, predictor, batch, workers, progress, began)
+        return _predict(stream, predictor, batch, workers, progress, watch, began)
     with PredictionFile(
         Path(out),
         names,
@@ -305,7 +316,7 @@ def predict_frames(
         resume=resume,
         overwrite=overwrite,
     ) as file:
-        return _predict(file, predictor, batch, workers, progress, began)
+        return _predict(file, predictor, batch, workers, progress, watch, began)
 
 
 def _predict(
@@ -314,6 +325,7 @@ def _predict(
     batch: int,
     workers: int | None,
     progress: Progress | None,
+    watch: Watch | None,
     began: float,
 ) -> PredictionReport:
     first, total = file.done, len(predictor.frames)
@@ -321,7 +333,10 @@ def _predict(
         predictor.require_size()
         predictor.check_given()
     for outcomes in run_batches(predictor, first, batch, workers or usable_cores()):
+        start = file.done
         file.write(outcomes)
+        if watch is not None:
+            watch(start, outcomes)
         if progress is not None:
             progress(file.done, total)
     file.finish()

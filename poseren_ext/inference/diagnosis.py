@@ -43,12 +43,12 @@ SMALL_CUBE = 120.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        kind: "fine"; "note": works, but look at it; "fault": results will be wrong.
-        check: what was looked at: frame, camera, unit, hand, pose or cube.
-        text: what was found, and where it is no fine thing, what to change.
+        kind: "fine"; "note": works, but check it; "fault": results will be wrong.
+        check: what was checked: frame, camera, unit, hand, pose or cube.
+        text: what was found, and for a note or fault the remedy.
     """
 
     kind: Kind
@@ -84,7 +84,7 @@ class Checkup:
     Attributes:
         name: the frame's.
         depth: as stored [H, W].
-        findings: what was looked at, in that order.
+        findings: the results of the checks, in their order.
         region: the hand; None where none was found.
         units: for a wrong unit: the units in which there is a hand, with `unit_cost`.
     """
@@ -112,8 +112,8 @@ def examine(depth: Image, camera: Camera, *, depth_unit: float = 1.0, cube: floa
 
     Args:
         depth: as stored [H, W].
-        camera: intrinsics that the frame is said to have.
-        depth_unit: mm per stored unit that the frame is said to have.
+        camera: intrinsics given for the frame.
+        depth_unit: mm per stored unit, as given for the frame.
         cube: half edge of the cube around the hand, mm.
         name: how to call the frame.
 

@@ -250,7 +250,7 @@ def _stack(frames: Sequence[Any]) -> tuple[Tensor, object]:
 
 
 def _tensor(array: Any) -> Any:
-    """An array as a tensor, on the same memory where its type is one that the ops read; what is no array as it is."""
+    """An array as a tensor, on the same memory where its type is one that the ops read; other values unchanged."""
     if isinstance(array, np.ndarray):
         if array.dtype == np.float64:
             array = array.astype(np.float32)

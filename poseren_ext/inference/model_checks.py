@@ -8,7 +8,7 @@ import copy
 import torch
 from torch import nn
 
-from poseren_ext.models import Backbone, InitCNN, PoseREN, RegionEnsemble
+from poseren_ext.models import Backbone, ErrorHead, InitCNN, PoseREN, RegionEnsemble
 
 
 def snapshot(model: PoseREN, device: torch.device | str | None = None) -> PoseREN:
@@ -23,6 +23,8 @@ def snapshot(model: PoseREN, device: torch.device | str | None = None) -> PoseRE
             would ignore them.
     """
     for name, module in model.named_modules():
+        if name.startswith("error."):
+            continue  # the packed form calls the error head as it is
         if (reason := _unusual(module)) is not None:
             raise ValueError(
                 f"model{'.' * bool(name)}{name} has {reason}, which an Estimator would ignore; call the model itself "
@@ -36,7 +38,7 @@ def _unusual(module: nn.Module) -> str | None:
     """What of a module the packed form does not know; None if nothing."""
     if module._forward_hooks or module._forward_pre_hooks:
         return "forward hooks"
-    known = (PoseREN, InitCNN, Backbone, RegionEnsemble, nn.Conv2d)
+    known = (PoseREN, InitCNN, Backbone, RegionEnsemble, ErrorHead, nn.Conv2d)
     base = next((kind for kind in known if isinstance(module, kind)), None)
     if base is None:
         return f"the class {type(module).__name__}"

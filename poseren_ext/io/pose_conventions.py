@@ -81,7 +81,7 @@ def require_plausible(path: PathLike, stored: Poses, uvd: Poses, labels: Poses, 
     Args:
         path: named in the message.
         stored: joints [N, J, 3] as the file has them, in our joint order.
-        uvd: the same as they were understood.
+        uvd: the same joints as they were interpreted.
         labels: uvd [N, J, 3].
         camera: intrinsics.
 
@@ -127,7 +127,7 @@ def suggest_options(
 
     Args:
         stored: joints [N, J, 3] as the file has them, in the order that was asked for.
-        uvd: the same as they were understood.
+        uvd: the same joints as they were interpreted.
         labels: uvd [N, J, 3].
         camera: intrinsics.
         file_format: "uvd" or "xyz", as the file was read.

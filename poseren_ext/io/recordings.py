@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".bag", ".mcap", ".db3", ".mkv", ".r3d")
 
-_CACHED = 64  # frames that were passed over while another thread's frame was looked for
+_CACHED = 64  # decoded frames that other threads may still ask for
 
 
 class Recording(ABC):

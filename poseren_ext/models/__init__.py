@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Pose-REN, its Init-CNN, and the paper's ablations as configurations of the same classes."""
 
-from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig
+from poseren_ext.models.config import STRIDE, ErrorHeadConfig, HeadConfig, ModelConfig
+from poseren_ext.models.error_head import ErrorHead
 from poseren_ext.models.files import BUNDLED, Precision, load, load_model, save
 from poseren_ext.models.network import Backbone, InitCNN, PoseREN, RegionEnsemble, initialize
 from poseren_ext.models.packed import PackedPoseREN
@@ -11,6 +12,8 @@ __all__ = [
     "BUNDLED",
     "STRIDE",
     "Backbone",
+    "ErrorHead",
+    "ErrorHeadConfig",
     "HeadConfig",
     "InitCNN",
     "ModelConfig",

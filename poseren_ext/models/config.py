@@ -27,10 +27,10 @@ _NINE = (*_CORNERS, (0, 3), (3, 0), (3, 6), (6, 3), (3, 3))
 _GUIDED_FOUR = (0, 1, 5, 9)
 _GUIDED_NINE = (0, 1, 3, 4, 5, 6, 7, 8, 9)
 
-_ADDED = ("map_dropout",)
+_ADDED = ("map_dropout", "error")
 """Fields with defaults that model files of earlier versions do not have."""
 
-_Config = TypeVar("_Config", "HeadConfig", "ModelConfig")
+_Config = TypeVar("_Config", "HeadConfig", "ErrorHeadConfig", "ModelConfig")
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,33 @@ class HeadConfig:
 
 
 @dataclass(frozen=True)
+class ErrorHeadConfig:
+    """Sizes of the layers of an :class:`ErrorHead`.
+
+    Attributes:
+        channels: of its 3x3 convolutions.
+        width: of its fully connected layers; an even number.
+        dropout: dropout probability of hidden values in training.
+
+    Raises:
+        TypeError: A field has the wrong type.
+        ValueError: A value is out of range.
+    """
+
+    channels: int = 64
+    width: int = 192
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "width"):
+            _require(type(getattr(self, name)) is int, self, name, "an integer", TypeError)
+        _require(self.channels > 0, self, "channels", "a positive number")
+        _require(self.width > 0 and self.width % 2 == 0, self, "width", "a positive even number")
+        _require(type(self.dropout) in (int, float), self, "dropout", "a number", TypeError)
+        _require(0 <= self.dropout < 1, self, "dropout", "a probability below 1")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Configuration of a Pose-REN estimator: everything except its weights.
 
@@ -170,6 +197,7 @@ class ModelConfig:
         weight_dtype: type of the stored weights, "float32", "float16" or "int8"; computation is in float32. "int8"
             stores fully connected weights as int8 rows with one float32 scale per row, and everything else in float32.
             This is lossless for a model that :func:`round_to_bytes` rounded.
+        error: the head that predicts the error of a pose; None for a model without one.
 
     Raises:
         TypeError: A field has the wrong type.
@@ -184,6 +212,7 @@ class ModelConfig:
     init: HeadConfig
     refine: HeadConfig
     weight_dtype: WeightDtype = "float32"
+    error: ErrorHeadConfig | None = None
 
     def __post_init__(self) -> None:
         _require(self.skeleton in SKELETONS, self, "skeleton", f"one of {', '.join(SKELETONS)}")
@@ -200,6 +229,10 @@ class ModelConfig:
             fits = (head.num_joints, head.channels, head.image_size) == same
             _require(fits, self, name, "num_joints, channels and image_size {}, {}, {}".format(*same))
         _require(bool(self.init.grid), self, "init", "a head with a grid")
+        if self.error is not None:
+            _require(isinstance(self.error, ErrorHeadConfig), self, "error", "an ErrorHeadConfig or None", TypeError)
+            whole = self.image_size % (2 * STRIDE) == 0
+            _require(whole, self, "image_size", f"a multiple of {2 * STRIDE} for a model with an error head")
 
     def to_json(self) -> str:
         """The configuration as JSON text, one line."""
@@ -220,6 +253,8 @@ class ModelConfig:
         values = _fields(ModelConfig, content)
         for name in ("init", "refine"):
             values[name] = HeadConfig(**_fields(HeadConfig, values[name]))
+        if values.get("error") is not None:
+            values["error"] = ErrorHeadConfig(**_fields(ErrorHeadConfig, values["error"]))
         return cls(**values)
 
 
@@ -252,7 +287,11 @@ def _are_integers(values: object) -> bool:
 
 
 def _require(
-    condition: bool, config: HeadConfig | ModelConfig, name: str, expected: str, error: type[Exception] = ValueError
+    condition: bool,
+    config: HeadConfig | ErrorHeadConfig | ModelConfig,
+    name: str,
+    expected: str,
+    error: type[Exception] = ValueError,
 ) -> None:
     if not condition:
         raise error(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; expected {expected}")

@@ -34,9 +34,9 @@ WEIGHTS = "model.safetensors"
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?(?<!\.safetensors)", re.ASCII)
 
 FORMAT = "poseren_ext"
-FORMAT_VERSION = "2"
-READABLE_VERSIONS = ("1", "2")
-"""Version 2 added weights as int8 rows; otherwise it is version 1."""
+FORMAT_VERSION = "3"
+READABLE_VERSIONS = ("1", "2", "3")
+"""Version 2 added weights as int8 rows, version 3 the error head."""
 _CODES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8"}  # names in safetensors
 _REMEDY = "Expected a file written by poseren_ext.models.save: download or save it again"
 
@@ -226,11 +226,14 @@ def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> N
 def _stored_dtypes(model: PoseREN) -> tuple[dict[str, torch.dtype], dict[str, str]]:
     """The stored type of each tensor, and the names of the scales of int8 weights.
 
-    Weights have the type that the configuration names; the mean pose (3J numbers) is always float32.
+    Weights have the type that the configuration names; the mean pose (3J numbers) is always float32. The weights of an
+    error head in a file with int8 rows are float16.
     """
     dtypes = dict.fromkeys(model.state_dict(), torch.float32)
     if model.config.weight_dtype == "float16":
         dtypes |= {name: torch.float16 for name, _ in model.named_parameters()}
+    if model.config.weight_dtype == "int8":
+        dtypes |= {name: torch.float16 for name in dtypes if name.startswith("error.")}
     scales = _scale_names(model)
     return dtypes | dict.fromkeys(scales, torch.int8), scales
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 from poseren_ext.models.config import STRIDE, HeadConfig, ModelConfig, WeightDtype
+from poseren_ext.models.error_head import ErrorHead
 
 # The only place that selects the implementation of the ops for the models.
 from poseren_ext.ops import cascade_refine, pose_roi_pool
@@ -142,6 +143,7 @@ class PoseREN(nn.Module):
         mean_pose: normalised mean pose of the training set [J, 3], fallback initial pose; by default
             zeros: every joint at the centre.
         weight_dtype: type that ``save`` stores the weights in.
+        error: head that predicts the mean joint error of the final pose; it takes no part in ``forward``.
     """
 
     mean_pose: Tensor
@@ -157,11 +159,13 @@ class PoseREN(nn.Module):
         hand: Literal["left", "right"] | None = None,
         mean_pose: Tensor | None = None,
         weight_dtype: WeightDtype = "float32",
+        error: ErrorHead | None = None,
     ) -> None:
         super().__init__()
         self.init = init
         self.backbone = backbone
         self.head = head
+        self.error = error
         self.skeleton = skeleton
         joints = len(skeleton.joints)
         mean_pose = (
@@ -181,19 +185,24 @@ class PoseREN(nn.Module):
             init=init.head.config,
             refine=head.config,
             weight_dtype=weight_dtype,
+            error=None if error is None else error.config,
         )
 
     @classmethod
     def build(cls, config: ModelConfig) -> PoseREN:
         """A freshly initialised float32 model of this configuration, whatever torch's default dtype is."""
+        skeleton, error = SKELETONS[config.skeleton], None
+        if config.error is not None:
+            error = ErrorHead(config.error, skeleton, config.channels[-1], config.image_size)
         return cls(
             InitCNN(Backbone(config.channels), RegionEnsemble(config.init)),
             Backbone(config.channels),
             RegionEnsemble(config.refine),
-            SKELETONS[config.skeleton],
+            skeleton,
             cube=config.cube,
             hand=config.hand,
             weight_dtype=config.weight_dtype,
+            error=error,
         ).float()
 
     def start_from_init(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -39,8 +40,10 @@ class PackedPoseREN:
         self.init_head = pack_head(model.init.head, dtype)
         self.backbone = pack_backbone(model.backbone, model.config.image_size)
         self.head = pack_head(model.head, dtype)
-        convolutions = [*model.init.backbone.parameters(), *model.backbone.parameters()]
-        self.nbytes: int = self.init_head.nbytes + self.head.nbytes + sum(weight.nbytes for weight in convolutions)
+        self.error = None if model.error is None else copy.deepcopy(model.error).eval().requires_grad_(False)
+        others = [part for part in (model.init.backbone, model.backbone, model.error) if part is not None]
+        others_bytes = sum(weight.nbytes for part in others for weight in part.parameters())
+        self.nbytes: int = self.init_head.nbytes + self.head.nbytes + others_bytes
         """Memory of the weights, bytes."""
 
     @property
@@ -65,12 +68,12 @@ class PackedPoseREN:
             model has no error head.
         """
         pose, features = self._look(crop) if pose is None else (pose, self.backbone(crop))
-        if not self.head.config.grid:
+        if self.head.config.grid:  # it does not depend on the pose: all stages give the same pose
+            poses = torch.stack([pose] + [run_grid(features, self.head)] * stages)
+            run = torch.full((len(pose),), min(stages, 1), dtype=torch.int32, device=pose.device)
+        else:
             poses, run = cascade_refine(features, pose, self.head, stages=stages)
-            return poses, run, None
-        # A grid does not depend on the pose: all stages give the same pose.
-        poses = torch.stack([pose] + [run_grid(features, self.head)] * stages)
-        return poses, torch.full((len(pose),), min(stages, 1), dtype=torch.int32, device=pose.device), None
+        return poses, run, None if self.error is None else self.error(crop, features, poses[0], poses[-1])
 
     def _look(self, crop: Tensor) -> tuple[Tensor, Tensor]:
         """The pose of the Init-CNN and the features of the refining backbone; concurrent within a CUDA graph.
@@ -100,11 +103,11 @@ def pack_backbone(backbone: Backbone, image_size: int) -> Callable[[Tensor], Ten
         "cuda": (_CuDnn, torch.backends.cudnn),
     }
     library, found = libraries.get(weight.device.type, (_FusedBackbone, None))
-    if weight.dtype != torch.float32 or found is None or not found.is_available():
+    if weight.dtype not in (torch.float32, torch.bfloat16) or found is None or not found.is_available():
         return backbone
     try:
         packed = library(backbone, image_size)
-        packed(torch.zeros(1, 1, image_size, image_size, dtype=torch.float32, device=weight.device))
+        packed(torch.zeros(1, 1, image_size, image_size, device=weight.device, dtype=weight.dtype))
     except (AttributeError, RuntimeError):  # internal ops of torch: a release may lack or change them
         return backbone
     return packed

@@ -35,6 +35,9 @@ def round_to_bytes(model: PoseREN) -> None:
         for weight in weights:
             for rows in weight:  # one group at a time keeps the temporaries small
                 rows.copy_(_rounded(rows))
+    if model.error is not None:
+        for parameter in model.error.parameters():  # its weights are stored as float16
+            parameter.copy_(parameter.half())
 
 
 def byte_rows(weight: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -109,7 +109,7 @@ def depth_crop(
     ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A. A tap
     outside the frame is background, ``z + c_z``; with ``invalid=None`` one NaN among the four taps makes the pixel NaN.
     The frame is read only where the crop looks and never converted as a whole. A floating-point depth has a gradient,
-    the same bits each time; nothing flows to the other arguments.
+    bit-identical in each call; the other arguments get no gradient.
 
     Args:
         depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32. Views of larger frames are not copied.

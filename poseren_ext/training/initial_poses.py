@@ -46,13 +46,14 @@ def load_start(model: PoseREN, start: str) -> None:
             f"start is {path}, a model of the configuration {_layers(given.config).to_json()}; this run trains "
             f"{_layers(model.config).to_json()}: set the same skeleton, hand, cube, heads, channels and widths"
         )
+    given.error = None  # it predicts the errors of the weights that training changes
     model.load_state_dict(given.state_dict())
 
 
 def _layers(config: ModelConfig) -> ModelConfig:
-    """The fields that weights depend on: all except the stored type and dropout."""
+    """The fields that weights depend on: all except the stored type, dropout and the error head."""
     init, refine = (dataclasses.replace(head, dropout=0.0, map_dropout=0.0) for head in (config.init, config.refine))
-    return dataclasses.replace(config, init=init, refine=refine, weight_dtype="float32")
+    return dataclasses.replace(config, init=init, refine=refine, weight_dtype="float32", error=None)
 
 
 def initial_poses(config: TrainConfig, model: PoseREN, stream: Stream, *, compiled: bool = False) -> InitialPoses:

@@ -116,7 +116,7 @@ class Viewer:
         self.hand = gui.add_dropdown("Windows of hand", numbers, visible=self.max_hands > 1)
         self.windows = gui.add_image(
             windows_picture(View(_NOTHING, (), ""), self.estimator, 0),
-            label="Windows on the feature grid; thick: moved",
+            label="Windows on the feature grid; thick: region moved",
         )
         self.frame.on_update(lambda _: self.changed.set())
         self.play.on_update(lambda _: self.changed.set())

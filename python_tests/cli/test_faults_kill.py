@@ -91,7 +91,7 @@ def test_train(tmp_path: Path, random: Random) -> None:
     kept = ("phase", "step", "loss", "learning_rate", "validation_mm")
     assert [[row[key] for key in kept] for row in logs[0]] == [[row[key] for key in kept] for row in logs[1]]
     assert names(folder) == names(tmp_path / "whole")  # no drafts of those that were killed
-    record("faults", "kill -9 during train", injected=kills, kept="the last checkpoint; continued to the same bits")
+    record("faults", "kill -9 during train", injected=kills, kept="the last checkpoint; resumed, bit-identical result")
 
 
 @pytest.mark.timeout(60 + 20 * KILLS)

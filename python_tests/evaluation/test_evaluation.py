@@ -151,8 +151,8 @@ def test_viewpoint_of_known_palms():
 def test_angles_are_counted_at_the_nearest_even_degree(degrees, point):
     angle = math.radians(degrees)
     target = msra_hand((0, -math.cos(angle), -math.sin(angle)), (-30, -60, 3)).repeat(2, 1, 1)
-    nowhere = torch.zeros(1, 21, 3, dtype=torch.float64)
-    target = torch.cat([target, nowhere])
+    invalid = torch.zeros(1, 21, 3, dtype=torch.float64)
+    target = torch.cat([target, invalid])
     metric = ViewpointError(SKELETONS["msra21"])
     metric.update(target + torch.tensor([3.0, 0.0, 4.0]), target)
     yaw, pitch = metric.curves()["yaw"], metric.curves()["pitch"]

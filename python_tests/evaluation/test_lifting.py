@@ -73,7 +73,7 @@ def test_units_batches_and_types():
     assert lifted.shape == (2, 1, 3)
 
 
-def test_keypoints_from_nowhere():
+def test_invalid_keypoints():
     depth = torch.full((60, 80), 500.0)
     lifted = lift([[-5000.0, 1e30], [torch.nan, 3.0], [-1.0, 0.0]], depth)
     assert lifted[0, 2] == 500  # the centre's

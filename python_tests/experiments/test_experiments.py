@@ -88,16 +88,16 @@ def test_pictures_of_hands(bench, tmp_path):
 def test_models_are_trained_once(bench):
     trained = []
     again = SyntheticBench(MICRO, bench.folder, lambda what, step, steps: trained.append(what))
-    lab = again.labs()[0]
-    lab.models(["Pose-REN"])
+    training = again.trainings()[0]
+    training.models(["Pose-REN"])
     assert not trained
-    assert {path.stem for path in lab.folder.iterdir()} >= {"Init-CNN", "Pose-REN", "wo-structure", "REN-4x6x6"}
+    assert {path.stem for path in training.folder.iterdir()} >= {"Init-CNN", "Pose-REN", "wo-structure", "REN-4x6x6"}
 
 
 def test_scales_and_variants(bench):
     assert list(SCALES) == ["tiny", "small", "full"]
-    lab = replace(bench, scale=SCALES["small"]).labs()[0]
-    heads = {name: lab.config(variant).model().refine for name, variant in VARIANTS.items()}
+    training = replace(bench, scale=SCALES["small"]).trainings()[0]
+    heads = {name: training.config(variant).model().refine for name, variant in VARIANTS.items()}
     assert {head.num_joints for head in heads.values()} == {14}
     paper = {one: RegionEnsemble(heads[one]) for one in ("Pose-REN", "w/o structure")}
     size = {one: sum(p.numel() for p in head.parameters()) for one, head in paper.items()}

@@ -11,18 +11,19 @@ import onnxruntime
 import openvino
 import pytest
 import torch
-from helpers.small_models import frames, small_model
+from helpers.small_models import frames, small_config, small_model
 from torch import nn
 
 from poseren_ext import ops, reference
 from poseren_ext.export import FrameGraph, export_onnx, onnx_decompositions
 from poseren_ext.geometry.camera import uvd_to_xyz
+from poseren_ext.models import ErrorHeadConfig
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "estimator.onnx"
-    model = small_model()
+    model = small_model(small_config(error=ErrorHeadConfig(channels=6, width=8)))
     export_onnx(model, path, stages=3, opset=18)
     return model, path
 
@@ -59,6 +60,21 @@ def test_onnxruntime_gives_the_same_joints(exported, batch, size):
     assert_same_joints(uvd, their_uvd)
 
 
+def test_onnxruntime_gives_the_same_predicted_error(exported):
+    model, path = exported
+    depth, center, camera = frames(3)
+    center[1] = torch.nan
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    inputs = {"depth": depth.numpy(), "center": center.numpy(), "camera": camera.numpy()}
+    error = session.run(["error_mm"], inputs)[0]
+    crop = reference.depth_crop(depth, center, camera, cube=model.config.cube)
+    with torch.inference_mode():
+        poses = model(crop, stages=3)
+        theirs = model.error(crop, model.backbone(crop), poses[0], poses[-1])
+    np.testing.assert_allclose(error, theirs, rtol=1e-4)
+    assert np.isnan(error).tolist() == [False, True, False]
+
+
 def test_only_standard_operators(exported):
     _, path = exported
     model = onnx.load(path)
@@ -77,7 +93,7 @@ def test_metadata_says_what_comes_out(exported):
     assert about["cube_half_edge_mm"] == "150.0"
 
 
-def test_nowhere_stays_with_its_frame(exported):
+def test_an_invalid_joint_affects_its_frame_only(exported):
     model, path = exported
     depth, center, camera = frames(3)
     center[1] = torch.nan

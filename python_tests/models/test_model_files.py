@@ -196,7 +196,10 @@ def test_junk(tmp_path: Path, junk: bytes) -> None:
     ("edit", "message"),
     [
         ({"format": "pt"}, "its format is 'pt', expected 'poseren_ext'"),
-        ({"format_version": "3"}, "its format_version is '3', expected one of 1, 2; a newer poseren_ext may be needed"),
+        (
+            {"format_version": "4"},
+            "its format_version is '4', expected one of 1, 2, 3; a newer poseren_ext may be needed",
+        ),
         ({"config": "{}"}, "ModelConfig: missing field 'skeleton'"),
         ({"config": "{"}, "holds no model for this version"),
         ({"config": "[" * 100_000}, "Expected a file written by"),

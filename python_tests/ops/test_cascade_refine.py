@@ -147,7 +147,7 @@ def test_128_regions_of_a_joint_each(device: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e7])
-def test_a_joint_that_is_nowhere_spoils_its_sample_alone(device: str, bad: float) -> None:
+def test_an_invalid_joint_spoils_its_sample_alone(device: str, bad: float) -> None:
     head = random_head().to(device)
     features, pose = (part.to(device) for part in scene(5, head.config))
     clean, clean_run = ops.cascade_refine(features, pose, head, stages=4)

@@ -28,7 +28,7 @@ def poses(*points: tuple[float, float], device: str = "cpu") -> Tensor:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30, -1e6])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_joint_that_is_nowhere_has_a_nan_region_and_no_gradient(
+def test_an_invalid_joint_has_a_nan_region_and_no_gradient(
     device: str, mode: Literal["max", "align"], bad: float, axis: int
 ) -> None:
     features = torch.randn(3, 2, 12, 12, device=device)

@@ -37,9 +37,9 @@ WORKED = [
 @pytest.mark.parametrize(("x", "first", "last"), WORKED)
 def test_window_worked_out_by_hand(device: str, x: float, first: int, last: int) -> None:
     pose = torch.tensor([[[x, 0.0, 0.0], [0.0, x, math.nan]]], device=device)
-    nowhere = first < 0
-    row = [-1] * 4 if nowhere else [first, 3, last, 9]
-    column = [-1] * 4 if nowhere else [3, first, 9, last]
+    invalid = first < 0
+    row = [-1] * 4 if invalid else [first, 3, last, 9]
+    column = [-1] * 4 if invalid else [3, first, 9, last]
     assert ops.roi_windows(pose, (0, 1)).tolist() == [[row, column]]
 
 

@@ -40,7 +40,7 @@ def test_halves_round_away_from_zero() -> None:
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF, 1e6, -2e30])
-def test_a_joint_that_is_nowhere(bad: float) -> None:
+def test_an_invalid_joint(bad: float) -> None:
     assert windows_of((bad, 0.0), (0.0, bad), (0.0, 0.0)) == [[-1] * 4, [-1] * 4, [3, 3, 9, 9]]
 
 

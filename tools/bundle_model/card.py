@@ -18,6 +18,7 @@ from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models import PoseREN, load, round_to_bytes, save
 from poseren_ext.models.files import BUNDLED
 from poseren_ext.training.config import RECIPES, TrainConfig, read_config
+from tools.bundle_model.error_measure import ErrorResult, error_summary, measure_errors
 from tools.bundle_model.measure import TEST_FRAMES, SplitResult, measure, split_table
 
 _LARGEST_FILE = 12_000_000
@@ -32,6 +33,7 @@ def card(
     made: str,
     where: str,
     samples: str,
+    errors: Sequence[ErrorResult] = (),
 ) -> str:
     """The model card, Markdown.
 
@@ -44,6 +46,7 @@ def card(
         made: the commands, and the version of the code, that trained it.
         where: on which machine the last run was.
         samples: how many samples it has seen in all its training.
+        errors: what its error head does on each test split.
     """
     base = asdict(RECIPES[config.recipe])
     changed = {name: value for name, value in asdict(config).items() if base[name] != value and name != "start"}
@@ -57,6 +60,7 @@ def card(
         for result in results
     )
     seeds = ", ".join(f"`{result.kind}` {result.seed}" for result in results)
+    sure = f"\n\n## Which hand, and how sure\n\n{error_summary(errors)}" if errors else ""
     learnt = config.refine_steps // config.init_every if config.init_every else 0
     return f"""# {name}: a compact Pose-REN for right hands
 
@@ -105,7 +109,7 @@ poseren predict unseen/depth --camera sr305 --centers unseen/centers.txt --stage
 poseren eval --dataset msra --camera 476.007,476.007,313.683,242.755 --gt unseen/labels.txt --pred joints.txt
 ```
 
-Or `python -m tools.bundle_model.measure {name} --frames {frames}` for all splits.
+Or `python -m tools.bundle_model.measure {name} --frames {frames}` for all splits.{sure}
 
 ## How it was made
 
@@ -146,15 +150,17 @@ def bundle(
     model.config = replace(model.config, weight_dtype="int8")
     config = read_config(run / "config.toml")
     results = measure(model, frames=frames, folder=folder)
-    with TemporaryDirectory() as folder:
-        draft = Path(folder) / "model.safetensors"
+    errors = [] if model.error is None else measure_errors(model, frames=frames, folder=folder)
+    with TemporaryDirectory() as temporary:
+        draft = Path(temporary) / "model.safetensors"
         save(model, draft)
         content = draft.read_bytes()
     size = len(content)
     if size > _LARGEST_FILE:
         raise ValueError(f"the model file has {size} bytes; a bundled model may have at most {_LARGEST_FILE}")
     write_atomic(target, content)
-    write_atomic(target.with_suffix(".md"), card(target.stem, model, config, results, size, made, where, samples))
+    text = card(target.stem, model, config, results, size, made, where, samples, errors)
+    write_atomic(target.with_suffix(".md"), text)
     return results
 
 

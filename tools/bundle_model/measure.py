@@ -72,7 +72,7 @@ class SplitResult:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Some frames: depth uint16 [B, H, W] in mm; uvd and xyz [B, J, 3]; center [B, 3]."""
 
     depth: npt.NDArray[np.uint16]
@@ -99,7 +99,7 @@ def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -
     hands = split_hands(kind, skeleton=model.skeleton.name)  # type: ignore[arg-type]  # refuses unknown names
     estimator = Estimator(model, camera=hands.camera, hand=model.config.hand, cube=hands.cube, stages=STAGES)
     errors, own, means, moved, lost, held = [], [], [], [], [], []
-    for part in _parts(hands, count, folder and folder / kind):
+    for part in test_parts(hands, count, folder and folder / kind):
         stages = torch.as_tensor(estimator(part.depth, center=part.center, return_stages=True).stages)
         errors.append(_errors(stages, part, hands))
         mean = model.mean_pose.expand(len(part.center), -1, -1)
@@ -128,12 +128,12 @@ def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -
     )
 
 
-def _parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[_Part]:
+def test_parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[Part]:
     """The first frames of a set, a batch at a time: rendered, or read from a folder, which is filled if need be."""
     if folder is None:
         for first in range(0, count, _BATCH):
             frames = hands.frames(torch.arange(first, min(first + _BATCH, count)))
-            yield _Part(stored_depth(frames.depth), frames.uvd, frames.xyz, frames.center)
+            yield Part(stored_depth(frames.depth), frames.uvd, frames.xyz, frames.center)
         return
     names = folder / "list.txt"
     if not names.exists() or len(names.read_text().splitlines()) < count:
@@ -144,10 +144,10 @@ def _parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[_
     for first in range(0, count, _BATCH):
         part = slice(first, min(first + _BATCH, count))
         depth = np.stack([file.read() for file in files[part]])
-        yield _Part(depth, uvd[part], uvd_to_xyz(uvd[part].double(), hands.camera, check=False), center[part])
+        yield Part(depth, uvd[part], uvd_to_xyz(uvd[part].double(), hands.camera, check=False), center[part])
 
 
-def _own(estimator: Estimator, part: _Part, otherwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _own(estimator: Estimator, part: Part, otherwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Joints [B, J, 3] and centres [B, 3] where the library finds hands, and in which frames it does: bool [B].
 
     Frames without a hand get the joints of `otherwise`.
@@ -164,7 +164,7 @@ def _own(estimator: Estimator, part: _Part, otherwise: Tensor) -> tuple[Tensor, 
     return uvd, centers, found
 
 
-def _errors(uvd: Tensor, part: _Part, hands: SyntheticHands) -> Tensor:
+def _errors(uvd: Tensor, part: Part, hands: SyntheticHands) -> Tensor:
     """Joint errors of uvd [S, B, J, 3]: float64 [S, B, J], mm."""
     truth = part.xyz.double()
     return torch.stack([joint_errors(uvd_to_xyz(stage.double(), hands.camera, check=False), truth) for stage in uvd])
