@@ -69,6 +69,9 @@ def compute_device(text: str) -> torch.device:
     return device
 
 
+_CAMERA_ENDINGS = (".txt", ".json", ".yaml", ".yml", ".xml")
+
+
 def recorded_settings(inputs: Sequence[Path]) -> tuple[lenses.Lens | None, float | None]:
     """Camera and depth unit of recorded frames: in the recording, or next to it (recording.json or a camera file).
 
@@ -104,6 +107,8 @@ def parse_lens(text: str) -> lenses.Lens:
     try:
         return Lens(Camera.parse(text))
     except ValueError:
+        if len(text) <= 255 and Path(text).suffix.lower() in _CAMERA_ENDINGS and not Path(text).exists():
+            raise FileNotFoundError(f"{text}: no such file; expected a camera file") from None
         if len(text) > 255 or not Path(text).is_file():
             raise
     return read_camera(text)

@@ -190,8 +190,7 @@ def _results(
     uvd_files = reading.file_format is Format.UVD
     try:
         every = read_poses(gt, joints=joints, in_front=True)
-        if camera.width is not None and camera.height is not None:
-            require_uvd(gt, every, camera.width, camera.height)
+        require_uvd(gt, every, camera.width, camera.height)
         labels = every if select is None else read_poses(gt, joints=joints, select=select)
         results = []
         for name, file in _systems(pred).items():
@@ -208,7 +207,7 @@ def _results(
             poses = stored
             if not uvd_files:
                 poses = xyz_file_to_uvd(file, stored, camera, convention)
-            elif camera.width is not None and camera.height is not None:
+            else:
                 require_uvd(file, poses, camera.width, camera.height)
             require_plausible(file, stored, poses, labels, camera)
             better = suggest_options(

@@ -260,6 +260,8 @@ def _require_a_hand(live: LiveEstimator) -> None:
     statistics = live.statistics
     if statistics.poses == 0:
         reason = statistics.reasons.most_common(1)[0][0] if statistics.reasons else "the stream had no frames"
+        advice = live.unit_advice()
+        unit = f"; {advice}" if advice else ""
         raise ValueError(
-            f"no hand in any of {statistics.frames} frames: {reason}. `poseren doctor` checks recorded frames"
+            f"no hand in any of {statistics.frames} frames: {reason}{unit}. `poseren doctor` checks recorded frames"
         )

@@ -288,6 +288,8 @@ def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = No
             continue
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+        if path.exists() and not path.is_file():
+            raise FileExistsError(f"{path} is not a regular file; give the name of a file, or - for standard output")
         if not make_folder and not path.parent.is_dir():
             raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
         if path.exists() and not overwrite and not resume:

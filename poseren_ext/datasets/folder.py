@@ -15,7 +15,7 @@ from poseren_ext.datasets.base import DatasetError, DepthDataset, PathLike
 from poseren_ext.datasets.centers import Centers
 from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand
-from poseren_ext.geometry.camera import Camera
+from poseren_ext.geometry.camera import Camera, as_camera
 from poseren_ext.geometry.lens import Lens
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.io.camera_files import CameraFileError, read_camera
@@ -130,9 +130,12 @@ def read_settings(root: Path) -> tuple[Lens, float]:
     if (root / RECORDING).is_file():
         try:
             settings = json.loads(read_text(root / RECORDING))
-            return Lens(Camera(**settings["camera"])), float(settings["depth_unit"])
+            return Lens(as_camera(settings["camera"])), float(settings["depth_unit"])
         except (ValueError, TypeError, KeyError) as error:
-            raise DatasetError(f"{root / RECORDING}: not the settings of a recording ({error})") from None
+            raise DatasetError(
+                f"{root / RECORDING}: not the settings of a recording ({error}); expected a mapping with camera "
+                "(fx, fy, cx, cy) and depth_unit in mm"
+            ) from None
     path = next((root / name for name in CAMERA_FILES if (root / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(

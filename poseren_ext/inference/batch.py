@@ -190,7 +190,7 @@ class FramePredictor:
 
     def _failed(self, index: int, error: Exception) -> FrameOutcome:
         text = " ".join(str(error).split()).removeprefix(f"{self.frames[index].path}: ")
-        return FrameOutcome(reason=_POSITION.sub("", text))
+        return FrameOutcome(reason=_POSITION.sub("", text).partition("; or pass ")[0])
 
 
 def _outcomes(pose: HandPose) -> list[FrameOutcome]:

@@ -18,18 +18,17 @@ import numpy.typing as npt
 import torch
 
 from poseren_ext.geometry.camera import Camera
+from poseren_ext.inference.camera_check import judge_camera
+from poseren_ext.inference.depth_units import UNFITTING, nearest_palm, other_units, ranked_units, unit_cost
 from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.inference.input_frames import (
     FARTHEST_HAND,
     NEAREST_HAND,
-    UNFITTING,
     UNITS,
     check_units,
     read_frames,
-    reordered,
-    unit_cost,
 )
-from poseren_ext.inference.surface_detection import NARROWEST_ENTRY, SLAB
+from poseren_ext.inference.surface_detection import NARROWEST_ENTRY
 from poseren_ext.ops import depth_crop
 
 Image: TypeAlias = npt.NDArray[Any]
@@ -165,90 +164,29 @@ def _frame_summary(frame: Image, unit: float) -> Finding:
 
 
 def check_intrinsics(camera: Camera, shape: tuple[int, ...]) -> tuple[Finding, Camera]:
-    """Can frames of this size come from this camera?
-
-    Args:
-        camera: the intrinsics.
-        shape: rows and columns of the frames.
-
-    Returns:
-        What was found, and the camera to go on with: the given one, or one scaled to the frames.
-    """
-    height, width = shape
-    if (found := reordered(camera, (height, width))) is not None:
-        return Finding("fault", "camera", found[0]), found[1]
-    # The principal point of a depth camera is near the middle of its image: twice that is the size it belongs to.
-    own = (camera.width or 2 * camera.cx + 1, camera.height or 2 * camera.cy + 1)
-    scale = (width / own[0], height / own[1]) if min(own) > 0 else (math.nan, math.nan)
-    angle = 2 * math.degrees(math.atan(width / 2 / camera.fx))
-    text = f"{camera.fx:g},{camera.fy:g},{camera.cx:g},{camera.cy:g} on {width}x{height}: {angle:.0f} degrees across"
-    known = camera.width is not None
-    if all(abs(value - 1) < (1e-6 if known else 0.15) for value in scale):
-        if not 30 <= angle <= 120:
-            advice = "depth cameras see 30 to 120; give fx, fy in pixels, not in millimetres"
-            return Finding("fault", "camera", f"{text}; {advice}"), camera
-        if not 0.9 < camera.fx / camera.fy < 1.1:
-            return Finding("note", "camera", f"{text}; fx and fy differ: pixels that are no squares?"), camera
-        return Finding("fine", "camera", text), camera
-    if math.isfinite(scale[0]) and abs(scale[0] / scale[1] - 1) < 0.15:
-        scaled = resized(camera, width, height, scale)
-        numbers = ",".join(f"{value:.6g}" for value in (scaled.fx, scaled.fy, scaled.cx, scaled.cy))
-        advice = f"these belong to about {own[0]:.0f}x{own[1]:.0f} pixels; frames resized from there have {numbers}"
-        return Finding("fault", "camera", f"{text}; {advice}"), scaled
-    centered = replace(camera, cx=(width - 1) / 2, cy=(height - 1) / 2, width=None, height=None)
-    advice = "the principal point is far from the middle; of frames that were cut out, subtract the corner from cx, cy"
-    if 0 <= camera.cx < width and 0 <= camera.cy < height and not known:
-        return Finding("note", "camera", f"{text}; {advice}"), camera
-    return Finding("fault", "camera", f"{text}; {advice}"), centered
-
-
-def resized(camera: Camera, width: int, height: int, scale: tuple[float, float]) -> Camera:
-    """The intrinsics of frames that were resized by a factor in u and in v; the corner (-0.5, -0.5) stays."""
-    return Camera(
-        camera.fx * scale[0],
-        camera.fy * scale[1],
-        (camera.cx + 0.5) * scale[0] - 0.5,
-        (camera.cy + 0.5) * scale[1] - 0.5,
-        width,
-        height,
-    )
+    """Can frames of this size (rows, columns) come from this camera? And the camera to go on with."""
+    verdict = judge_camera(camera, shape)
+    return Finding(verdict.kind, "camera", verdict.text), verdict.camera
 
 
 def _check_unit(frame: Image, camera: Camera, unit: float) -> tuple[Finding, dict[float, float]]:
     """Is there a hand where cameras see hands? If not, the other units in which there is one, with `unit_cost`."""
     try:
         check_units(read_frames(frame, torch.device("cpu")), unit)
-        palm = _palm(frame, camera, unit)
+        palm = nearest_palm(frame, camera, unit)
     except ValueError:
         palm = None
     if palm is not None:
         text = f"{unit:g} mm: the nearest hand-sized surface is {palm[0]:.0f} mm away"
         return Finding("fine", "unit", text), {unit: 0.0}
-    found = {other: palm for other in UNITS if other != unit and (palm := _palm(frame, camera, other))}
+    found = other_units(frame, camera, unit)
     given = f"in units of {unit:g} mm no surface of a hand's size is within {NEAREST_HAND:g}..{FARTHEST_HAND:g} mm"
     if not found:
         advice = "nor in any usual unit: is a hand in view, held towards the camera, away from body and table?"
         return Finding("fault", "hand", f"{given}, {advice}"), {}
-    costs = {other: unit_cost(*found[other]) for other in found}
-    options = [f"--depth-unit {other:g} ({UNITS[other]}; {found[other][0]:.0f} mm away)" for other in _ranked(costs)]
+    costs = {other: unit_cost(*palm) for other, palm in found.items()}
+    options = [f"--depth-unit {other:g} ({UNITS[other]}; {palm[0]:.0f} mm away)" for other, palm in found.items()]
     return Finding("fault", "unit", f"{given}; the values look right with {' or '.join(options)}"), costs
-
-
-def _ranked(costs: Mapping[float, float]) -> list[float]:
-    """Units by their costs; millimetres before an equally likely unit."""
-    return sorted(costs, key=lambda unit: (costs[unit], unit != 1))
-
-
-def _palm(frame: Image, camera: Camera, unit: float) -> tuple[float, float] | None:
-    """How far away a hand is in this unit, and the radius of the largest disc inside it, mm; None where none is."""
-    depth = np.asarray(frame, np.float32) * np.float32(unit)
-    # What is farther needs no search: in a wrong unit that may be kilometres.
-    found = find_hands(np.where(depth <= FARTHEST_HAND + SLAB, depth, 0), camera, 1, method="surface")
-    if not found or not NEAREST_HAND <= found[0].center[2] <= FARTHEST_HAND:
-        return None
-    distance = found[0].center[2]
-    pixels = float(cv2.distanceTransform(np.uint8(found[0].mask), cv2.DIST_L2, 3).max())
-    return distance, pixels * distance / camera.fx
 
 
 def _locate(frame: Image, camera: Camera, unit: float, cube: float) -> Region | None:
@@ -358,7 +296,7 @@ def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
     result: list[Finding] = []
     unit = _likeliest_unit(checkups)
     # The example for a wrong unit is a frame that ranks the likeliest unit first.
-    ordered = sorted(checkups, key=lambda checkup: next(iter(_ranked(checkup.units)), unit) != unit)
+    ordered = sorted(checkups, key=lambda checkup: next(iter(ranked_units(checkup.units)), unit) != unit)
     for check in ("frame", "camera", "unit", "hand", "pose", "cube"):
         for kind in ("fine", "note", "fault"):
             these = [(c.name, f) for c in ordered for f in c.findings if (f.check, f.kind) == (check, kind)]
@@ -383,4 +321,4 @@ def _likeliest_unit(checkups: Sequence[Checkup]) -> float | None:
     wrong = [checkup.units for checkup in checkups if checkup.units]
     candidates = {unit for units in wrong for unit in units}
     totals = {unit: sum(units.get(unit, UNFITTING) for units in wrong) for unit in candidates}
-    return next(iter(_ranked(totals)), None)
+    return next(iter(ranked_units(totals)), None)

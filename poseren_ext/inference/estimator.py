@@ -16,12 +16,13 @@ from poseren_ext import ops
 from poseren_ext._utils.arrays import as_tensor, stored_at
 from poseren_ext.geometry.camera import as_camera, intrinsics, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turned_views
+from poseren_ext.inference.depth_units import check_distances, unit_advice
 from poseren_ext.inference.errors import NoHandError
 from poseren_ext.inference.frame_hands import FrameHands, estimate_hands
 from poseren_ext.inference.given_geometry import check_cubes, check_initial, given_centers
 from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.inference.hand_pose import Array, HandPose, joined_poses
-from poseren_ext.inference.input_frames import Frames, check_camera, check_distances, check_units, read_frames
+from poseren_ext.inference.input_frames import Frames, check_camera, check_units, read_frames
 from poseren_ext.inference.model_checks import snapshot
 from poseren_ext.models import PoseREN
 from poseren_ext.models.files import Precision, load_model, packed_model
@@ -190,10 +191,10 @@ class Estimator:
         found = find_hands(list(frames.depth), self.camera, 1, depth_unit=self.depth_unit)
         lost = [i for i, hands in enumerate(found) if not hands]
         if lost and not nan:
+            advice = unit_advice(frames.depth[lost[0]].cpu().float().numpy(), self.camera, self.depth_unit)
             raise NoHandError(
-                f"no hand in frames {lost}: no surface of a hand's size was found. Expected depth in mm after "
-                f"depth_unit={self.depth_unit:g}; check the unit and the frame, pass center=(u, v, d), or "
-                "missing='nan' for NaN joints",
+                f"no hand in frames {lost}: no surface of a hand's size was found with depth_unit={self.depth_unit:g}; "
+                f"{advice or 'check camera and frame'}; or pass center=(u, v, d), or missing='nan' for NaN joints",
                 lost,
             )
         invalid = (float("nan"),) * 3

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 
 from poseren_ext._utils.arrays import like
+from poseren_ext.inference.depth_units import check_distances
 from poseren_ext.inference.hand_detection import HandDetection, find_hands
 from poseren_ext.inference.hand_pose import Array, HandPose
 from poseren_ext.inference.input_frames import (
     FARTHEST_HAND,
     NEAREST_HAND,
     check_camera,
-    check_distances,
     check_units,
     read_frames,
 )
@@ -104,7 +104,7 @@ def _in_reach(hands: list[HandDetection], depth_unit: float) -> list[HandDetecti
     """
     near = [hand for hand in hands if NEAREST_HAND <= hand.center[2] <= FARTHEST_HAND]
     if hands and not near:
-        check_distances(torch.tensor([hands[0].center]), depth_unit)
+        check_distances(torch.tensor([hands[0].center], dtype=torch.float32), depth_unit)
     return near
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +15,7 @@ from torch import Tensor
 from poseren_ext import ops
 from poseren_ext._utils.arrays import as_tensor, is_array, like
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.inference.errors import HandDistanceError
+from poseren_ext.inference.camera_check import judge_camera
 
 DEPTH_DTYPES = (torch.uint16, torch.int32, torch.float16, torch.bfloat16, torch.float32)
 
@@ -37,11 +35,6 @@ UNITS = {
     0.001: "micrometres",
 }
 """mm per stored unit, and the cameras and files that use it."""
-_USUAL_DISTANCE, _DISTANCE_SPREAD = 550.0, 0.45
-_PALM_RADIUS, _RADIUS_SPREAD = 40.0, 0.6
-"""mm and standard deviations of the logarithm: a palm is seen from the side too, and its disc is then smaller."""
-UNFITTING = 9.0
-"""`unit_cost` of a unit in which no hand is found, and its largest value."""
 
 
 @dataclass(frozen=True)
@@ -98,61 +91,16 @@ def read_frames(depth: object, device: torch.device) -> Frames:
 
 
 def check_camera(camera: Camera, frames: Frames) -> None:
-    """Refuses intrinsics that belong to frames of another size.
+    """Refuses intrinsics that cannot be of these frames.
 
     Raises:
-        ValueError: the camera's size is another, or its principal point is outside the frames.
+        ValueError: the intrinsics belong to frames of another size, are in another order or not in pixels; the message
+            has those that would fit.
     """
-    height, width = frames.depth.shape[1:]
-    if camera.width is not None and (camera.width, camera.height) != (width, height):
-        raise ValueError(
-            f"the frames are {width}x{height}, the camera's are {camera.width}x{camera.height}; give the intrinsics of "
-            "these frames: a resized frame has its fx, fy, cx, cy scaled with it"
-        )
-    if (found := reordered(camera, (height, width))) is not None:
-        raise ValueError(found[0])
-    if not (0 <= camera.cx < width and 0 <= camera.cy < height):
-        raise ValueError(
-            f"the camera's principal point ({camera.cx:g}, {camera.cy:g}) is outside the {width}x{height} frames; give "
-            "the intrinsics of these frames: a resized frame has its fx, fy, cx, cy scaled with it"
-        )
-
-
-def reordered(camera: Camera, shape: tuple[int, ...]) -> tuple[str, Camera] | None:
-    """Recognise intrinsics in another order, or of frames that were turned by a quarter.
-
-    Args:
-        camera: intrinsics of unknown frame size.
-        shape: rows and columns of the frames.
-
-    Returns:
-        What is wrong, and the camera that fits these frames; None where the intrinsics fit, or no other order does.
-    """
-    given = (camera.fx, camera.fy, camera.cx, camera.cy)
-    if camera.width is not None or _fits(given, shape, 0.15):
-        return None
-    fx, fy, cx, cy = given
-    orders = {
-        "cx, cy, fx, fy": (cx, cy, fx, fy),
-        "fx, cx, fy, cy": (fx, cx, fy, cy),
-        "of a landscape camera, for portrait frames, or the reverse": (fy, fx, cy, cx),
-    }
-    for name, values in orders.items():
-        if min(values) > 0 and _fits(values, shape, 0.05):
-            numbers = ",".join(f"{value:g}" for value in values)
-            what = "in the order " * ("fx" in name) + name
-            return f"the intrinsics look as if they were {what}; these frames fit fx,fy,cx,cy = {numbers}", Camera(
-                *values
-            )
-    return None
-
-
-def _fits(values: tuple[float, ...], shape: tuple[int, ...], tolerance: float) -> bool:
-    """Whether pixels are about square and the principal point is near the middle, as a share of the frame's size."""
-    fx, fy, cx, cy = values
-    height, width = shape
-    off = max(abs(cx - (width - 1) / 2) / width, abs(cy - (height - 1) / 2) / height)
-    return abs(fx / fy - 1) < 2 * tolerance and off < tolerance
+    verdict = judge_camera(camera, tuple(frames.depth.shape[1:]))
+    # A small part that was cut out of a frame sees a narrow angle.
+    if verdict.kind == "fault" and not verdict.narrow:
+        raise ValueError(f"the camera does not fit the frames: {verdict.text}")
 
 
 def check_units(frames: Frames, depth_unit: float, *, allow_empty: bool = False) -> None:
@@ -186,53 +134,6 @@ def check_units(frames: Frames, depth_unit: float, *, allow_empty: bool = False)
                 f"frame {i} begins at {nearest:g} mm (depth_unit={depth_unit:g}); expected mm: this looks like "
                 f"micrometres. Pass depth_unit={depth_unit / 1000:g}"
             )
-
-
-def unit_cost(distance: float, palm_radius: float | None = None) -> float:
-    """How unlikely a hand is: squared deviations from the usual distance and palm, in standard deviations.
-
-    Args:
-        distance: from the camera, mm.
-        palm_radius: radius of the largest disc inside the hand, mm; None where it is not known.
-    """
-    cost = (math.log(distance / _USUAL_DISTANCE) / _DISTANCE_SPREAD) ** 2
-    if palm_radius:
-        cost += (math.log(palm_radius / _PALM_RADIUS) / _RADIUS_SPREAD) ** 2
-    return min(cost, UNFITTING)
-
-
-def check_distances(centers: Tensor, depth_unit: float, *, allow: bool = False) -> Tensor:
-    """Refuse hands at distances at which no depth camera sees a hand.
-
-    Args:
-        centers: [B, 3] u, v (pixels), d (mm); NaN where there is none.
-        depth_unit: mm per stored unit.
-        allow: give NaN for such a hand, and warn, instead of an error.
-
-    Returns:
-        The centres.
-
-    Raises:
-        HandDistanceError: a hand is outside NEAREST_HAND..FARTHEST_HAND.
-    """
-    wrong = (centers[:, 2] < NEAREST_HAND) | (centers[:, 2] > FARTHEST_HAND)
-    if not bool(wrong.any()):
-        return centers
-    i = int(wrong.nonzero()[0])
-    distance = float(centers[i, 2])
-    stored = distance / depth_unit
-    likely = [unit for unit in UNITS if unit != depth_unit and 200 <= stored * unit <= 1200]
-    likely.sort(key=lambda unit: unit_cost(stored * unit))
-    names = [f"{unit:g} ({UNITS[unit]}; {stored * unit:.0f} mm away)" for unit in likely]
-    advice = f"pass depth_unit={' or '.join(names)}" if names else "check depth_unit and the frame"
-    message = (
-        f"the hand in frame {i} is {distance:.0f} mm away with depth_unit={depth_unit:g}; expected "
-        f"{NEAREST_HAND:g} to {FARTHEST_HAND:g} mm: {advice}"
-    )
-    if not allow:
-        raise HandDistanceError(message)
-    warnings.warn(f"{message}; its joints are NaN", stacklevel=3)
-    return centers.masked_fill(wrong[:, None], torch.nan)
 
 
 def _stack(frames: Sequence[Any]) -> tuple[Tensor, object]:

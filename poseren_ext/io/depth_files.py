@@ -257,6 +257,10 @@ def _numpy_array(path: Path) -> npt.NDArray[Any]:
     if array.dtype.newbyteorder("=") not in _STORED_AS:
         kinds = ", ".join(str(dtype) for dtype in _STORED_AS)
         raise FrameError(f"{path}: an array of {array.dtype}; depth is one of {kinds}")
+    if array.ndim in (3, 4) and array.shape[-1] == 1 and array.shape[-2] > 1:
+        array = array[..., 0]  # one channel
+    elif array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise FrameError(f"{path}: an array of shape {list(array.shape)}; expected [H, W] or [N, H, W]")
     require_sane(path, *array.shape[-2:])

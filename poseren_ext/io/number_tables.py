@@ -138,7 +138,7 @@ def parse_number_table(
     if chosen is not None:
         rows = [row[chosen] for row in rows]
     if named is None:
-        named = bool(rows) and all(row and not _is_number(row[0]) for row in rows)
+        named = bool(rows) and all(len(row) > 1 and not _is_number(row[0]) for row in rows)
     names = [row[0] if named and row else "" for row in rows]
     numbers = [row[1:] for row in rows] if named else rows
     if columns is None and numbers:
@@ -166,7 +166,8 @@ def _check_row(where: str, row: Sequence[str], columns: int, what: str, error: t
         raise error(f"{where}: no values; expected {what}")
     for column, word in enumerate(row, start=1):
         if not _is_number(word):
-            raise error(f"{where}, value {column}: {word[:40]!r} is not a number; expected {what}")
+            hint = " separated by spaces" if "," in word or ";" in word else ""
+            raise error(f"{where}, value {column}: {word[:40]!r} is not a number; expected {what}{hint}")
     if len(row) != columns:
         raise _column_error(error, f"{where}: {len(row)} values; expected {what}", len(row))
     for column, word in enumerate(row, start=1):

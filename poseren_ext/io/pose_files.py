@@ -164,7 +164,7 @@ def write_poses(path: PathLike, poses: npt.ArrayLike) -> None:
         file.write(text.encode("ascii"))
 
 
-def require_uvd(path: PathLike, poses: Poses, width: int, height: int) -> None:
+def require_uvd(path: PathLike, poses: Poses, width: int | None, height: int | None) -> None:
     """Refuse joints that cannot be u, v, d of a camera with this image size: xyz in a uvd file, or depth in metres.
 
     A hand may leave the image a little, so half an image of margin is allowed around it; millimetres around the optical
@@ -173,7 +173,7 @@ def require_uvd(path: PathLike, poses: Poses, width: int, height: int) -> None:
     Args:
         path: named in the message.
         poses: [N, J, 3].
-        width: columns of the camera's image.
+        width: columns of the camera's image; None checks the depths only.
         height: rows of the camera's image.
 
     Raises:
@@ -182,8 +182,6 @@ def require_uvd(path: PathLike, poses: Poses, width: int, height: int) -> None:
     low, high = poses.min((0, 1)), poses.max((0, 1))
     ranges = ", ".join(f"{axis} {a:.0f}..{b:.0f}" for axis, a, b in zip("uvd", low, high, strict=True))
     depth = float(np.median(poses[..., 2]))
-    size = np.array([width, height])
-    outside = float(np.mean(((poses[..., :2] < 0) | (poses[..., :2] >= size)).any(-1)))
     if depth < 0:
         raise PoseFileError(
             f"{path}: depths are negative ({ranges}): these are xyz whose z points at the camera; "
@@ -191,6 +189,10 @@ def require_uvd(path: PathLike, poses: Poses, width: int, height: int) -> None:
         )
     if depth < 20:
         raise PoseFileError(f"{path}: depths look like metres ({ranges}); expected millimetres: multiply by 1000")
+    if width is None or height is None:
+        return
+    size = np.array([width, height])
+    outside = float(np.mean(((poses[..., :2] < 0) | (poses[..., :2] >= size)).any(-1)))
     margin = ((poses[..., :2] < -0.5 * size) | (poses[..., :2] > 1.5 * size)).any(-1)
     if outside > 0.05 and float(np.mean(poses[..., :2] < 0)) < 0.01:
         raise PoseFileError(

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
+from torch import Tensor
 
+from poseren_ext.inference.depth_units import unit_advice
 from poseren_ext.inference.estimator import Estimator
 from poseren_ext.inference.input_frames import check_camera, read_frames
 from poseren_ext.live.frames import FrameGate, StreamFrame, UnusableFrameError
@@ -123,6 +125,7 @@ class LiveEstimator:
         self.statistics = LiveStatistics()
         self._tracker = HandTracker(estimator, max_hands=max_hands, smoothing=smoothing, return_stages=return_stages)
         self._gate = FrameGate()
+        self._empty: Tensor | None = None  # the last frame without a hand
         self._start: float | None = None
 
     def step(self, frame: StreamFrame) -> LiveResult:
@@ -141,12 +144,21 @@ class LiveEstimator:
         try:
             hands = self._tracker.estimate(depth, self._time(frame))
         except ValueError as error:
+            self._empty = depth
             return self._result(frame, "no hand", "no depth in this unit", str(error))
         if not hands:
+            self._empty = depth
             return self._result(frame, "no hand", "no hand", "no hand was detected, or only once where there was none")
         reason = next((hand.reason for hand in hands if hand.reason), "")
         outcome: Outcome = "tracked" if all(hand.mode == "tracked" for hand in hands) else "detected"
         return self._result(frame, outcome, reason, reason, hands)
+
+    def unit_advice(self) -> str:
+        """The units in which the last frame without a hand has one, for a message; empty if there is none."""
+        if self._empty is None:
+            return ""
+        frame = self._empty.cpu().float().numpy()
+        return unit_advice(frame, self.estimator.camera, self.estimator.depth_unit)
 
     def _time(self, frame: StreamFrame) -> float:
         """Seconds since the first frame of the stream."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from poseren_ext._utils.text_files import read_text
 from poseren_ext.datasets.augmentation import PAPER
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models.config import HeadConfig, ModelConfig, WeightDtype
@@ -326,7 +327,7 @@ def read_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Trai
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values.update(tomllib.loads(path.read_text(encoding="utf-8")))
+            values.update(tomllib.loads(read_text(path)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}; expected a training configuration in TOML") from error
         except RecursionError as error:

@@ -61,7 +61,7 @@ def check_ranges(values: Mapping[str, object]) -> None:
         low, high = _RANGES.get(name, (-_FOREVER, _FOREVER))
         if not low <= value <= high:
             expected = f"at least {low:g}" if high == _FOREVER else f"{low:g} to {high:.10g}"
-            raise ValueError(f"{name} is {value:g}; expected {expected}")
+            raise ValueError(f"the field {name} is {value:g}; expected {expected}")
         if name in _POSITIVE and not 0 < value <= _AT_MOST.get(name, _FOREVER):
             limit = f" and at most {_AT_MOST[name]:g}" if name in _AT_MOST else ""
             raise ValueError(f"{name} is {value:g}; expected a number above 0{limit}")
@@ -69,6 +69,8 @@ def check_ranges(values: Mapping[str, object]) -> None:
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
     """The message for a field that does not exist, with the nearest names."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    fields = list(known)
+    near = difflib.get_close_matches(name.lower(), fields, n=3, cutoff=0.5)
+    near = near or [field for field in fields if name and "".join(word[0] for word in field.split("_")) == name.lower()]
     hint = f"did you mean {' or '.join(near)}?" if near else "the fields are those of poseren_ext.training.TrainConfig"
     return f"unknown field {name!r} in the training configuration; {hint}"

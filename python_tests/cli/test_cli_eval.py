@@ -136,6 +136,28 @@ def test_frames(run, files):
     assert "frames 3:70 asked for" in run("--pred", files / "part.txt", "--frames", "3:70")[2]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda poses: poses * (1, 1, 1e-3), "depths look like metres"),
+        (lambda poses: poses * (1, 1, -1), "a joint has depth|depths are negative"),
+    ],
+)
+def test_depths_are_checked_for_a_camera_without_a_size_too(run, files, change, message):
+    write_poses(files / "wrong.txt", change(FAR))
+    code, _, err = run("--pred", files / "wrong.txt", "--camera", "588.03,587.07,320,240")
+    assert code == 1
+    assert re.search(message, err)
+
+
+@pytest.mark.parametrize("separator", [",", ";", ", "])
+def test_another_separator_is_named(run, files, separator):
+    (files / "c.txt").write_text((files / "pred" / "far.txt").read_text().replace(" ", separator))
+    code, _, err = run("--pred", files / "c.txt")
+    assert code == 1
+    assert "separated by spaces" in err
+
+
 def test_foreign_conventions(run, files):
     xyz = uvd_to_xyz(CLOSE, CAMERAS["nyu"])[:, ::-1]
     write_poses(files / "xyz.txt", xyz * (1, -1, 1))

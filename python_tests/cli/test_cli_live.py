@@ -160,7 +160,7 @@ def test_bad_input(run, folder, tmp_path, monkeypatch):
         (("--source", "folder", tmp_path / "nowhere", *CAMERA), "no such file or folder"),
         (("--source", "folder", folder), "give --camera"),
         (("--source", "folder", folder, "--camera", "1,2"), "not known"),
-        (("--source", "folder", folder, "--camera", "nyu"), "the camera's are 640x480"),
+        (("--source", "folder", folder, "--camera", "nyu"), "belong to about 640x480"),
         (("--source", "folder", folder, *CAMERA, "--record", tmp_path / "text"), "not empty"),
         (("--source", "folder", folder, *CAMERA, "--out", tmp_path / "no" / "x"), "there is no folder"),
         (("--source", "npz", tmp_path / "wall.npz", *CAMERA), "no hand in any of 2 frames: "),

@@ -280,7 +280,7 @@ def test_bad_input_is_one_line(predict, disc_recording, tmp_path):
         ((tmp_path / "nowhere",), CAMERA, "no such file or folder"),
         ((disc_recording, "--pattern", "x*"), CAMERA, "no file x*"),
         ((disc_recording,), "0,1,2", "not known"),
-        ((disc_recording,), "500,500,320,240", "principal point"),
+        ((disc_recording,), "500,500,320,240", "belong to about 641x481"),
         ((disc_recording, "--depth-unit", "0.001"), CAMERA, "--depth-unit"),
         ((disc_recording, "--centers", disc_recording / "0.png"), CAMERA, "not a text file"),
         ((disc_recording, "--device", "cuda:99"), CAMERA, "--device cuda:99 is not available"),
@@ -288,6 +288,38 @@ def test_bad_input_is_one_line(predict, disc_recording, tmp_path):
         done = predict(*arguments, camera=camera)
         assert done.code == 1, arguments
         assert message in done.error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--depth-unit", 0.125), "a hand is there with --depth-unit 1 (millimetres; 500 mm away)"),
+        (("--depth-unit", 10), "a hand is there with --depth-unit 1 (millimetres; 500 mm away)"),
+        (("--depth-unit", 1000), "Pass --depth-unit 1"),
+        (("--depth-unit", 0.001), "Pass --depth-unit 1"),
+        ({"camera": "nowhere.yaml"}, "nowhere.yaml: no such file; expected a camera file"),
+        ({"camera": "240,240,160,120"}, "belong to about 321x241"),
+        ({"camera": "60,60,40,30"}, "belong to about 81x61"),
+        ({"camera": "80,60,120,120"}, "in the order cx, cy, fx, fy"),
+        ({"out": "/dev/null"}, "not a regular file"),
+    ],
+)
+def test_the_likely_mistake_is_named(predict, disc_recording, options, message):
+    given = ((), options) if isinstance(options, dict) else (options, {})
+    error = predict(disc_recording, *given[0], **given[1]).error
+    assert message in error
+    assert "missing=" not in error
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [((120, 160), 1), ((120, 160, 1), 1), ((3, 120, 160), 3), ((3, 1, 120, 160), 3), ((3, 120, 160, 1), 3)],
+)
+def test_an_axis_of_one_channel_is_no_frame(predict, tmp_path, shape, count):
+    frame = disc_frame(80, 60)
+    np.save(tmp_path / "f.npy", np.stack([frame] * count).reshape(shape))
+    assert predict(tmp_path / "f.npy", out=tmp_path / "o.txt").code == 0
+    assert len(numbers(tmp_path / "o.txt")) == count
 
 
 def test_camera_and_unit_come_from_the_recording(poseren, disc_recording, small_model_file, tmp_path):

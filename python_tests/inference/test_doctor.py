@@ -11,8 +11,9 @@ from helpers.published_data import PUBLISHED, needs_published_data
 
 from poseren_ext import HandDistanceError
 from poseren_ext.geometry.camera import CAMERAS, Camera
-from poseren_ext.inference.diagnosis import check_intrinsics, examine, resized, summarize, window, worst
-from poseren_ext.inference.input_frames import check_distances
+from poseren_ext.inference.camera_check import resized
+from poseren_ext.inference.depth_units import check_distances
+from poseren_ext.inference.diagnosis import check_intrinsics, examine, summarize, window, worst
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.plotting.checkup import plot_checkups
 

@@ -81,9 +81,9 @@ def test_refuses(depth, error, says):
 def test_camera_of_another_size():
     frames = read_frames(frame(), CPU)
     check_camera(Camera(10.0, 10.0, 4.0, 3.0, 8, 6), frames)
-    with pytest.raises(ValueError, match="8x6, the camera's are 640x480"):
+    with pytest.raises(ValueError, match=r"8x6: .*belong to about 640x480"):
         check_camera(Camera(10.0, 10.0, 4.0, 3.0, 640, 480), frames)
-    with pytest.raises(ValueError, match=r"principal point \(320, 240\) is outside the 8x6"):
+    with pytest.raises(ValueError, match=r"8x6: .*belong to about 641x481"):
         check_camera(Camera(588.0, 588.0, 320.0, 240.0), frames)
 
 

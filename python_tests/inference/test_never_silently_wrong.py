@@ -12,8 +12,8 @@ from torch import nn
 
 from poseren_ext import CAMERAS, Camera, Estimator, HandDistanceError, NoHandError, refine
 from poseren_ext.geometry.camera import as_camera
+from poseren_ext.inference.camera_check import reordered
 from poseren_ext.inference.diagnosis import check_intrinsics
-from poseren_ext.inference.input_frames import reordered
 from poseren_ext.models import load_model
 
 CAMERA = Camera(240, 240, 159.5, 119.5)
@@ -297,3 +297,30 @@ def test_intrinsics_in_another_order_are_recognised(camera, says):
 @pytest.mark.parametrize("camera", [CAMERA, Camera(240, 240, 150, 100), Camera(475, 470, 160, 120)])
 def test_plausible_intrinsics_are_not_called_reordered(camera):
     assert reordered(camera, (240, 320)) is None
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 0.75, 1.25, 2.0, 4.0])
+def test_intrinsics_of_another_size_are_refused_with_those_that_fit(scale):
+    camera = Camera(*(scale * value for value in (240, 240, 160, 120)))
+    with pytest.raises(ValueError, match=r"does not fit the frames: .*frames resized from there have 2[34]") as caught:
+        refine(hand(), camera=camera)
+    assert f"belong to about {2 * camera.cx + 1:.0f}x{2 * camera.cy + 1:.0f}" in str(caught.value)
+
+
+@pytest.mark.parametrize("focal", [0.19, 1.93, 4.0])
+def test_focal_lengths_in_millimetres_are_refused(focal):
+    with pytest.raises(ValueError, match="in pixels, not in millimetres"):
+        refine(hand(), camera=(focal, focal, 159.5, 119.5))
+
+
+@pytest.mark.parametrize("camera", [(240, 240, 90, 119.5), (1200, 1200, 159.5, 119.5), (240, 240, 175, 110)])
+def test_intrinsics_of_frames_that_were_cut_out_are_taken(camera):
+    assert np.isfinite(refine(hand() if camera[0] == 240 else hand(mm=2000, radius=45 * 5), camera=camera).joints).all()
+
+
+@pytest.mark.parametrize(("true", "given"), [(1, 0.125), (1, 10), (0.25, 1), (0.1, 1), (10, 1), (0.125, 1)])
+def test_no_hand_in_a_wrong_unit_names_the_unit(true, given):
+    frame = hand(mm=560) / np.float32(true)
+    with pytest.raises(ValueError, match="depth_unit=") as caught:
+        refine(frame, camera=CAMERA, depth_unit=given)
+    assert f"depth_unit={true:g} (" in str(caught.value) or f" or {true:g} (" in str(caught.value)

@@ -199,7 +199,7 @@ def test_wrong_unit_and_camera(estimator):
     metres = LiveEstimator(estimator)
     (result,) = steps(metres, [still().astype(np.float32) / 1000])
     assert (result.outcome, result.reason) == ("no hand", "no depth in this unit")
-    with pytest.raises(ValueError, match="the camera's are 320x240"):
+    with pytest.raises(ValueError, match="belong to about 320x240"):
         steps(LiveEstimator(estimator), [np.full((480, 640), 500, np.uint16)])
 
 
