@@ -46,6 +46,12 @@ DEVICES = (
 )
 
 
+@pytest.fixture
+def surface_detection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hands are found by their surface alone: for tests whose frames show discs and boxes instead of hands."""
+    monkeypatch.setattr("poseren_ext.inference.hand_detection.learnt_hands", lambda *_: [])
+
+
 @pytest.fixture(params=DEVICES, ids=lambda device: device.name)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """The torch device of the test's tensors, with the Python functions switched to the kernels under test."""

@@ -24,6 +24,8 @@ REQUIRED = (
     "poseren_ext/weights/demo.md",
     "poseren_ext/weights/any_view.safetensors",
     "poseren_ext/weights/any_view.md",
+    "poseren_ext/weights/detector.safetensors",
+    "poseren_ext/weights/detector.md",
     ".dist-info/licenses/LICENSE",
     ".dist-info/entry_points.txt",
 )

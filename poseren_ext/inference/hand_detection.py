@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.inference.surface_detection import reduction, surface_hands
+from poseren_ext.inference.learnt_detection import learnt_hands
+from poseren_ext.inference.surface_detection import masks_around, reduction, surface_hands
 
 Image = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-Method: TypeAlias = Literal["surface"]
+Method: TypeAlias = Literal["learnt", "surface"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class HandDetection:
     """A hand in a frame.
 
     Attributes:
-        center: u, v (pixels), d (mm): the mean of the hand's visible surface, without its forearm.
-        side: "left" or "right"; None where the method does not distinguish them.
+        center: u, v (pixels), d (mm) of the hand without its forearm: near the middle of its joints ("learnt"), or the
+            mean of its visible surface ("surface").
+        side: "left" or "right"; None where it is not known, as of every hand that "surface" finds.
         score: 0 to 1, how likely this is a whole hand.
     """
 
@@ -83,7 +85,9 @@ def find_hands(
         camera: intrinsics of the frames.
         max_hands: the largest number of hands per frame.
         depth_unit: mm per stored unit.
-        method: "surface" takes the nearest connected surface of a hand's width, nearest first. None takes the default.
+        method: "learnt" takes what a small network finds, the most certain hand first; "surface" takes the nearest
+            connected surface of a hand's width, nearest first. None takes "learnt", and "surface" for frames in which
+            the network finds no hand.
 
     Returns:
         At most ``max_hands`` detections for one frame; a list of these lists, one per frame, for several. A frame
@@ -97,21 +101,35 @@ def find_hands(
     if method is not None and method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected None or one of {', '.join(map(repr, get_args(Method)))}")
     if isinstance(depth, Tensor | np.ndarray) and depth.ndim == 2:
-        return _in_frame(depth, camera, max_hands, depth_unit)
+        return _in_frame(depth, camera, max_hands, depth_unit, method)
     if not isinstance(depth, Sequence) and np.ndim(depth) != 3:
         raise ValueError(f"depth has shape {tuple(np.shape(depth))}; expected [H, W] or [B, H, W]")
-    return [_in_frame(frame, camera, max_hands, depth_unit) for frame in depth]
+    return [_in_frame(frame, camera, max_hands, depth_unit, method) for frame in depth]
 
 
-def _in_frame(depth: Tensor | Image, camera: Camera, max_hands: int, depth_unit: float) -> list[HandDetection]:
+def _in_frame(
+    depth: Tensor | Image, camera: Camera, max_hands: int, depth_unit: float, method: Method | None
+) -> list[HandDetection]:
     frame = _array(depth)
     if frame.ndim != 2:
         raise ValueError(f"a frame has shape {frame.shape}; expected [H, W]")
     size, stride = (frame.shape[0], frame.shape[1]), reduction(frame.shape)
+    if method != "surface":
+        found = learnt_hands(frame, camera, max_hands, depth_unit)
+        if found or method == "learnt":
+            masks = partial(_masks_around, frame, camera, depth_unit)
+            return [HandDetection(one.center, one.side, one.score, partial(masks, one.center)) for one in found]
     return [
-        HandDetection(hand.center, None, hand.score, partial(_enlarged, hand.masks, size, stride))
-        for hand in surface_hands(frame, camera, max_hands, depth_unit)
+        HandDetection(one.center, None, one.score, partial(_enlarged, one.masks, size, stride))
+        for one in surface_hands(frame, camera, max_hands, depth_unit)
     ]
+
+
+def _masks_around(
+    frame: Image, camera: Camera, depth_unit: float, center: tuple[float, float, float]
+) -> tuple[Mask, Mask]:
+    size = (frame.shape[0], frame.shape[1])
+    return _enlarged(masks_around(center, frame, camera, depth_unit), size, reduction(size))
 
 
 def _array(depth: Tensor | Image) -> Image:

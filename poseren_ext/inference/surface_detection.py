@@ -40,6 +40,8 @@ NARROWEST_ENTRY = 30.0
 """Width, mm, from which on a contact with the frame's border counts as an arm that enters, not as a fingertip."""
 TYPICAL_AREA = 7000.0
 """Visible surface of an adult's hand, mm^2: detections with this much have the highest score."""
+HAND_HALF_EDGE = 115.0
+"""Half edge of the cube around a hand's centre that holds the hand without its forearm, mm."""
 LONGEST_SIDE = 160
 """Pixels of the reduced image."""
 
@@ -69,6 +71,28 @@ class SurfaceHand(NamedTuple):
     """The hand, and the surface that it is part of: [h, w]."""
 
 
+def masks_around(
+    center: tuple[float, float, float], frame: Image, camera: Camera, depth_unit: float
+) -> tuple[Mask, Mask]:
+    """The masks of the hand at a centre (u, v, d), on the reduced image: the hand, and the surface it is part of.
+
+    The hand is what is connected within HAND_HALF_EDGE of the centre in all three axes.
+    """
+    search = _searched(frame, camera, depth_unit)
+    rows, columns = (np.arange(size, dtype=np.float32) * search.stride for size in search.depth.shape)
+    across = np.abs(columns - center[0])[None] * center[2] / camera.fx
+    down = np.abs(rows - center[1])[:, None] * center[2] / camera.fy
+    near: Mask = np.maximum(np.maximum(across, down), np.abs(search.free - center[2])) <= HAND_HALF_EDGE
+    if not near.any():
+        return near, near
+    distance = np.where(near, across**2 + down**2, np.inf)
+    seed = np.zeros_like(near)
+    seed[np.unravel_index(int(distance.argmin()), near.shape)] = True
+    hand = _connected(near, seed)
+    surface, _ = search._grow(hand, float(search.free[hand].min()))
+    return hand, surface | hand
+
+
 def reduction(shape: tuple[int, ...]) -> int:
     """The stride at which a frame [H, W] is read."""
     return max(1, -(-max(shape) // LONGEST_SIDE))
@@ -76,15 +100,19 @@ def reduction(shape: tuple[int, ...]) -> int:
 
 def surface_hands(frame: Image, camera: Camera, max_hands: int, depth_unit: float) -> Iterator[SurfaceHand]:
     """The hands of one frame [H, W], nearest first; arguments as those of `find_hands`."""
-    stride = reduction(frame.shape)
-    small = frame[::stride, ::stride].astype(np.float32) * np.float32(depth_unit)
-    search = _Search(np.where(np.isfinite(small) & (small > 0), small, np.inf), camera, stride)
+    search = _searched(frame, camera, depth_unit)
     for _ in range(max_hands):
         if (parts := search.next_hand()) is None:
             return
         hand, surface = parts
         yield SurfaceHand(search.center(hand), search.score(hand), parts)
         search.remove(surface)
+
+
+def _searched(frame: Image, camera: Camera, depth_unit: float) -> _Search:
+    stride = reduction(frame.shape)
+    small = frame[::stride, ::stride].astype(np.float32) * np.float32(depth_unit)
+    return _Search(np.where(np.isfinite(small) & (small > 0), small, np.inf), camera, stride)
 
 
 class _Search:

@@ -17,6 +17,8 @@ from helpers.trust_record import record
 from poseren_ext.cli import main
 from poseren_ext.live import SourceLost, sources
 
+pytestmark = pytest.mark.usefixtures("surface_detection")
+
 CAMERA = ("--camera", "238,238,159.5,119.5")
 
 

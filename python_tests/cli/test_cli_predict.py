@@ -23,6 +23,8 @@ from poseren_ext.io.depth_files import FrameFile
 from poseren_ext.io.pose_files import read_poses, write_poses
 from poseren_ext.models.packed import PackedPoseREN
 
+pytestmark = pytest.mark.usefixtures("surface_detection")
+
 CAMERA = DISC_CAMERA
 
 

@@ -17,6 +17,8 @@ from poseren_ext.inference.diagnosis import check_intrinsics, examine, summarize
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.plotting.checkup import plot_checkups
 
+pytestmark = pytest.mark.usefixtures("surface_detection")
+
 CAMERA = Camera(240, 240, 159.5, 119.5)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Hand detection: on drawn scenes, on rendered hands, then on real frames."""
+"""Hand detection by surfaces: on drawn scenes, on rendered hands, then on real frames."""
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 from poseren_ext.geometry.camera import CAMERAS, Camera
-from poseren_ext.inference.hand_detection import find_hands
+from poseren_ext.inference import hand_detection
 from poseren_ext.ops import normalize_pose
 from poseren_ext.synthetic import SyntheticHands
 
+find_hands = partial(hand_detection.find_hands, method="surface")
 CAMERA = Camera(475.0, 475.0, 320.0, 240.0, 640, 480)
 
 

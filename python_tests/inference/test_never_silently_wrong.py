@@ -16,6 +16,8 @@ from poseren_ext.inference.camera_check import reordered
 from poseren_ext.inference.diagnosis import check_intrinsics
 from poseren_ext.models import load_model
 
+pytestmark = pytest.mark.usefixtures("surface_detection")
+
 CAMERA = Camera(240, 240, 159.5, 119.5)
 
 

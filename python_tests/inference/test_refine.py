@@ -14,6 +14,8 @@ from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, save
 from poseren_ext.models.packed import PackedPoseREN
 
+pytestmark = pytest.mark.usefixtures("surface_detection")
+
 CAMERA = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
 
 

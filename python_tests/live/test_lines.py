@@ -17,6 +17,8 @@ from poseren_ext.cli import main
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.live import LINE_VERSION, LiveEstimator, StreamFrame, line_schema, result_line
 
+pytestmark = pytest.mark.usefixtures("surface_detection")
+
 
 @pytest.fixture(scope="module")
 def validator() -> Any:

@@ -14,6 +14,8 @@ from poseren_ext.io.depth_files import find_frames
 from poseren_ext.live import HandTracker, LiveEstimator, Recorder, RecordingSource, StreamFrame
 from poseren_ext.live.frames import FrameGate, UnusableFrameError
 
+pytestmark = pytest.mark.usefixtures("surface_detection")
+
 EMPTY = np.zeros((240, 320), np.uint16)
 
 
