@@ -84,7 +84,9 @@ def test_resuming_needs_no_start_any_more(tmp_path: Path, first: Path) -> None:
 def test_the_bundled_model_is_a_start_of_its_own_recipe() -> None:
     model = PoseREN.build(RECIPES["bundled"].model())
     load_start(model, "demo")
-    assert _same(model, load(BUNDLED["demo"]))
+    bundled = load(BUNDLED["demo"])
+    bundled.error = None  # no part of training
+    assert _same(model, bundled)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path, first: Path) -> None:
