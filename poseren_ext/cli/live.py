@@ -82,6 +82,10 @@ def live_command(
         Path | None,
         typer.Option("--out", "-o", help="Write one line of JSON per frame; - for standard output."),
     ] = None,
+    mcap: Annotated[
+        Path | None, typer.Option("--mcap", help="Write hands to an MCAP file, for Foxglove and ROS tools.")
+    ] = None,
+    rerun: options.RerunOption = None,
     space: options.SpaceOption = None,
     unit: options.OutputUnit = options.LengthUnit.MM,
     frame: options.FrameOption = None,
@@ -112,11 +116,14 @@ def live_command(
     poseren live session.bag --max-hands 2 --headless --out poses.jsonl
 
     poseren live --source realsense --headless --out - | my-app
+
+    poseren live --source realsense --rerun viewer --mcap hands.mcap
     """
     from poseren_ext.cli._console import say
     from poseren_ext.live import LiveEstimator, Recorder, open_source, result_line
+    from poseren_ext.live.mcap_log import McapLog
 
-    options.check_outputs(out, overwrite=overwrite)
+    options.check_outputs(out, mcap, options.rerun_file(rerun), overwrite=overwrite)
     chosen = (space, frame, extrinsics, order) != (None,) * 4 or unit != options.LengthUnit.MM
     layout = _option_values.joint_layout(options.Space.XYZ, space, unit, frame, extrinsics, order) if chosen else None
     with ExitStack() as stack:
@@ -131,14 +138,20 @@ def live_command(
             layout.check(estimator.model.skeleton)
         live = LiveEstimator(estimator, max_hands=max_hands, smoothing=smoothing_settings(smoothing))
         recorder = None
+        writers: list[Callable[[LiveResult], None]] = []
         if record is not None:
             recorder = stack.enter_context(Recorder(record, estimator.camera, estimator.depth_unit))
+            writers.append(recorder.write)
+        if mcap is not None:
+            writers.append(stack.enter_context(McapLog(mcap, layout)).write)
+        if rerun is not None:
+            writers.append(stack.enter_context(_rerun(rerun, estimator)))
         write_line = stack.enter_context(_lines(out))
         try:
             with _shown(live.statistics, headless) as show:
                 for result in live.run(stream):
-                    if recorder is not None:
-                        recorder.write(result)
+                    for write in writers:
+                        write(result)
                     if write_line is not None:
                         write_line(result_line(result, layout) + "\n")
                     show(result)
@@ -174,6 +187,21 @@ def estimator_for(stream: Source, model: str, depth_unit: float | None, **settin
         raise ValueError("the source does not report its camera's intrinsics; give --camera fx,fy,cx,cy")
     unit = depth_unit if depth_unit is not None else stream.depth_unit or 1.0
     return build_estimator(model, stream.camera, depth_unit=unit, **settings)
+
+
+@contextmanager
+def _rerun(target: str, estimator: Estimator) -> Iterator[Callable[[LiveResult], None]]:
+    """A function that logs a result for the rerun viewer."""
+    from poseren_ext.plotting.rerun_log import RerunLog
+
+    with RerunLog(target, estimator.camera, estimator.model.skeleton) as log:
+
+        def write(result: LiveResult) -> None:
+            depth = None if result.outcome == "skipped" else result.frame.depth * estimator.depth_unit
+            hands = [(hand.track, hand.pose.joints, hand.pose.uvd) for hand in result.hands]
+            log.write(result.frame.number, result.time, depth, hands)
+
+        yield write
 
 
 @contextmanager

@@ -260,6 +260,11 @@ OrderOption: TypeAlias = Annotated[
 ]
 
 VideoRate: TypeAlias = Annotated[float, typer.Option("--fps", callback=_positive, help="Frames per second of a video.")]
+RerunOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--rerun", help="Log frames and hands for rerun.io: FILE.rrd, or viewer.", show_default=False),
+]
+
 
 # Outputs --------------------------------------------------------------------------------------------------------------
 Json: TypeAlias = Annotated[
@@ -267,6 +272,19 @@ Json: TypeAlias = Annotated[
 ]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")]
 Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+
+
+def rerun_file(target: str | None) -> Path | None:
+    """The file that --rerun names; None for the viewer.
+
+    Raises:
+        typer.BadParameter: the name does not end in .rrd.
+    """
+    if target is None or target == "viewer":
+        return None
+    if not target.endswith(".rrd"):
+        raise typer.BadParameter(f"{target!r}; expected FILE.rrd or viewer", param_hint="--rerun")
+    return Path(target)
 
 
 def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = None, make_folder: bool = False) -> None:

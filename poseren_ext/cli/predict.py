@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +57,7 @@ def predict_command(
         Path | None, typer.Option("--video", help="Also draw the frames with their joints: FILE.mp4 or FILE.gif.")
     ] = None,
     rate: options.VideoRate = 30.0,
+    rerun: options.RerunOption = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
 ) -> None:
@@ -83,9 +84,10 @@ def predict_command(
     from poseren_ext.io.depth_files import find_frames, seen_through
 
     options.check_outputs(out, overwrite=overwrite, resume=resume)
-    if video is not None and resume:
-        raise typer.BadParameter("not together with --resume; a video is drawn of a whole run", param_hint="--video")
-    options.check_outputs(video, overwrite=overwrite)
+    if resume and (video is not None or rerun is not None):
+        hint = "--video" if video is not None else "--rerun"
+        raise typer.BadParameter("not together with --resume; it shows a whole run", param_hint=hint)
+    options.check_outputs(video, options.rerun_file(rerun), overwrite=overwrite)
     frames = find_frames(inputs, pattern)  # before torch is imported, which takes seconds
 
     from poseren_ext.cli._console import progress, say
@@ -132,7 +134,7 @@ def predict_command(
     )
     done = 0
     try:
-        with _drawn(video, rate, predictor) as watch, progress() as bar:
+        with _shown(predictor, video, rate, rerun) as watch, progress() as bar:
             task = bar.add_task("frames", total=len(frames))
 
             def advance(count: int, total: int) -> None:
@@ -168,24 +170,30 @@ def predict_command(
 
 
 @contextmanager
-def _drawn(path: Path | None, rate: float, predictor: FramePredictor) -> Iterator[Watch | None]:
-    """A function that draws frames with their joints into a video; frames that cannot be read are left out."""
-    if path is None:
+def _shown(predictor: FramePredictor, video: Path | None, rate: float, rerun: str | None) -> Iterator[Watch | None]:
+    """A function that adds frames to a video and a rerun recording; frames that cannot be read are left out."""
+    if video is None and rerun is None:
         yield None
         return
+    from poseren_ext.plotting.rerun_log import RerunLog
     from poseren_ext.plotting.video import hand_picture, open_video
 
-    estimator = predictor.estimator
-    with open_video(path, rate) as video:
+    estimator, skeleton = predictor.estimator, predictor.estimator.model.skeleton
+    with ExitStack() as stack:
+        film = None if video is None else stack.enter_context(open_video(video, rate))
+        log = None if rerun is None else stack.enter_context(RerunLog(rerun, estimator.camera, skeleton))
 
         def watch(start: int, outcomes: Sequence[FrameOutcome]) -> None:
             for index, outcome in enumerate(outcomes, start):
                 try:
-                    depth = predictor.read(index)
+                    depth = predictor.read(index) * estimator.depth_unit
                 except (OSError, ValueError):
                     continue
-                hands = [one.uvd for one in (outcome, *outcome.others) if one.uvd is not None]
-                video.write(hand_picture(depth * estimator.depth_unit, hands, estimator.model.skeleton))
+                hands = [one for one in (outcome, *outcome.others) if one.uvd is not None]
+                if film is not None:
+                    film.write(hand_picture(depth, [one.uvd for one in hands], skeleton))
+                if log is not None:
+                    log.write(index, index / rate, depth, [(n, one.xyz, one.uvd) for n, one in enumerate(hands, 1)])
 
         yield watch
 

@@ -2,6 +2,7 @@
 """Videos, read back by other libraries than those that wrote them."""
 
 import sys
+from importlib import import_module
 
 import cv2
 import numpy as np
@@ -96,6 +97,10 @@ def test_predict_draws_every_frame_that_it_can_read(poseren, tmp_path):
     assert code == 3, err
     pictures, rate = read_back(tmp_path / "v.mp4")
     assert (len(pictures), rate) == (4, pytest.approx(5))
+    assert poseren(*given, "--rerun", tmp_path / "v.rrd", "--overwrite")[0] == 3
+    if sys.version_info >= (3, 11):  # earlier versions of rerun-sdk cannot read files
+        paths = {part.entity_path for part in import_module("rerun.chunk").RrdReader(tmp_path / "v.rrd").stream()}
+        assert {"/camera/depth", "/hands/1", "/camera/hands/1"} <= paths
     code, err = poseren(*given, "--video", tmp_path / "v.mp4", "--overwrite", "--resume")
     assert (code, "--video" in err) == (2, True)
 
