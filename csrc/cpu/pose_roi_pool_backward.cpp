@@ -9,19 +9,20 @@
 namespace poseren::cpu {
 namespace {
 
-constexpr int64_t kPlanesPerThread = 16;
+constexpr int64_t kPlanesPerThread = 16, kPlanesAtOnce = 64;
 
-// The gradient of one plane, summed in the accumulator type. Dense, whatever the layout of the tensor.
+// The gradient of some planes, summed in the accumulator type. Dense, whatever the layout of the tensor.
 template <class T>
 struct PlaneSum {
-  std::vector<Accumulator<T>> sum;  // [H, W]
+  std::vector<Accumulator<T>> sum;  // [channels, H, W]
 
-  void clear(const RegionPool& p) { sum.assign(p.height * p.width, 0); }
+  void clear(const RegionPool& p, int64_t channels = 1) { sum.assign(channels * p.height * p.width, 0); }
 
-  void write(const RegionPool& p, const MapStrides& s, T* plane) const {
+  void write(const RegionPool& p, const MapStrides& s, T* planes, int64_t channels = 1) const {
     const Accumulator<T>* value = sum.data();
-    for (int64_t y = 0; y < p.height; y++)
-      for (int64_t x = 0; x < p.width; x++) store(plane + y * s.row + x * s.column, *value++);
+    for (int64_t c = 0; c < channels; c++)
+      for (int64_t y = 0; y < p.height; y++)
+        for (int64_t x = 0; x < p.width; x++) store(planes + c * s.channel + y * s.row + x * s.column, *value++);
   }
 };
 
@@ -92,10 +93,11 @@ int64_t write_crops(const PoseRoiPoolFeatureGrad& p, const std::vector<WindowGra
       return most;
     }
   }
-  plane.clear(pool);
-  sum(all, 1, grad, plane.sum.data());
-  plane.write(pool, s, out);
-  return 1;
+  const int64_t channels = std::min(most, kPlanesAtOnce);
+  plane.clear(pool, channels);
+  sum(all, channels, grad, plane.sum.data());
+  plane.write(pool, s, out, channels);
+  return channels;
 }
 
 template <class T, class Position>

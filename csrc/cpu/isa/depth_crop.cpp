@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "cpu/isa/gather.h"
 #include "cpu/prefetch.h"
 
 namespace poseren::cpu {
@@ -20,7 +19,7 @@ static_assert(2 * kRows <= kBlock);
 // The positions of a block of output pixels along one axis of the frame.
 struct Cells {
   int32_t index[kBlock];
-  float fraction[kBlock + kGroup] = {};  // a group may reach past the block
+  float fraction[kBlock];
 
   void set(int64_t i, Cell cell) {
     index[i] = cell.index;
@@ -29,72 +28,24 @@ struct Cells {
   Cell operator[](int64_t i) const { return {index[i], fraction[i]}; }
 };
 
-// Two neighbouring stored values for each pixel of a group.
+// Two neighbouring stored values: the first in the low half.
 template <class T>
-struct StoredPairs {
-  alignas(64) uint32_t left[kGroup] = {};   // both, for 16-bit values
-  alignas(64) uint32_t right[kGroup] = {};  // for 32-bit values
+using Pair = std::conditional_t<sizeof(T) == 2, uint32_t, uint64_t>;
 
-  // Those at base[at[i]] and base[at[i] + 1].
-  POSEREN_HD void gather(const T* base, const int32_t* at, int64_t count) {
-    gather32<sizeof(T)>(base, at, count, left);
-    if constexpr (sizeof(T) == 4) gather32<4>(base + 1, at, count, right);
-  }
-  float first(int64_t i) const {
-    if constexpr (sizeof(T) == 4)
-      return to_float(bit_cast<T>(left[i]));
-    else
-      return half_word(left[i] & 0xffff);
-  }
-  float second(int64_t i) const {
-    if constexpr (sizeof(T) == 4)
-      return to_float(bit_cast<T>(right[i]));
-    else
-      return half_word(left[i] >> 16);
-  }
+template <class T>
+POSEREN_HD inline float low_half(Pair<T> pair) {
+  // Keep integers 32 bits wide: converted through uint16_t, compilers pack and unpack them.
+  if constexpr (std::is_same_v<T, uint16_t>)
+    return static_cast<float>(static_cast<int32_t>(pair & 0xffff));
+  else
+    return to_float(bit_cast<T>(static_cast<std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>>(pair)));
+}
 
- private:
-  static float half_word(uint32_t bits) {
-    // Keep integers 32 bits wide: converted through T, compilers pack and unpack them.
-    if constexpr (std::is_same_v<T, uint16_t>)
-      return static_cast<float>(static_cast<int32_t>(bits));
-    else
-      return to_float(bit_cast<T>(static_cast<uint16_t>(bits)));
-  }
-};
-
-// The same for every pixel of a group.
+// The same for every pixel of a row.
 struct Same {
   float value;
   float operator[](int64_t) const { return value; }
 };
-
-// out[i] = the crop's value between the pairs i of two neighbouring rows.
-// The view is passed by value: a reference could alias `out`, which prevents vectorisation.
-template <bool kReplace, class T>
-POSEREN_HD inline void mix_pairs(const StoredPairs<T>& upper, const StoredPairs<T>& lower, const float* x_fraction,
-                                 const auto& y_fraction, CropView view, float unit, float* out) {
-  alignas(64) float value[kGroup];
-  for (int64_t i = 0; i < kGroup; i++) {
-    const auto across = [&](const StoredPairs<T>& pairs) __attribute__((always_inline)) {
-      return mix(depth_of<kReplace>(pairs.first(i), view, unit), depth_of<kReplace>(pairs.second(i), view, unit),
-                 x_fraction[i]);
-    };
-    value[i] = normalized_depth(mix(across(upper), across(lower), y_fraction[i]), view);
-  }
-  memcpy(out, value, sizeof(value));
-}
-
-// mix(group, destination) for the groups of `pixels`, with values for out[i]. It always writes kGroup values.
-template <class Mix>
-POSEREN_HD inline void for_groups(Range pixels, float* out, const Mix& mix) {
-  int64_t i = pixels.first;
-  for (; i + kGroup <= pixels.last; i += kGroup) mix(Range{i, i + kGroup}, out + i);
-  if (i == pixels.last) return;
-  float last[kGroup];
-  mix(Range{i, pixels.last}, last);
-  std::copy_n(last, pixels.last - i, out + i);
-}
 
 // The base of the croppers: a block of output columns, of which they compute one row after another.
 template <class T>
@@ -119,6 +70,31 @@ struct RowCropper {
   float value_at(const FramePoint& point) const {
     return normalized_depth(depth_at(source, point, false), source.view);
   }
+  // The pixels `inside`, whose four taps lie in the frame: the first one at base[at[i]].
+  void mix_inside(Range inside, const T* base, const int32_t* at, const auto& y_fraction, float* out) const {
+    source.replace ? mix_taps<true>(inside, base, at, y_fraction, out)
+                   : mix_taps<false>(inside, base, at, y_fraction, out);
+  }
+
+ private:
+  // Scalar loads of pairs, then vector arithmetic: gathers are slower (measured on Zen 4).
+  // The view is copied: a reference could alias `out`, which prevents vectorisation.
+  template <bool kReplace>
+  void mix_taps(Range inside, const T* base, const int32_t* at, const auto& y_fraction, float* __restrict out) const {
+    const CropView view = source.view;
+    const float unit = source.unit;
+    alignas(64) Pair<T> upper[kBlock], lower[kBlock];
+    for (int64_t i = inside.first; i < inside.last; i++) {
+      memcpy(upper + i, base + at[i], sizeof(Pair<T>));
+      memcpy(lower + i, base + source.row_stride + at[i], sizeof(Pair<T>));
+    }
+    const auto across = [&](Pair<T> pair, int64_t i) __attribute__((always_inline)) {
+      return mix(depth_of<kReplace>(low_half<T>(pair), view, unit),
+                 depth_of<kReplace>(low_half<T>(pair >> (8 * sizeof(T))), view, unit), x.fraction[i]);
+    };
+    for (int64_t i = inside.first; i < inside.last; i++)
+      out[i] = normalized_depth(mix(across(upper[i], i), across(lower[i], i), y_fraction[i]), view);
+  }
 };
 
 // Without a transform all rows read the same columns of the frame.
@@ -134,7 +110,6 @@ class UprightCropper : RowCropper<T> {
       x.set(i, cell_at(frame_u(source.view, offset_x[i], 0), static_cast<double>(source.width)));
     touching_ = narrow({0, count}, -1, source.width - 1);
     inside_ = narrow(touching_, 0, source.width - 2);
-    if constexpr (sizeof(T) == 2) picks_ = picker_.plan(x.index + inside_.first, inside_.size(), source.width);
   }
 
   void start_rows(Range rows) {
@@ -165,15 +140,7 @@ class UprightCropper : RowCropper<T> {
     for (int64_t i = touching.first; i < inside.first; i++) out[i] = this->value_at({x[i], y});
     for (int64_t i = inside.last; i < touching.last; i++) out[i] = this->value_at({x[i], y});
     fill({touching.last, count}, y.fraction, out);
-    if (inside.size() == 0) return;
-    if constexpr (sizeof(T) == 2)
-      if (picks_)
-        return mix_row(y, out, [this](const T* row, Range group, StoredPairs<T>& pairs) {
-          picker_.pick(row, (group.first - inside_.first) / kGroup, pairs.left);
-        });
-    mix_row(y, out, [this](const T* row, Range group, StoredPairs<T>& pairs) {
-      pairs.gather(row, x.index + group.first, group.size());
-    });
+    this->mix_inside(inside, source.frame + y.index * source.row_stride, x.index, Same{y.fraction}, out);
   }
 
  private:
@@ -195,24 +162,6 @@ class UprightCropper : RowCropper<T> {
     }
   }
 
-  // load(row of the frame, group, its pairs)
-  template <class Load>
-  void mix_row(Cell y, float* out, const Load& load) const {
-    source.replace ? mix_row_of<true>(y, out, load) : mix_row_of<false>(y, out, load);
-  }
-
-  template <bool kReplace, class Load>
-  void mix_row_of(Cell y, float* out, const Load& load) const {
-    const T* upper_row = source.frame + y.index * source.row_stride;
-    const CropView view = source.view;
-    for_groups(inside_, out, [&](Range group, float* mixed) __attribute__((always_inline)) {
-      StoredPairs<T> upper, lower;
-      load(upper_row, group, upper);
-      load(upper_row + source.row_stride, group, lower);
-      mix_pairs<kReplace>(upper, lower, x.fraction + group.first, Same{y.fraction}, view, source.unit, mixed);
-    });
-  }
-
   // Prefetches the parts of frame rows that are read.
   template <int kLevel>
   void prefetch_rows(int64_t first, int64_t last) const {
@@ -225,8 +174,6 @@ class UprightCropper : RowCropper<T> {
   Cells y_;                         // of the rows from first_row_ on
   int64_t first_row_, prefetched_;  // rows before prefetched_ are prefetched
   Range touching_, inside_;         // one column of the cell lies in the frame, both do
-  PairPicker<kBlock> picker_;
-  bool picks_;  // whether the picker can be used
 };
 
 template <class T>
@@ -255,7 +202,10 @@ class TransformedCropper : RowCropper<T> {
       for (int64_t i = inside.first; i < inside.last; i++) out[i] = this->value_at({x[i], y_[i]});
       return;
     }
-    source.replace ? mix_inside<true>(inside, top, out) : mix_inside<false>(inside, top, out);
+    const int32_t stride = static_cast<int32_t>(source.row_stride);
+    alignas(64) int32_t at[kBlock];
+    for (int64_t i = inside.first; i < inside.last; i++) at[i] = (y_.index[i] - top) * stride + x.index[i];
+    this->mix_inside(inside, source.frame + int64_t{top} * source.row_stride, at, y_.fraction, out);
   }
 
  private:
@@ -270,23 +220,6 @@ class TransformedCropper : RowCropper<T> {
     while (span.first < span.last && !is_inside(span.first)) span.first++;
     while (span.last > span.first && !is_inside(span.last - 1)) span.last--;
     return span;
-  }
-
-  // The pixels `inside`, whose taps lie in frame row `top` or below.
-  template <bool kReplace>
-  void mix_inside(Range inside, int64_t top, float* out) const {
-    const T* base = source.frame + top * source.row_stride;
-    const int32_t stride = static_cast<int32_t>(source.row_stride), first_row = static_cast<int32_t>(top);
-    const CropView view = source.view;
-    alignas(64) int32_t at[kBlock];
-    for (int64_t i = inside.first; i < inside.last; i++) at[i] = (y_.index[i] - first_row) * stride + x.index[i];
-    for_groups(inside, out, [&](Range group, float* mixed) __attribute__((always_inline)) {
-      const int64_t i = group.first;
-      StoredPairs<T> upper, lower;
-      upper.gather(base, at + i, group.size());
-      lower.gather(base + source.row_stride, at + i, group.size());
-      mix_pairs<kReplace>(upper, lower, x.fraction + i, y_.fraction + i, view, source.unit, mixed);
-    });
   }
 
   Cells y_;

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "cpu/isa/lanes.h"
-#include "cpu/isa/map_row.h"
 
 namespace poseren::cpu {
 namespace {
@@ -78,72 +78,105 @@ void copy(const MapWindow& w, const T* corner, T* region) {
 
 // --- sums -----------------------------------------------------------------------------------------------------------
 
+// The sums of the windows' gradients of one channel.
 template <class T>
-void sum_cells(const WindowGrads& windows, int64_t channels, const T* grad, Accumulator<T>* sum) {
-  const int64_t size = windows.height * windows.width, bins = windows.bins * windows.bins;
-  std::memset(sum, 0, channels * size * sizeof(*sum));
-  for (int64_t c = 0; c < channels; c++, grad += bins, sum += size) {
-    for (int64_t m = 0; m < windows.count; m++) {
-      const WindowGrad& w = windows.window[m];
-      for (int64_t y = 0; y < w.rows; y++) {
-        const T* in = grad + w.offset + y * windows.bins;
-        Accumulator<T>* out = sum + (w.row + y) * windows.width + w.column;
-        for (int64_t x = 0; x < w.columns; x++) out[x] += load(in + x);
-      }
+void sum_cells(const WindowGrads& windows, const T* grad, Accumulator<T>* sum) {
+  std::memset(sum, 0, windows.height * windows.width * sizeof(*sum));
+  for (int64_t m = 0; m < windows.count; m++) {
+    const WindowGrad& w = windows.window[m];
+    for (int64_t y = 0; y < w.rows; y++) {
+      const T* in = grad + w.offset + y * windows.bins;
+      Accumulator<T>* out = sum + (w.row + y) * windows.width + w.column;
+      for (int64_t x = 0; x < w.columns; x++) out[x] += load(in + x);
     }
   }
 }
 
-#if defined(__AVX2__)
-constexpr int64_t kMostRows = 32;
+constexpr int kEight = 8;
+typedef float Eight __attribute__((vector_size(kEight * sizeof(float))));
+typedef int32_t EightIntegers __attribute__((vector_size(kEight * sizeof(int32_t))));
+typedef uint16_t EightWords __attribute__((vector_size(kEight * sizeof(uint16_t))));
 
-// total[y] = row y of the map, for one channel. With kOverrun, 8 values can be read from the start of a row.
-template <bool kOverrun, class T>
-inline void sum_rows(const WindowGrads& windows, const T* grad, MapRow* total) {
-  for (int64_t y = 0; y < windows.height; y++) total[y] = MapRow{};
+// Not returned: without AVX that would be a warning about the calling convention.
+POSEREN_HD inline void load_eight(const float* p, EightIntegers& bits) {
+  memcpy(&bits, p, sizeof(bits));
+}
+POSEREN_HD inline void load_eight(const BFloat16* p, EightIntegers& bits) {
+  EightWords words;
+  memcpy(&words, p, sizeof(words));
+  bits = __builtin_convertvector(words, EightIntegers) << 16;
+}
+
+// The same for windows of up to 8 columns, 8 values at a time: those past the window add 0. They must lie in memory.
+template <class T>
+void sum_eights(const WindowGrads& windows, const T* grad, float* sum) {
+  std::memset(sum, 0, (windows.height * windows.width + kEight) * sizeof(*sum));
   for (int64_t m = 0; m < windows.count; m++) {
     const WindowGrad& w = windows.window[m];
-    const WindowColumns columns(w);
+    const EightIntegers inside = EightIntegers{0, 1, 2, 3, 4, 5, 6, 7} < w.columns;
     const T* in = grad + w.offset;
-    for (int64_t y = w.row; y < w.row + w.rows; y++, in += windows.bins) columns.template add<kOverrun>(in, total[y]);
+    float* out = sum + w.row * windows.width + w.column;
+    for (int64_t y = 0; y < w.rows; y++, in += windows.bins, out += windows.width) {
+      Eight total;
+      EightIntegers bits;
+      memcpy(&total, out, sizeof(total));
+      load_eight(in, bits);
+      total += reinterpret_cast<Eight>(bits & inside);
+      memcpy(out, &total, sizeof(total));
+    }
   }
 }
 
-// Stores a row; the overrun is overwritten by the next rows.
-POSEREN_HD inline void store_row(const WindowGrads& windows, int64_t y, const MapRow& total, float* sum) {
-  const int64_t at = y * windows.width;
-  if (at + kMapColumns <= windows.height * windows.width)
-    store_all(total, sum + at);
-  else
-    store_first(total, windows.width, sum + at);
+#if defined(__AVX512F__)
+constexpr int64_t kHeight = 12, kBins = 7;  // of the published network: its map rows stay in registers
+
+// Adds a window that starts in row kRow of the map and reaches row kRow + kBins or the end of the map.
+template <int64_t kRow, class T>
+POSEREN_HD inline void add_rows(const WindowGrad& w, const T* in, Lanes* total) {
+  const Integers lane{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const __m512i from = reinterpret_cast<__m512i>(lane - w.column);
+  const __mmask16 where = static_cast<__mmask16>(((1u << w.columns) - 1) << w.column);
+  constexpr int64_t kEnd = std::min(kRow + kBins, kHeight);
+#pragma GCC unroll 8
+  for (int64_t y = kRow; y < kEnd; y++) {
+    EightIntegers bits;
+    load_eight(in + (y - kRow) * kBins, bits);
+    total[y] += _mm512_maskz_permutexvar_ps(where, from, _mm512_castps256_ps512(reinterpret_cast<__m256>(bits)));
+  }
 }
 
-template <bool kOverrun, class T>
-void sum_by_rows(const WindowGrads& windows, int64_t channels, const T* grad, float* sum) {
-  const int64_t size = windows.height * windows.width, bins = windows.bins * windows.bins;
-  for (int64_t c = 0; c < channels; c++, grad += bins, sum += size) {
-    MapRow total[kMostRows];
-    sum_rows<kOverrun>(windows, grad, total);
-    for (int64_t y = 0; y < windows.height; y++) store_row(windows, y, total[y], sum);
+// As sum_eights for the published windows on maps of up to kLanes columns.
+template <int64_t... kRow, class T>
+void sum_published(const WindowGrads& windows, const T* grad, float* sum, std::integer_sequence<int64_t, kRow...>) {
+  Lanes total[kHeight] = {};
+  for (int64_t m = 0; m < windows.count; m++) {
+    const WindowGrad& w = windows.window[m];
+    (void)((w.row == kRow && (add_rows<kRow>(w, grad + w.offset, total), true)) || ...);
   }
+  const __mmask16 columns = static_cast<__mmask16>((1u << windows.width) - 1);
+#pragma GCC unroll 16
+  for (int64_t y = 0; y < kHeight; y++) _mm512_mask_storeu_ps(sum + y * windows.width, columns, total[y]);
 }
 #endif
+
+// One channel. With may_overrun, 8 values can be read from the start of a row and written past the last one.
+template <class T>
+void sum_channel(const WindowGrads& windows, bool may_overrun, const T* grad, Accumulator<T>* sum) {
+  if constexpr (std::is_same_v<T, float> || std::is_same_v<T, BFloat16>) {
+#if defined(__AVX512F__)
+    if (may_overrun && windows.height == kHeight && windows.bins == kBins && windows.width < kLanes)
+      return sum_published(windows, grad, sum, std::make_integer_sequence<int64_t, kHeight>{});
+#endif
+    if (may_overrun && windows.bins <= kEight) return sum_eights(windows, grad, sum);
+  }
+  sum_cells(windows, grad, sum);
+}
 
 template <class T>
 void sum(const WindowGrads& windows, int64_t channels, const T* grad, Accumulator<T>* sum) {
-#if defined(__AVX2__)
-  if constexpr (kSumsRows<T>) {
-    if (windows.width <= kMapColumns && windows.height <= kMostRows && windows.bins <= kWindowColumns) {
-      // Reads past the end of a row, of up to kWindowColumns values, stay within the next channels.
-      const int64_t size = windows.height * windows.width, bins = windows.bins * windows.bins;
-      const int64_t next = (kWindowColumns - windows.bins + bins - 1) / bins, last = std::min(next, channels);
-      const int64_t before = channels - last;
-      sum_by_rows<true>(windows, before, grad, sum);
-      return sum_by_rows<false>(windows, last, grad + before * bins, sum + before * size);
-    }
-  }
-#endif
-  sum_cells(windows, channels, grad, sum);
+  const int64_t size = windows.height * windows.width, bins = windows.bins * windows.bins;
+  for (int64_t c = 0; c < channels; c++)
+    sum_channel(windows, c + 1 < channels && bins >= kEight && size >= kEight, grad + c * bins, sum + c * size);
 }
 
 }  // namespace
