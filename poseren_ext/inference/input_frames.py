@@ -156,12 +156,12 @@ def _tensor(array: Any) -> Any:
         if array.dtype == np.float64:
             array = array.astype(np.float32)
         elif array.dtype in (np.int16, np.int64, np.uint32, np.uint64):
-            array = array.astype(np.int32)
+            array = np.clip(array.astype(np.int64), -(2**31), 2**31 - 1).astype(np.int32)  # never wrapped to a depth
     elif isinstance(array, Tensor):
         if array.dtype == torch.float64:
             array = array.float()
         elif array.dtype in (torch.int16, torch.int64, torch.uint32, torch.uint64):
-            array = array.int()
+            array = array.long().clamp(-(2**31), 2**31 - 1).int()
     try:
         return as_tensor(array) if is_array(array) else array
     except (TypeError, BufferError):

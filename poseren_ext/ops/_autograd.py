@@ -118,7 +118,7 @@ class HandCenter(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.hand_center(*args)
+        return _native.run("hand_center", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -136,7 +136,7 @@ class RoiWindows(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.roi_windows(*args)
+        return _native.run("roi_windows", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -154,7 +154,7 @@ class CascadeRefine(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.cascade_refine(*args)
+        return _native.run("cascade_refine", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -182,7 +182,7 @@ class DepthCrop(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.depth_crop(*args)
+        return _native.run("depth_crop", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -216,7 +216,7 @@ class DepthCropBackward(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.depth_crop_backward(*args)
+        return _native.run("depth_crop_backward", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -281,7 +281,7 @@ class PoseRoiPool(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.pose_roi_pool(*args)
+        return _native.run("pose_roi_pool", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -315,7 +315,7 @@ class PoolFeatureGrad(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.pose_roi_pool_feature_grad(*args)
+        return _native.run("pose_roi_pool_feature_grad", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -333,7 +333,7 @@ class PoolPoseGrad(Function):
 
     @staticmethod
     def forward(*args: Any) -> Any:
-        return _native.ops.pose_roi_pool_pose_grad(*args)
+        return _native.run("pose_roi_pool_pose_grad", *args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

@@ -18,6 +18,20 @@ ops: Any = torch.ops.poseren
 build_info = _C.build_info
 
 
+def run(name: str, *args: Any) -> Any:
+    """Calls an operator.
+
+    Raises:
+        torch.OutOfMemoryError: The GPU has no memory for a result; operators themselves can raise RuntimeError only.
+    """
+    try:
+        return getattr(ops, name)(*args)
+    except RuntimeError as error:
+        if "out of memory: tried to allocate" in str(error) and "on the GPU" in str(error):
+            raise torch.OutOfMemoryError(str(error)) from None
+        raise
+
+
 def extension_file() -> Path:
     """The compiled extension module; the library of the ops lies beside it."""
     return Path(_C.__file__)

@@ -32,6 +32,17 @@ def test_converts_what_the_ops_do_not_read(dtype, read):
     assert frames.depth[0, 0, 0] == 600
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint32, np.uint64])
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_integers_beyond_32_bits_do_not_become_depths(dtype, as_tensor):
+    beyond = 2**32 + 600 if dtype != np.uint32 else 2**31 + 600  # 600 and -2147483048 in 32 bits
+    depth = np.array([[600, beyond], [0, np.iinfo(dtype).max]], dtype)
+    read = read_frames(torch.from_numpy(depth) if as_tensor else depth, CPU).depth[0].tolist()
+    assert read[0] == [600, 2**31 - 1]
+    assert read[1][0] == 0
+    assert read[1][1] < 0 or read[1][1] == 2**31 - 1  # no depth, or too far for a hand
+
+
 def test_reads_foreign_byte_order_and_negative_strides():
     big = read_frames(frame().astype(">u2"), CPU)
     assert big.depth[0, 0, 0].item() == 600

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -96,3 +97,27 @@ def test_results_are_inference_tensors_in_inference_mode_only() -> None:
     with torch.inference_mode():
         assert ops.pose_roi_pool(features, pose, range(11)).is_inference()
     assert not ops.pose_roi_pool(features, pose, range(11)).is_inference()
+
+
+@pytest.mark.parametrize(
+    ("device", "error"), [("GPU", torch.OutOfMemoryError), ("CPU", RuntimeError)], ids=["on the GPU", "on the CPU"]
+)
+def test_out_of_memory_has_the_type_that_torch_raises_on_that_device(
+    monkeypatch: pytest.MonkeyPatch, device: str, error: type[Exception]
+) -> None:
+    def full(*args: object) -> None:
+        raise RuntimeError(f"poseren::op: out of memory: tried to allocate 64 bytes (0 MiB) on the {device}")
+
+    names = ("hand_center", "depth_crop", "roi_windows", "pose_roi_pool")
+    monkeypatch.setattr(_native, "ops", SimpleNamespace(**dict.fromkeys(names, full)))
+    depth, features, pose = torch.full((1, 24, 32), 500.0), torch.zeros(1, 2, 12, 12), torch.zeros(1, 21, 3)
+    calls = (
+        lambda: ops.hand_center(depth, near=1, far=900),
+        lambda: ops.depth_crop(depth, torch.tensor([[9.0, 9, 500]]), (9.0, 9, 9, 9)),
+        lambda: ops.roi_windows(pose, range(3)),
+        lambda: ops.pose_roi_pool(features, pose, range(3)),
+    )
+    for call in calls:
+        with pytest.raises(error, match="tried to allocate 64 bytes") as raised:
+            call()
+        assert type(raised.value) is error
