@@ -183,7 +183,7 @@ class Estimator:
         return centers
 
     def _detected_centers(self, frames: Frames, nan: bool) -> Tensor:
-        """Centres [B, 3] of the nearest hand in each frame; NaN for a frame without a hand where that is allowed.
+        """Centres [B, 3] of the most certain hand in each frame; NaN for a frame without a hand where that is allowed.
 
         Raises:
             NoHandError: a frame has no hand.
@@ -193,7 +193,7 @@ class Estimator:
         if lost and not nan:
             advice = unit_advice(frames.depth[lost[0]].cpu().float().numpy(), self.camera, self.depth_unit)
             raise NoHandError(
-                f"no hand in frames {lost}: no surface of a hand's size was found with depth_unit={self.depth_unit:g}; "
+                f"no hand in frames {lost}: none was found with depth_unit={self.depth_unit:g}; "
                 f"{advice or 'check camera and frame'}; or pass center=(u, v, d), or missing='nan' for NaN joints",
                 lost,
             )

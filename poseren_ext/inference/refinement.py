@@ -88,7 +88,7 @@ def refine(
         init_pose: where the cascade starts: None takes the model's Init-CNN, "mean" its mean pose; or joints [B, J, 3]
             of any other method.
         init_space: coordinates of init_pose: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
-        center: u, v (pixels), d (mm) of the hand [B, 3]; None detects the nearest hand with :func:`find_hands`; "cube"
+        center: u, v (pixels), d (mm) of the hand [B, 3]; None detects a hand with :func:`find_hands`; "cube"
             takes the centre of all depth, recomputed inside the cube, for frames that show only the hand.
         hand: "right", "left" or "auto".
         cube: half edge of the cube around the hand, mm.
