@@ -2,7 +2,7 @@
 """Trains `paper` at small scale and `compact` for a given time, and writes the errors of each stage on unseen hands.
 
 `python tools/learning_curves.py --minutes 60 --threads 2` writes docs/results/learning/NAME.json after each validation
-and curves.svg at the end. The time is processor time, so that other processes on the machine do not change the results.
+and curves.png at the end. The time is processor time, so that other processes on the machine do not change the results.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     changes = {name: json.loads(value) for name, value in (field.split("=", 1) for field in given.fields)}
     for name in () if given.draw_only else names:
         train(plan(name, given.minutes * 60, changes), given.out / f"{name}.json")
-    draw([json.loads((given.out / f"{name}.json").read_text()) for name in names], given.out / "curves.svg")
+    draw([json.loads((given.out / f"{name}.json").read_text()) for name in names], given.out / "curves.png")
 
 
 if __name__ == "__main__":
