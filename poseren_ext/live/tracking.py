@@ -134,11 +134,9 @@ class HandTracker:
         frame, hands = frames.depth[0], []
         # One more than there are tracks: something that is not a hand may be nearer than a tracked one.
         found = find_hands(depth, estimator.camera, self.max_hands + 1, depth_unit=estimator.depth_unit)
-        self._tracks.advance(time)
-        observations = [self._observation(detection) for detection in found]
-        for track, observation, detection in zip(self._tracks.match(observations), observations, found, strict=True):
-            kept = self._tracks.start(observation, time) if track is None else self._tracks.observe(track, observation)
-            if kept is not None and (hand := self._hand(frame, time, kept, detection)) is not None:
+        tracks = self._tracks.update([self._observation(detection) for detection in found], time)
+        for track, detection in zip(tracks, found, strict=True):
+            if track is not None and (hand := self._hand(frame, time, track, detection)) is not None:
                 hands.append(hand)
         self._memories = {track.id: self._memories[track.id] for track in self._tracks if track.id in self._memories}
         return sorted(hands, key=lambda hand: hand.track)

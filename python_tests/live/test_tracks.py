@@ -120,6 +120,17 @@ def test_one_false_detection_does_not_replace_a_hidden_hand_but_a_lasting_one_do
     assert tracks.update([other, hand], 10 / RATE)[1] is None  # no room: the only track was seen in this frame
 
 
+def test_a_track_that_is_seen_does_not_make_room_for_an_observation_before_it_in_the_list() -> None:
+    tracks = TrackSet(1)
+    hand, other = Observation(np.array([0.0, 0.0, 500.0])), Observation(np.array([400.0, 0.0, 500.0]))
+    tracks.update([hand], 0.0)
+    for i in range(1, 3 * CONFIRMATIONS):
+        first, second = tracks.update([other, hand], i / RATE)
+        assert first is None
+        assert second is not None
+        assert second.id == 1
+
+
 def test_the_side_is_that_of_most_evidence_and_can_change() -> None:
     tracks = TrackSet(1)
     place = np.array([0.0, 0.0, 500.0])
