@@ -93,8 +93,6 @@ def export_command(
 
     if out.suffix not in (".onnx", ".pt2"):
         raise typer.BadParameter(f"{out}; expected a name that ends in .onnx or .pt2", param_hint="OUT")
-    if hand is options.Hand.AUTO:
-        raise typer.BadParameter("auto; expected left or right", param_hint="--hand")
     options.check_outputs(out, overwrite=overwrite)
     estimator = load_model(model)
     settings: dict[str, Any] = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from poseren_ext import ops
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.geometry.crop_transforms import mean_of_views, turned_views
-from poseren_ext.inference.estimator import CENTER_ITERATIONS
+from poseren_ext.inference.estimator import CENTER_ITERATIONS, Hand
 from poseren_ext.models import PoseREN
 
 
@@ -26,16 +26,18 @@ class EstimatorGraph(nn.Module):
         model: The estimator. The graph shares its weights.
         stages: T, the number of refinement stages.
         hand: The hand that the frames show, "left" or "right"; by default the one that the model is trained for. For
-            the other one the crop is mirrored and the joints are mirrored back.
+            the other one the crop is mirrored and the joints are mirrored back. "auto" computes both and takes, for
+            each frame, the one with the smaller predicted error; the model must have an error head.
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
 
     Attributes:
         inputs: Names of the arguments of ``forward``.
-        outputs: Names of its results; "error_mm", the last one, only with a model that has an error head.
+        outputs: Names of its results; "error_mm" only with a model that has an error head, "left" only with "auto".
 
     Raises:
-        ValueError: The number of stages is negative, or the hand is unknown.
+        ValueError: The number of stages is negative, or the hand is unknown, or it is "auto" and the model has no error
+            head.
     """
 
     inputs: tuple[str, ...] = ("depth", "center", "camera")
@@ -47,26 +49,28 @@ class EstimatorGraph(nn.Module):
         model: PoseREN,
         *,
         stages: int = 3,
-        hand: Literal["left", "right"] | None = None,
+        hand: Hand | None = None,
         invalid: float | Literal["background"] = "background",
         depth_unit: float = 1.0,
     ) -> None:
         super().__init__()
         if stages < 0:
             raise ValueError(f"stages is {stages}; expected 0 or more")
-        if hand not in (None, "left", "right"):
-            raise ValueError(f"hand is {hand!r}; expected 'left', 'right' or None, the model's hand")
+        if hand not in (None, "left", "right", "auto"):
+            raise ValueError(f"hand is {hand!r}; expected 'left', 'right', 'auto' or None, the model's hand")
+        if hand == "auto" and model.error is None:
+            raise ValueError("hand is 'auto', but the model predicts no error to choose by; name 'left' or 'right'")
         # Copy the modules, so that their mode can differ, and share the weights.
         shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
         self.model = model = copy.deepcopy(model, memo=shared)
         self.stages = stages
-        self.hand = hand or model.config.hand
+        self.hand: Hand = hand or model.config.hand
         self.invalid: float | Literal["background"] = invalid
         self.depth_unit = depth_unit
         mirror = turned_views(1, mirrored=True, device=model.mean_pose.device)
         self.register_buffer("mirror", None if self.hand == model.config.hand else mirror)
         if model.error is not None:
-            self.outputs = (*self.outputs, "error_mm")
+            self.outputs = (*self.outputs, "error_mm", *(["left"] if hand == "auto" else []))
         self.eval()
 
     def forward(self, depth: Tensor, center: Tensor, camera: Tensor) -> tuple[Tensor, ...]:
@@ -78,10 +82,20 @@ class EstimatorGraph(nn.Module):
             camera: fx, fy, cx, cy in pixels, [B, 4].
 
         Returns:
-            joints [B, J, 3] in mm in the camera frame; uvd [B, J, 3]: u, v in pixels, d in mm; and, from a model with
-            an error head, the predicted mean joint error [B] in mm.
+            joints [B, J, 3] in mm in the camera frame; uvd [B, J, 3]: u, v in pixels, d in mm; from a model with an
+            error head the predicted mean joint error [B] in mm; and with hand "auto" bool [B], True for left hands.
         """
-        config, mirror = self.model.config, self.mirror
+        if self.hand != "auto":
+            return self._one_side(depth, center, camera, self.mirror)
+        own, other = (self._one_side(depth, center, camera, mirror) for mirror in (None, self.mirror))
+        better = other[2] < own[2]  # [B]
+        joints, uvd = (torch.where(better[:, None, None], other[i], own[i]) for i in (0, 1))
+        left = better if self.model.config.hand == "right" else ~better
+        return joints, uvd, torch.where(better, other[2], own[2]), left
+
+    def _one_side(self, depth: Tensor, center: Tensor, camera: Tensor, mirror: Tensor | None) -> tuple[Tensor, ...]:
+        """The joints of the model's hand, or of the other one through the mirror: as `forward`."""
+        config = self.model.config
         crop = ops.depth_crop(
             depth,
             center,
@@ -168,8 +182,8 @@ class FrameGraph(EstimatorGraph):
             cube=self.model.config.cube,
             camera=camera,
         )
-        joints, uvd, *error = super().forward(depth, center, camera)
-        return joints, uvd, center, *error
+        joints, uvd, *others = super().forward(depth, center, camera)
+        return joints, uvd, center, *others
 
 
 def estimator_graph(model: PoseREN, depth_range: tuple[float, float] | None, **settings: Any) -> EstimatorGraph:

@@ -13,6 +13,7 @@ import torch
 from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.export.decompositions import onnx_decompositions
 from poseren_ext.export.graph import EstimatorGraph, FrameGraph, estimator_graph
+from poseren_ext.inference.estimator import Hand
 from poseren_ext.models import PoseREN
 
 MIN_OPSET = 18
@@ -23,7 +24,7 @@ def export_onnx(
     path: str | os.PathLike[str],
     *,
     stages: int = 3,
-    hand: Literal["left", "right"] | None = None,
+    hand: Hand | None = None,
     depth_range: tuple[float, float] | None = None,
     invalid: float | Literal["background"] = "background",
     depth_unit: float = 1.0,
@@ -41,7 +42,8 @@ def export_onnx(
         model: The estimator.
         path: The file, by convention ``*.onnx``; an existing file is replaced.
         stages: T, the number of refinement stages.
-        hand: The hand that the frames show, "left" or "right"; default: the model's.
+        hand: The hand that the frames show, "left" or "right"; default: the model's. "auto" decides for each frame by
+            the predicted errors, and adds the output left, bool [B].
         depth_range: Nearest and farthest depth of the hand in mm: the centre is then computed in the graph, from all
             pixels in this range (see :class:`FrameGraph`).
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.

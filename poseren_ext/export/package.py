@@ -11,6 +11,7 @@ import torch
 
 from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.export.graph import estimator_graph
+from poseren_ext.inference.estimator import Hand
 from poseren_ext.models import PoseREN
 from poseren_ext.ops import _native
 
@@ -27,7 +28,7 @@ def export_package(
     path: str | os.PathLike[str],
     *,
     stages: int = 3,
-    hand: Literal["left", "right"] | None = None,
+    hand: Hand | None = None,
     depth_range: tuple[float, float] | None = None,
     depth_dtype: torch.dtype = torch.uint16,
     invalid: float | Literal["background"] = "background",
@@ -46,7 +47,8 @@ def export_package(
         model: The estimator.
         path: The package, ``*.pt2``; an existing file is replaced.
         stages: T, the number of refinement stages.
-        hand: The hand that the frames show, "left" or "right"; default: the model's.
+        hand: The hand that the frames show, "left" or "right"; default: the model's. "auto" decides for each frame by
+            the predicted errors, and adds the output left, bool [B].
         depth_range: Nearest and farthest depth of the hand in mm: the centre is then computed in the package, from all
             pixels in this range (see :class:`FrameGraph`).
         depth_dtype: uint16, int32, float16, bfloat16 or float32.

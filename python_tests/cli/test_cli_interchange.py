@@ -67,7 +67,9 @@ def test_export_calls_the_exporter(tmp_path, capsys, monkeypatch):
     assert calls == [("nyu14", "a.onnx", settings | {"opset": 20}), ("nyu14", "a.pt2", settings)]
 
 
-def test_export_knows_one_hand(tmp_path, capsys):
-    status, _, errors = run(capsys, "export", tmp_path / "a.onnx", "--hand", "auto")
-    assert status == 2
-    assert "expected left or right" in " ".join(errors.split())
+def test_export_of_either_hand_needs_an_error_head(tmp_path, capsys):
+    save(small_model(), tmp_path / "a.safetensors")
+    arguments = ("export", tmp_path / "a.onnx", "--model", tmp_path / "a.safetensors", "--hand", "auto")
+    status, _, errors = run(capsys, *arguments)
+    assert status == 1
+    assert "the model predicts no error to choose by" in " ".join(errors.split())

@@ -14,7 +14,7 @@ import torch
 from helpers.small_models import frames, small_config, small_model
 from torch import nn
 
-from poseren_ext import ops, reference
+from poseren_ext import Estimator, ops, reference
 from poseren_ext.export import FrameGraph, export_onnx, onnx_decompositions
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.models import ErrorHeadConfig
@@ -160,22 +160,28 @@ def test_a_users_module_with_our_ops_exports_to_standard_operators(tmp_path):
     assert np.isnan(theirs[-1][2]).all()
 
 
-def test_whole_frames_of_left_hands_in_onnxruntime_and_openvino(tmp_path):
+def test_whole_frames_of_either_hand_in_onnxruntime_and_openvino(tmp_path):
     path = tmp_path / "frames.onnx"
-    model = small_model()
-    export_onnx(model, path, hand="left", depth_range=(500, 700), stages=1)
-    depth, _, camera = frames(3, 97, 61)
+    model = small_model(small_config(error=ErrorHeadConfig(channels=6, width=8)), spread=0.3)
+    export_onnx(model, path, hand="auto", depth_range=(500, 700), stages=1)
+    depth, _, camera = frames(6, 97, 61)
     with torch.inference_mode():
-        theirs = FrameGraph(model, hand="left", near=500, far=700, stages=1)(depth, camera)
+        *theirs, left = FrameGraph(model, hand="auto", near=500, far=700, stages=1)(depth, camera)
+    pose = Estimator(model, camera=camera[0], hand="auto", stages=1)(depth, center=theirs[2])
+    assert set(pose.hand) == {"left", "right"}, "one side only shows nothing"
+    assert pose.hand == tuple("left" if one else "right" for one in left)
+    torch.testing.assert_close(theirs[0], pose.joints, rtol=0, atol=1e-2)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = {"depth": depth.numpy(), "camera": camera.numpy()}
-    assert [output.name for output in session.get_outputs()] == ["joints", "uvd", "center"]
+    assert [output.name for output in session.get_outputs()] == ["joints", "uvd", "center", "error_mm", "left"]
     for results, tolerance in ((session.run(None, inputs), 1e-3), (network(list(inputs.values())).values(), 0.1)):
-        for ours, their in zip(results, theirs, strict=True):
-            np.testing.assert_allclose(ours, their, rtol=1e-6, atol=tolerance)
+        *ours, side = results
+        np.testing.assert_array_equal(side, left)
+        for one, their in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, their, rtol=1e-6, atol=tolerance)
     about = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    assert about["hand"] == "left"
+    assert about["hand"] == "auto"
     assert json.loads(about["depth_range_mm"]) == [500, 700]
 
 

@@ -92,7 +92,7 @@ def test_refusals(tmp_path):
         export_package(model, tmp_path / "nowhere" / "a.pt2")
     with pytest.raises(ValueError, match="near is 700 and far 700; expected 0 < near < far"):
         export_package(model, tmp_path / "a.pt2", depth_range=(700, 700))
-    with pytest.raises(ValueError, match="hand is 'both'; expected 'left', 'right'"):
+    with pytest.raises(ValueError, match="hand is 'both'; expected 'left', 'right', 'auto'"):
         export_package(model, tmp_path / "a.pt2", hand="both")
 
 
