@@ -12,10 +12,10 @@ CAMERA = "240,240,159.5,119.5"
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, small_model_file):  # a model that predicts no error: the drawn hands are not like real ones
     def call(*arguments, camera=CAMERA):
         with pytest.raises(SystemExit) as caught:
-            main(["doctor", *map(str, arguments), "--camera", camera])
+            main(["doctor", *map(str, arguments), "--camera", camera, "--model", str(small_model_file)])
         captured = capsys.readouterr()
         return caught.value.code, captured.out, captured.err
 
