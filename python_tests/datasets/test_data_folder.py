@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from poseren_ext.cli import main
 from poseren_ext.datasets.base import DatasetError, NoCenterError
@@ -18,6 +19,7 @@ from poseren_ext.datasets.folder import Folder
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import write_pack
 from poseren_ext.datasets.registry import dataset_name, detect, open_dataset
+from poseren_ext.datasets.sample import collate
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.synthetic.export import export_frames
@@ -186,3 +188,14 @@ def test_a_pack_of_nothing_is_refused(copied: Path, capsys: pytest.CaptureFixtur
     assert run("data", "pack", copied, copied.parent / "own.pack", "--workers", 0) == 1
     assert "no frame has a hand region" in capsys.readouterr().err
     assert not (copied.parent / "own.pack").exists()
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_of_a_data_loader_give_the_frames(rendered: Path, start: str) -> None:
+    frames = Folder(rendered)
+    batches = DataLoader(frames, batch_size=2, num_workers=1, collate_fn=collate, multiprocessing_context=start)
+    for batch, first in zip(batches, (0, 2), strict=True):
+        expected = collate([frames[first], frames[first + 1]])
+        for name in ("depth", "camera", "joints", "uvd", "center", "index"):
+            torch.testing.assert_close(getattr(batch, name), getattr(expected, name), rtol=0, atol=0)
+        assert batch.names == expected.names
