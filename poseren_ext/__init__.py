@@ -45,7 +45,7 @@ __all__ = [
     "xyz_to_uvd",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 NEEDS_TORCH = "poseren_ext needs PyTorch 2.11 or newer: pip install torch (for CPU or CUDA as pytorch.org says)"
 
