@@ -152,7 +152,7 @@ def test_bad_msra(tmp_path, content, message):
     [
         (np.zeros((4, 4), np.uint8), "an array of uint8"),
         (np.zeros((4, 4), bool), "an array of bool"),
-        (np.zeros((4, 4, 4, 1), np.uint16), r"shape \[4, 4, 4, 1\]; expected \[H, W\]"),
+        (np.zeros((4, 4, 4, 2), np.uint16), r"shape \[4, 4, 4, 2\]; expected \[H, W\]"),
         (np.zeros((0, 4, 4), np.uint16), "shape"),
         (np.array([{}]), "not a readable numpy file"),
         (np.zeros((2, 4, 4), np.uint16), "2 frames; choose one"),

@@ -54,9 +54,10 @@ def frames_with_holes(dtype: torch.dtype, value: float) -> Tensor:
 
 def crop(backend: ModuleType, depth: Tensor, kind: str, **options: Any) -> Tensor:
     transform, interpolation, size = KINDS[kind]
-    transform = None if transform is None else transform.to(depth.device)
+    device = depth.device if isinstance(depth, Tensor) else "cpu"  # arrays before numpy 2 have none
+    transform = None if transform is None else transform.to(device)
     shape = {"size": size, "cube": 90.0, "interpolation": interpolation, "transform": transform}
-    result: Tensor = backend.depth_crop(depth, CENTERS.to(depth.device), CAMERA, **(shape | options))
+    result: Tensor = backend.depth_crop(depth, CENTERS.to(device), CAMERA, **(shape | options))
     return result
 
 
