@@ -49,7 +49,8 @@ def learnt_hands(
     small = np.where(np.isfinite(small) & (small > 0), small, np.float32(0))
     focal = float(np.sqrt(camera.fx * camera.fy)) / stride
     with torch.inference_mode():
-        maps = (detector or bundled_detector())(padded(torch.from_numpy(small)[None]), torch.tensor([focal]))[0].float()
+        focals = torch.tensor([focal], dtype=torch.float32)
+        maps = (detector or bundled_detector())(padded(torch.from_numpy(small)[None]), focals)[0].float()
         candidates = _candidates(maps)
     hands: list[LearntHand] = []
     for score, left, column, row, d in sorted(candidates, reverse=True):
@@ -118,7 +119,7 @@ def _candidates(maps: Tensor) -> list[list[float]]:
     weight = torch.where(inside, score[at, across], 0.0)
     weight = weight / weight.sum((1, 2), keepdim=True)
     left, u, v, depth = (maps[channel, at, across] for channel in range(1, 5))
-    values = (left, columns + 0.5 + u, rows + 0.5 + v, 1000.0 * depth.clamp(max=3.0).exp())
+    values = (left, columns + u + 0.5, rows + v + 0.5, 1000.0 * depth.clamp(max=3.0).exp())
     means = [(weight * value).sum((1, 2)) for value in values]
     found = torch.stack([score[row, column], *means], 1)
     return [one for one in found.tolist() if _NEAREST < one[4] < _FARTHEST]

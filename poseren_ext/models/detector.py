@@ -142,4 +142,4 @@ def load_detector(path: str | os.PathLike[str]) -> HandDetector:
             model.load_state_dict({name: file.get_tensor(name).float() for name in names})
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no hand detector for this version: {error}") from error
-    return model.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload, no-any-return]
+    return model.float().to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload, no-any-return]

@@ -86,8 +86,8 @@ class ErrorHead(nn.Module):
 
     def _surface_map(self, depth: Tensor, pose: Tensor) -> Tensor:
         B, _, H, W = depth.shape
-        x = ((torch.arange(W, device=pose.device) + 0.5) * (2 / W) - 1).expand(H, W)
-        y = ((torch.arange(H, device=pose.device) + 0.5) * (2 / H) - 1)[:, None].expand(H, W)
+        x = ((torch.arange(W, dtype=pose.dtype, device=pose.device) + 0.5) * (2 / W) - 1).expand(H, W)
+        y = ((torch.arange(H, dtype=pose.dtype, device=pose.device) + 0.5) * (2 / H) - 1)[:, None].expand(H, W)
         points = torch.cat([torch.stack([x, y]).expand(B, 2, H, W), depth], 1).flatten(2).mT  # [B, H * W, 3]
         a, b = self._bone_ends(pose)
         along = b - a  # [B, M, 3]

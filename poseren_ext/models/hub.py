@@ -134,6 +134,7 @@ class HubPoseREN(PoseREN, ModelHubMixin, library_name="poseren_ext", tags=["hand
             hand=config.hand,
             mean_pose=model.mean_pose,
             weight_dtype=config.weight_dtype,
+            error=model.error,
         )
         return result.train(model.training)
 

@@ -63,7 +63,7 @@ def test_bad_input(run, folder, tmp_path, monkeypatch):
             ((), "needs a path"),
             ((folder,), "give --camera"),
             (("--source", "realsense"), "pip install 'poseren_ext[realsense]'"),
-            ((folder, "--port", 0, "--camera", "nyu"), "the camera's are 640x480"),
+            ((folder, "--port", 0, "--camera", "nyu"), "belong to about 640x480 pixels"),
         ):
             code, out, err = run(*arguments)
             assert (code, out) == (1, ""), arguments

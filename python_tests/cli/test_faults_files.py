@@ -62,6 +62,9 @@ ALLOWED = {
     ("io/joint_layout.py", "load"),  # with allow_pickle=False, see below
     ("training/run_folder.py", "write_text"),  # into the draft of an atomic file
     ("synthetic/export.py", "savez_compressed"),  # into an atomic file
+    ("synthetic/scene_export.py", "savez_compressed"),  # into an atomic file
+    ("plotting/video.py", "open"),  # the draft of an atomic file
+    ("live/mcap_log.py", "open"),  # grows during a session; readers take what is there
 }
 
 

