@@ -140,6 +140,7 @@ class UprightCropper : RowCropper<T> {
     for (int64_t i = touching.first; i < inside.first; i++) out[i] = this->value_at({x[i], y});
     for (int64_t i = inside.last; i < touching.last; i++) out[i] = this->value_at({x[i], y});
     fill({touching.last, count}, y.fraction, out);
+    if (inside.size() == 0) return;  // an empty frame has no pointer to add to
     this->mix_inside(inside, source.frame + y.index * source.row_stride, x.index, Same{y.fraction}, out);
   }
 
