@@ -132,7 +132,7 @@ def _wrong_usage(error: Any) -> int:
         return status
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "poseren"
-    message = re.sub(r"^Invalid value for (.+?): ", lambda match: f"{match[1]}: ", error.format_message())
+    message = re.sub(r"^Invalid value for (.+?): (?:Value error, )?", r"\1: ", error.format_message())
     report(f"{message.rstrip('.')}. See {command} --help")
     return status
 

@@ -21,7 +21,7 @@ def build_estimator(
     cube: float = 150.0,
     stages: int = 3,
     depth_unit: float = 1.0,
-    precision: Precision = Precision.FLOAT32,
+    precision: Precision = "float32",
     tta: int = 1,
     device: str = "cpu",
 ) -> Estimator:
@@ -36,14 +36,14 @@ def build_estimator(
 
     place = compute_device(device)
     loaded = model if place.type == "cpu" else load_model(model).to(place)
-    own = (packed_model(loaded, precision.value) if isinstance(loaded, str) else loaded).config.hand
+    own = (packed_model(loaded, precision) if isinstance(loaded, str) else loaded).config.hand
     return Estimator(
         loaded,
         camera=camera,
-        hand=own if hand is None else hand.value,
+        hand=own if hand is None else hand,
         cube=cube,
         stages=stages,
         depth_unit=depth_unit,
-        precision=precision.value,
+        precision=precision,
         tta=tta,
     )

@@ -35,20 +35,20 @@ def joint_layout(
     """
     from poseren_ext.io.joint_layout import JointLayout, read_extrinsics
 
-    if frame == CoordinateFrame.WORLD and extrinsics is None:
+    if frame == "world" and extrinsics is None:
         raise ValueError("--frame world needs --extrinsics: a file of the 4x4 matrix from camera to world")
     if frame is None:
-        frame = CoordinateFrame.CAMERA if extrinsics is None else CoordinateFrame.WORLD
-    if frame != CoordinateFrame.WORLD and extrinsics is not None:
-        raise ValueError(f"--extrinsics lead to the world, but --frame is {frame.value}; leave one of them out")
-    metric = frame != CoordinateFrame.CAMERA or unit != LengthUnit.MM
+        frame = "camera" if extrinsics is None else "world"
+    if frame != "world" and extrinsics is not None:
+        raise ValueError(f"--extrinsics lead to the world, but --frame is {frame}; leave one of them out")
+    metric = frame != "camera" or unit != "mm"
     if space is None:
-        space = Space.XYZ if metric else default
-    if space == Space.UVD and metric:
-        given = f"--frame {frame.value}" if frame != CoordinateFrame.CAMERA else f"--output-unit {unit.value}"
+        space = "xyz" if metric else default
+    if space == "uvd" and metric:
+        given = f"--frame {frame}" if frame != "camera" else f"--output-unit {unit}"
         raise ValueError(f"{given} needs --space xyz: uvd are pixels, pixels and mm of the camera")
     matrix = None if extrinsics is None else read_extrinsics(extrinsics)
-    return JointLayout(space.value, unit.value, frame.value, order and order.value, matrix)
+    return JointLayout(space, unit, frame, order, matrix)
 
 
 def compute_device(text: str) -> torch.device:

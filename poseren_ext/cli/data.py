@@ -49,9 +49,7 @@ def check_command(
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        for finding in check(
-            path, dataset=dataset.value if dataset else None, quick=quick, workers=workers, progress=advance
-        ):
+        for finding in check(path, dataset=dataset, quick=quick, workers=workers, progress=advance):
             word, style = _STATUS[finding.kind]
             out.print(f"[{style}]{word:<7}[/]  ", end="")
             out.print(finding.text, markup=False, soft_wrap=True)
@@ -104,11 +102,11 @@ def pack_command(
 
     source = open_dataset(
         folder,
-        dataset.value if dataset else None,
+        dataset,
         split,
         subject=subject,
         centers="image" if centers is None else centers,
-        skeleton=skeleton.value if skeleton else None,
+        skeleton=skeleton,
     )
     skipped: list[tuple[str, Exception]] = []
     with progress() as bar:

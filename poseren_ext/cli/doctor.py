@@ -62,7 +62,7 @@ def doctor_command(
     files = seen_through(find_frames(inputs, pattern), lens)
     count = min(frames, len(files))
     chosen = [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
-    pose = PoseCheck(model, hand.value if hand else None, cube)
+    pose = PoseCheck(model, hand, cube)
     checkups = _examine(chosen, lens.camera, unit, cube, pose)
     findings = summarize(checkups)
     drawn = ""

@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poseren_ext.cli._evaluate_hands import HANDS, evaluate_hand_files
-from poseren_ext.cli.options import CAMERA_HELP, Dataset, Overwrite, check_outputs
+from poseren_ext.cli.options import CAMERA_HELP, Dataset, Overwrite, Space, check_outputs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,18 +23,11 @@ if TYPE_CHECKING:
     from poseren_ext.geometry.skeleton import Skeleton
 
 
-class Format(str, Enum):
-    """What prediction files hold."""
-
-    UVD = "uvd"
-    XYZ = "xyz"
-
-
 @dataclass(frozen=True)
 class _Reading:
     """How prediction files are read."""
 
-    file_format: Format
+    file_format: Space
     axes: str
     order: str | None
     columns: slice | None
@@ -60,7 +52,7 @@ def evaluate_command(
     ],
     dataset: Annotated[
         Dataset, typer.Option("--dataset", case_sensitive=False, help="Whose camera and joints the files have.")
-    ] = Dataset.NYU,
+    ] = "nyu",
     camera: Annotated[
         str | None, typer.Option("--camera", help=f"{CAMERA_HELP} Default: the dataset's.", show_default=False)
     ] = None,
@@ -69,8 +61,8 @@ def evaluate_command(
         typer.Option("--frames", help="Labelled frames to compare, A:B counted from 0; files may hold just them."),
     ] = None,
     file_format: Annotated[
-        Format, typer.Option("--format", case_sensitive=False, help="uvd in pixels and mm, or xyz in mm.")
-    ] = Format.UVD,
+        Space, typer.Option("--format", case_sensitive=False, help="uvd in pixels and mm, or xyz in mm.")
+    ] = "uvd",
     axes: Annotated[
         str,
         typer.Option("--axes", help="With --format xyz: mapping to camera axes (+x right, +y down, +z forward)."),
@@ -125,12 +117,12 @@ def evaluate_command(
         evaluate_hand_files(hands, _systems(pred), _camera_of(hands, camera, dataset), json_file, markdown)
         return
     if gt.is_dir():
-        own = open_dataset(gt, Dataset.FOLDER.value)
+        own = open_dataset(gt, "folder")
         info, gt = own.info, own.labels
-    elif dataset is Dataset.FOLDER:
+    elif dataset == "folder":
         raise typer.BadParameter("folder; expected a folder with a camera file and labels", param_hint="--gt")
     else:
-        info = dataset_info(dataset.value)
+        info = dataset_info(dataset)
     reading = _Reading(file_format, axes, order, _slice(columns, "--columns"), key, _slice(frames, "--frames"))
     results = _results(gt, pred, info, camera, reading)
     skeleton = info.skeleton
@@ -162,7 +154,7 @@ def _camera_of(labels: Path, camera: str | None, dataset: Dataset) -> Camera:
         return parse_camera(camera)
     if has_settings(labels.parent):
         return read_settings(labels.parent)[0].camera
-    return dataset_info(dataset.value).camera
+    return dataset_info(dataset).camera
 
 
 def _results(
@@ -187,7 +179,7 @@ def _results(
     camera = parse_camera(camera_text) if camera_text else info.camera
     convention = AxesConvention.parse(reading.axes)
     permutation = parse_order(reading.order, joints) if reading.order else None
-    uvd_files = reading.file_format is Format.UVD
+    uvd_files = reading.file_format == "uvd"
     try:
         every = read_poses(gt, joints=joints, in_front=True)
         require_uvd(gt, every, camera.width, camera.height)
@@ -210,9 +202,7 @@ def _results(
             else:
                 require_uvd(file, poses, camera.width, camera.height)
             require_plausible(file, stored, poses, labels, camera)
-            better = suggest_options(
-                stored, poses, labels, camera, file_format=reading.file_format.value, axes=reading.axes
-            )
+            better = suggest_options(stored, poses, labels, camera, file_format=reading.file_format, axes=reading.axes)
             if better:
                 console(stderr=True).print(f"WARNING: {file}: {better}", markup=False, soft_wrap=True)
             results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=name, viewpoint=info.by_viewpoint))

@@ -49,7 +49,7 @@ def import_caffe_command(
 
     out = file.with_suffix(".safetensors") if out is None else out
     options.check_outputs(out, overwrite=overwrite)
-    model = import_caffe(file, dataset.value, init=init)
+    model = import_caffe(file, dataset, init=init)
     save(model, out)
     weights = sum(parameter.numel() for parameter in model.parameters())
     say(f"{out}: {model.skeleton.name}, {model.config.hand} hand, {weights / 1e6:.1f} million weights")
@@ -97,7 +97,7 @@ def export_command(
     estimator = load_model(model)
     settings: dict[str, Any] = {
         "stages": stages,
-        "hand": hand and hand.value,
+        "hand": hand,
         "depth_range": depth_range,
         "depth_unit": depth_unit,
     }

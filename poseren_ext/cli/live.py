@@ -6,9 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -21,24 +20,8 @@ if TYPE_CHECKING:
     from poseren_ext.live import LiveEstimator, LiveResult, LiveStatistics, OneEuroSettings, Source
 
 
-class SourceKind(str, Enum):
-    """Where frames come from."""
-
-    REALSENSE = "realsense"
-    ORBBEC = "orbbec"
-    OAK = "oak"
-    RECORD3D = "record3d"
-    KINECT = "kinect"
-    FOLDER = "folder"
-    NPZ = "npz"
-
-
-class Smoothing(str, Enum):
-    """Filter of the joints over time."""
-
-    ONE_EURO = "one-euro"
-    OFF = "off"
-
+SourceKind: TypeAlias = Literal["realsense", "orbbec", "oak", "record3d", "kinect", "folder", "npz"]
+Smoothing: TypeAlias = Literal["one-euro", "off"]
 
 Paths: TypeAlias = Annotated[
     list[Path] | None,
@@ -70,12 +53,12 @@ def live_command(
     camera: LiveCamera = None,
     depth_unit: options.DepthUnit = None,
     model: options.Model = "demo",
-    hand: options.HandOption = options.Hand.AUTO,
+    hand: options.HandOption = "auto",
     stages: options.Stages = 3,
     cube: options.Cube = 150.0,
-    precision: options.PrecisionOption = options.Precision.FLOAT32,
+    precision: options.PrecisionOption = "float32",
     max_hands: options.MaxHands = 1,
-    smoothing: SmoothingOption = Smoothing.ONE_EURO,
+    smoothing: SmoothingOption = "one-euro",
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many frames.")] = None,
     record: Annotated[Path | None, typer.Option("--record", help="Record frames and poses to a new folder.")] = None,
     out: Annotated[
@@ -87,7 +70,7 @@ def live_command(
     ] = None,
     rerun: options.RerunOption = None,
     space: options.SpaceOption = None,
-    unit: options.OutputUnit = options.LengthUnit.MM,
+    unit: options.OutputUnit = "mm",
     frame: options.FrameOption = None,
     extrinsics: options.Extrinsics = None,
     order: options.OrderOption = None,
@@ -124,8 +107,8 @@ def live_command(
     from poseren_ext.live.mcap_log import McapLog
 
     options.check_outputs(out, mcap, options.rerun_file(rerun), overwrite=overwrite)
-    chosen = (space, frame, extrinsics, order) != (None,) * 4 or unit != options.LengthUnit.MM
-    layout = _option_values.joint_layout(options.Space.XYZ, space, unit, frame, extrinsics, order) if chosen else None
+    chosen = (space, frame, extrinsics, order) != (None,) * 4 or unit != "mm"
+    layout = _option_values.joint_layout("xyz", space, unit, frame, extrinsics, order) if chosen else None
     with ExitStack() as stack:
         lens = _option_values.parse_lens(camera) if camera is not None else None
         stream = open_source(
@@ -167,12 +150,12 @@ def smoothing_settings(smoothing: Smoothing) -> OneEuroSettings | None:
     """Parameters of the filter; None without smoothing."""
     from poseren_ext.live import OneEuroSettings
 
-    return None if smoothing == Smoothing.OFF else OneEuroSettings()
+    return None if smoothing == "off" else OneEuroSettings()
 
 
 def source_kind(source: SourceKind | None, paths: Sequence[Path] | None) -> str:
     """The source that the options ask for; recordings are recognised by their paths."""
-    return source.value if source is not None else "folder" if paths else "realsense"
+    return source or ("folder" if paths else "realsense")
 
 
 def estimator_for(stream: Source, model: str, depth_unit: float | None, **settings: Any) -> Estimator:

@@ -2,109 +2,31 @@
 """Options that several commands share, each typed once, and the rules that all commands keep.
 
 A command uses an alias as a parameter's type and states the default itself: ``camera: Camera = None``. Choices are
-enums, so that the help shows them and the shell completes them.
+literals, so that the help shows them and the shell completes them.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 STDOUT = Path("-")
 """As an output file: standard output."""
 
-
-class Hand(str, Enum):
-    """Which hand the frames show."""
-
-    RIGHT = "right"
-    LEFT = "left"
-    AUTO = "auto"
-
-
-class Precision(str, Enum):
-    """How the weights of the fully connected layers are stored."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    INT8 = "int8"
-
-
-class Dataset(str, Enum):
-    """The datasets that the package reads."""
-
-    NYU = "nyu"
-    ICVL = "icvl"
-    MSRA = "msra"
-    HANDS17 = "hands17"
-    FOLDER = "folder"
-
-
-class Skeleton(str, Enum):
-    """The joints of each dataset."""
-
-    MSRA21 = "msra21"
-    NYU14 = "nyu14"
-    ICVL16 = "icvl16"
-    HANDS17 = "hands17"
-
-
-class Missing(str, Enum):
-    """What becomes of frames without a result."""
-
-    SKIP = "skip"
-    NAN = "nan"
-    STOP = "stop"
-
-
-class Format(str, Enum):
-    """Formats of prediction files."""
-
-    TXT = "txt"
-    CSV = "csv"
-    JSON = "json"
-    NPZ = "npz"
-    PARQUET = "parquet"
-
-
-class Space(str, Enum):
-    """Coordinates of joints."""
-
-    UVD = "uvd"
-    XYZ = "xyz"
-
-
-class LengthUnit(str, Enum):
-    """Units of length."""
-
-    MM = "mm"
-    M = "m"
-
-
-class CoordinateFrame(str, Enum):
-    """Coordinate frames of joints."""
-
-    CAMERA = "camera"
-    PALM = "palm"
-    WORLD = "world"
-
-
-class Order(str, Enum):
-    """Joint orders."""
-
-    MEDIAPIPE = "mediapipe"
-    MANO = "mano"
-    OPENXR26 = "openxr26"
-    MSRA21 = "msra21"
-    NYU14 = "nyu14"
-    ICVL16 = "icvl16"
-    HANDS17 = "hands17"
-
+Hand: TypeAlias = Literal["right", "left", "auto"]
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+Dataset: TypeAlias = Literal["nyu", "icvl", "msra", "hands17", "folder"]
+Skeleton: TypeAlias = Literal["msra21", "nyu14", "icvl16", "hands17"]
+Missing: TypeAlias = Literal["skip", "nan", "stop"]
+Format: TypeAlias = Literal["txt", "csv", "json", "npz", "parquet"]
+Space: TypeAlias = Literal["uvd", "xyz"]
+LengthUnit: TypeAlias = Literal["mm", "m"]
+CoordinateFrame: TypeAlias = Literal["camera", "palm", "world"]
+Order: TypeAlias = Literal["mediapipe", "mano", "openxr26", "msra21", "nyu14", "icvl16", "hands17"]
 
 CAMERA_HELP = (
     "Intrinsics fx,fy,cx,cy in pixels, a camera's name (nyu, icvl, msra, hands17, sr305), or a file: ROS camera_info, "

@@ -17,7 +17,6 @@ from poseren_ext.cli._errors import INCOMPLETE, INTERRUPTED, in_options
 if TYPE_CHECKING:
     from poseren_ext.inference.batch import FramePredictor, PredictionReport, Watch
     from poseren_ext.inference.prediction_rows import FrameOutcome
-    from poseren_ext.io.joint_files import Format as FileFormat
 
 _NAMED = 10  # frames without a result that are listed at the end; the record has all
 
@@ -40,12 +39,12 @@ def predict_command(
         Path | None,
         typer.Option("--init", help="Initial poses, a prediction file of another method. Default: Init-CNN."),
     ] = None,
-    precision: options.PrecisionOption = options.Precision.FLOAT32,
+    precision: options.PrecisionOption = "float32",
     tta: options.Tta = 1,
-    missing: options.MissingOption = options.Missing.NAN,
+    missing: options.MissingOption = "nan",
     file_format: options.FormatOption = None,
     space: options.SpaceOption = None,
-    unit: options.OutputUnit = options.LengthUnit.MM,
+    unit: options.OutputUnit = "mm",
     frame: options.FrameOption = None,
     extrinsics: options.Extrinsics = None,
     order: options.OrderOption = None,
@@ -97,9 +96,8 @@ def predict_command(
     from poseren_ext.io.pose_files import read_poses
 
     stdout = out == options.STDOUT
-    asked: FileFormat | None = file_format.value if file_format else None
-    chosen: FileFormat = (asked or "txt") if stdout else format_of(out, asked)
-    default = options.Space.UVD if chosen == "txt" else options.Space.XYZ
+    chosen = (file_format or "txt") if stdout else format_of(out, file_format)
+    default: options.Space = "uvd" if chosen == "txt" else "xyz"
     layout = _option_values.joint_layout(default, space, unit, frame, extrinsics, order)
     lens, stored = _option_values.resolve_camera(camera, depth_unit, inputs)
     frames = seen_through(frames, lens)
@@ -120,7 +118,7 @@ def predict_command(
     places = read_poses(centers, joints=1, frames=len(frames), nan=True)[:, 0] if centers else None
     poses = read_poses(init, joints=joints, frames=len(frames), nan=True) if init else None
     settings, digests = describe_run(
-        estimator, model, precision=precision.value, centers=places, init_poses=poses, max_hands=max_hands
+        estimator, model, precision=precision, centers=places, init_poses=poses, max_hands=max_hands
     )
     settings["distortion"] = list(lens.distortion)
     predictor = FramePredictor(
@@ -149,7 +147,7 @@ def predict_command(
                 digests=digests,
                 layout=layout,
                 file_format=chosen,
-                missing=missing.value,
+                missing=missing,
                 batch=batch,
                 workers=workers,
                 resume=resume,
@@ -220,7 +218,7 @@ def _summary(report: PredictionReport, out: Path, missing: options.Missing) -> l
     if report.missing_joints:
         lines.append(f"joints that the model does not have are nan: {', '.join(report.missing_joints)}")
     if report.missing:
-        what = "left out" if missing == options.Missing.SKIP else "nan"
+        what = "left out" if missing == "skip" else "nan"
         lines.append(f"{len(report.missing)} of {report.frames} frames have no result ({what}):")
         shown = list(report.missing.items())[:_NAMED]
         lines += [f"  {name}: {in_options(reason)}" for name, reason in shown]

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -20,36 +19,9 @@ if TYPE_CHECKING:
 _BATCH = 16
 PICTURES = (".png", ".pdf", ".svg")
 _OWN_FILES = re.compile(r"depth/\d{6,}\.png|(labels|centers|list|camera)\.txt|hands\.csv")
-
-
-class Split(str, Enum):
-    """Which subjects."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-class SplitKind(str, Enum):
-    """The test splits that the bundled model is measured on."""
-
-    PALM = "palm"
-    SIDE = "side"
-    BACK = "back"
-    HOLDING = "holding"
-    EGOCENTRIC = "egocentric"
-    CLUTTERED = "cluttered"
-    TWO_HANDS = "two_hands"
-
-
-class CameraName(str, Enum):
-    """Cameras with an image size."""
-
-    NYU = "nyu"
-    ICVL = "icvl"
-    MSRA = "msra"
-    HANDS17 = "hands17"
-    SR305 = "sr305"
+Split: TypeAlias = Literal["train", "validation", "test"]
+SplitKind: TypeAlias = Literal["palm", "side", "back", "holding", "egocentric", "cluttered", "two_hands"]
+CameraName: TypeAlias = Literal["nyu", "icvl", "msra", "hands17", "sr305"]
 
 
 def render_command(
@@ -65,15 +37,15 @@ def render_command(
     seed: options.Seed = 1,
     split: Annotated[
         Split, typer.Option("--split", case_sensitive=False, help="Each split has subjects of its own.")
-    ] = Split.TRAIN,
+    ] = "train",
     split_kind: Annotated[
         SplitKind | None,
         typer.Option("--split-kind", case_sensitive=False, help="A test split of fixed subjects and random seed."),
     ] = None,
-    skeleton: options.SkeletonOption = options.Skeleton.MSRA21,
+    skeleton: options.SkeletonOption = "msra21",
     camera: Annotated[
         CameraName, typer.Option("--camera", case_sensitive=False, help="Whose intrinsics and image size.")
-    ] = CameraName.SR305,
+    ] = "sr305",
     sequence: Annotated[
         bool, typer.Option("--sequence", help="One moving hand instead of a new hand in every frame.")
     ] = False,
@@ -123,13 +95,13 @@ def render_command(
         options.check_outputs(out, overwrite=overwrite)
     else:
         _require_own_folder(out, overwrite)
-    joints, intrinsics = skeleton.value, CAMERAS[camera.value]
+    joints, intrinsics = skeleton, CAMERAS[camera]
     hands: SyntheticHands
     if split_kind:
-        hands = split_hands(split_kind.value, skeleton=joints, camera=intrinsics)
+        hands = split_hands(split_kind, skeleton=joints, camera=intrinsics)
     else:
         kind = SyntheticSequence if sequence else SyntheticHands
-        hands = kind(seed, split.value, skeleton=joints, camera=intrinsics)
+        hands = kind(seed, split, skeleton=joints, camera=intrinsics)
     with progress() as bar:
         task = bar.add_task("frames", total=None if suffix in PICTURES else frames)
 
@@ -137,7 +109,7 @@ def render_command(
             bar.update(task, completed=done)
 
         if scenes:
-            _render_scenes(SyntheticScenes(seed, split.value, joints, intrinsics), out, frames, first, advance)
+            _render_scenes(SyntheticScenes(seed, split, joints, intrinsics), out, frames, first, advance)
         elif suffix in PICTURES:
             from poseren_ext.plotting.contact_sheet import contact_sheet
 

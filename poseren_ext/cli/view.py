@@ -13,7 +13,6 @@ from poseren_ext.cli import _option_values, options
 from poseren_ext.cli.live import (
     LiveCamera,
     Paths,
-    Smoothing,
     SmoothingOption,
     SourceOption,
     estimator_for,
@@ -27,11 +26,11 @@ def view_command(
     camera: LiveCamera = None,
     depth_unit: options.DepthUnit = None,
     model: options.Model = "demo",
-    hand: options.HandOption = options.Hand.AUTO,
+    hand: options.HandOption = "auto",
     stages: options.Stages = 3,
     cube: options.Cube = 150.0,
     max_hands: options.MaxHands = 1,
-    smoothing: SmoothingOption = Smoothing.ONE_EURO,
+    smoothing: SmoothingOption = "one-euro",
     stream: Annotated[
         bool, typer.Option("--stream", help="Play a recording like a camera: tracked, in order, repeated.")
     ] = False,
@@ -64,7 +63,7 @@ def view_command(
 
     with ExitStack() as stack:
         lens = _option_values.parse_lens(camera) if camera is not None else None
-        pace, kind = rate if stream else None, source.value if source is not None else "folder"
+        pace, kind = rate if stream else None, source or "folder"
         frames = open_source(kind, paths or (), rate=pace, loop=stream, device=camera_index, lens=lens)
         stack.callback(frames.close)
         chosen = {"hand": hand, "stages": stages, "cube": cube, "device": device}

@@ -24,7 +24,7 @@ _DEEPEST_SURFACE = 100.0  # mm in front of a joint, median: a hand is not that t
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line of the report.
 
     Attributes:
@@ -43,7 +43,7 @@ def check(
     quick: bool = False,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Looks at a dataset's folder or at a pack; findings come as they are made.
 
     Args:
@@ -64,53 +64,53 @@ def check(
     try:
         name = detect(path)
     except (DatasetError, FileNotFoundError) as error:
-        yield Finding("wrong", str(error))
+        yield CheckResult("wrong", str(error))
         return
     if dataset not in (None, name):
-        yield Finding("wrong", f"{path}: holds {name}; expected {dataset}")
+        yield CheckResult("wrong", f"{path}: holds {name}; expected {dataset}")
         return
     for split in splits_of(name):
         yield from _check_split(name, path, split, quick, workers, progress)
 
 
-def _check_pack(path: Path) -> Iterator[Finding]:
+def _check_pack(path: Path) -> Iterator[CheckResult]:
     try:
         pack = PackedDataset(path)
     except DatasetError as error:
-        yield Finding("wrong", str(error))
+        yield CheckResult("wrong", str(error))
         return
     info = pack.info
     what = f"{info.dataset} {info.split}".strip()
-    yield Finding(
+    yield CheckResult(
         "found",
         f"{path}: a pack of {what}, {len(pack)} frames, {path.stat().st_size / 1e9:.3f} GB, for a cube of "
         f"{info.cube:g} mm and crops that reach {info.reach:.3f} half edges",
     )
     if info.rounding:
-        yield Finding("odd", f"{path}: depth was rounded by up to {info.rounding:g} mm when it was packed")
+        yield CheckResult("odd", f"{path}: depth was rounded by up to {info.rounding:g} mm when it was packed")
     damaged = list(pack.damaged())
     if damaged:
         named = [f"{index} ({pack.names[index]})" for index in damaged]
-        yield Finding("wrong", f"{path}: {len(damaged)} frames do not match their checksums: {_listed(named)}")
+        yield CheckResult("wrong", f"{path}: {len(damaged)} frames do not match their checksums: {_listed(named)}")
     else:
-        yield Finding("found", f"{path}: every frame matches its checksum")
+        yield CheckResult("found", f"{path}: every frame matches its checksum")
 
 
 def _check_split(
     name: str, root: Path, split: str, quick: bool, workers: int, progress: Callable[[int, int], None] | None
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     try:
         dataset = open_dataset(root, name, split, strict=False)
     except (DatasetError, FileNotFoundError) as error:
         absent = isinstance(error, FileNotFoundError) and len(splits_of(name)) > 1
-        yield Finding("odd" if absent else "wrong", f"{name} {split}: {error}")
+        yield CheckResult("odd" if absent else "wrong", f"{name} {split}: {error}")
         return
     yield _count(dataset, split)
     missing, unlabelled = dataset.strays()
     if missing:
-        yield Finding("wrong", f"{name} {split}: {len(missing)} labelled frames are missing: {_listed(missing)}")
+        yield CheckResult("wrong", f"{name} {split}: {len(missing)} labelled frames are missing: {_listed(missing)}")
     if unlabelled:
-        yield Finding("wrong", f"{name} {split}: {len(unlabelled)} frames have no label: {_listed(unlabelled)}")
+        yield CheckResult("wrong", f"{name} {split}: {len(unlabelled)} frames have no label: {_listed(unlabelled)}")
     yield from _check_labels(dataset, split)
     gone = set(missing)
     present = [index for index, frame in enumerate(dataset.names) if frame not in gone]
@@ -119,32 +119,32 @@ def _check_split(
     yield from _check_frames(dataset, split, present, workers, progress)
 
 
-def _count(dataset: DepthDataset, split: str) -> Finding:
+def _count(dataset: DepthDataset, split: str) -> CheckResult:
     count, official = len(dataset), dataset.info.splits[split]
     what = f"{dataset.info.name} {split}: {count} labelled frames"
     if official and count not in official:
         expected = " or ".join(map(str, official))
-        return Finding("odd", f"{what}; the distributed split has {expected}: a part of it, or another version?")
+        return CheckResult("odd", f"{what}; the distributed split has {expected}: a part of it, or another version?")
     if count in dataset.info.versions:
         what += f", {dataset.info.versions[count]}; predictions and centres of the other version do not fit"
-    return Finding("found", what)
+    return CheckResult("found", what)
 
 
-def _check_labels(dataset: DepthDataset, split: str) -> Iterator[Finding]:
+def _check_labels(dataset: DepthDataset, split: str) -> Iterator[CheckResult]:
     labelled = dataset.uvd[np.isfinite(dataset.uvd).all((1, 2))]
     if not len(labelled):
-        yield Finding("found", f"{dataset.info.name} {split}: no labels (they were not published)")
+        yield CheckResult("found", f"{dataset.info.name} {split}: no labels (they were not published)")
         return
     camera = dataset.camera
     try:
         require_uvd(dataset.labels, labelled.astype(np.float64), camera.width or 0, camera.height or 0)
     except ValueError as error:
-        yield Finding("wrong", str(error))
+        yield CheckResult("wrong", str(error))
     if isinstance(dataset, NYU):
         up = read_joint_data(dataset.labels, "joint_xyz")
         apart = np.abs(uvd_to_xyz(labelled.astype(np.float64), camera, y_up=True, check=False) - up).max()
         if not apart < 1.0:
-            yield Finding(
+            yield CheckResult(
                 "odd", f"{dataset.labels}: joint_uvd and joint_xyz differ by up to {apart:.1f} mm; expected below 1"
             )
 
@@ -155,7 +155,7 @@ def _check_frames(
     frames: Sequence[int],
     workers: int,
     progress: Callable[[int, int], None] | None,
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     faults, homeless, gaps = [], [], []
 
     def look(index: int) -> tuple[str, str, npt.NDArray[np.float64]]:
@@ -179,11 +179,11 @@ def _check_frames(
                 progress(done, len(frames))
     what = f"{dataset.info.name} {split}"
     if faults:
-        yield Finding("wrong", f"{what}: {len(faults)} of {len(frames)} frames cannot be read: {_listed(faults)}")
+        yield CheckResult("wrong", f"{what}: {len(faults)} of {len(frames)} frames cannot be read: {_listed(faults)}")
     elif frames:
-        yield Finding("found", f"{what}: {len(frames)} frames read")
+        yield CheckResult("found", f"{what}: {len(frames)} frames read")
     if homeless:
-        yield Finding("odd", f"{what}: {len(homeless)} frames have no centre of their own: {_listed(homeless)}")
+        yield CheckResult("odd", f"{what}: {len(homeless)} frames have no centre of their own: {_listed(homeless)}")
     joints = np.concatenate([np.empty(0), *gaps])
     if len(joints):
         middle = float(np.median(joints))
@@ -191,7 +191,7 @@ def _check_frames(
         text = f"{what}: joints lie {middle:.1f} mm behind the surface (median)"
         if not plausible:
             text += f"; expected 0 to {_DEEPEST_SURFACE:g}: labels of other frames, or another sign or unit?"
-        yield Finding("found" if plausible else "wrong", text)
+        yield CheckResult("found" if plausible else "wrong", text)
 
 
 def _gaps(uvd: npt.NDArray[np.float32], frame: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

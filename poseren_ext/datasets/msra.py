@@ -15,7 +15,7 @@ from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand
 from poseren_ext.geometry.camera import CAMERAS, xyz_to_uvd
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.io.number_tables import parse_number_table, read_lines
+from poseren_ext.io.number_tables import read_lines, read_number_table
 
 SUBJECTS = tuple(f"P{number}" for number in range(9))
 GESTURES = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y")
@@ -105,7 +105,7 @@ def read_joints(path: Path) -> npt.NDArray[np.float64]:
         count = int(lines[0])
     except ValueError:
         raise DatasetError(f"{path}: does not begin with a number of frames; expected {what}") from None
-    table = parse_number_table(
+    table = read_number_table(
         path, lines, what="63 numbers (21 joints x y z)", error=DatasetError, columns=63, header=1, skip_empty=True
     )
     if len(table.values) != count:

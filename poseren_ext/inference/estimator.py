@@ -22,7 +22,7 @@ from poseren_ext.inference.frame_hands import FrameHands, estimate_hands
 from poseren_ext.inference.given_geometry import check_cubes, check_initial, given_centers
 from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.inference.hand_pose import Array, HandPose, joined_poses
-from poseren_ext.inference.input_frames import Frames, check_camera, check_units, read_frames
+from poseren_ext.inference.input_frames import InputFrames, check_camera, check_units, read_frames
 from poseren_ext.inference.model_checks import snapshot
 from poseren_ext.models import PoseREN
 from poseren_ext.models.files import Precision, load_model, packed_model
@@ -162,7 +162,7 @@ class Estimator:
         """All hands of each frame: arguments and errors as in :func:`estimate_hands`."""
         return estimate_hands(self, depth, max_hands, return_stages=return_stages)
 
-    def _centers(self, frames: Frames, center: Array | Sequence[float] | str | None, nan: bool) -> Tensor:
+    def _centers(self, frames: InputFrames, center: Array | Sequence[float] | str | None, nan: bool) -> Tensor:
         """Centres of the cubes [B, 3]: as given, or detected; NaN for a frame without a hand where that is allowed."""
         if center is None:
             return self._detected_centers(frames, nan)
@@ -182,7 +182,7 @@ class Estimator:
         )
         return centers
 
-    def _detected_centers(self, frames: Frames, nan: bool) -> Tensor:
+    def _detected_centers(self, frames: InputFrames, nan: bool) -> Tensor:
         """Centres [B, 3] of the most certain hand in each frame; NaN for a frame without a hand where that is allowed.
 
         Raises:
@@ -202,7 +202,7 @@ class Estimator:
             [hands[0].center if hands else invalid for hands in found], dtype=torch.float32, device=frames.depth.device
         )
 
-    def _initial_uvd(self, frames: Frames, pose: Array | str | None, space: str, nan: bool) -> Tensor | str | None:
+    def _initial_uvd(self, frames: InputFrames, pose: Array | str | None, space: str, nan: bool) -> Tensor | str | None:
         """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""
         if pose is None or isinstance(pose, str):
             if pose not in (None, "mean"):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import torch
 from poseren_ext._utils.arrays import like
 from poseren_ext.inference.depth_units import check_distances
 from poseren_ext.inference.hand_detection import HandDetection, find_hands
-from poseren_ext.inference.hand_pose import Array, HandPose
+from poseren_ext.inference.hand_pose import BATCH_AXES, Array, HandPose
 from poseren_ext.inference.input_frames import (
     FARTHEST_HAND,
     NEAREST_HAND,
@@ -110,35 +110,16 @@ def _in_reach(hands: list[HandDetection], depth_unit: float) -> list[HandDetecti
 
 def single_hand(pose: HandPose, row: int) -> HandPose:
     """One row of a pose with a batch axis, without this axis."""
-    one = _rows(pose, slice(row, row + 1))
-
-    def without_axis(array: Array | None, axis: int = 0) -> Any:
-        return None if array is None else array.squeeze(axis)
-
-    return replace(
-        one,
-        joints=without_axis(one.joints),
-        uvd=without_axis(one.uvd),
-        center=without_axis(one.center),
-        stages=without_axis(one.stages, 1),
-        stages_run=without_axis(one.stages_run),
-        error_mm=without_axis(one.error_mm),
-    )
+    return _changed(_rows(pose, slice(row, row + 1)), lambda array, axis: array.squeeze(axis))
 
 
 def _rows(pose: HandPose, part: slice) -> HandPose:
     """Some of the rows of a pose with a batch axis."""
+    rows = _changed(pose, lambda array, axis: array[:, part] if axis else array[part])
+    return replace(rows, hand=pose.hand[part])
 
-    def rows(array: Array | None) -> Any:
-        return None if array is None else array[part]
 
-    return replace(
-        pose,
-        joints=rows(pose.joints),
-        uvd=rows(pose.uvd),
-        center=rows(pose.center),
-        stages=None if pose.stages is None else pose.stages[:, part],
-        stages_run=rows(pose.stages_run),
-        hand=pose.hand[part],
-        error_mm=rows(pose.error_mm),
-    )
+def _changed(pose: HandPose, change: Callable[[Array, int], Any]) -> HandPose:
+    """A pose whose arrays went through a function, which is given the batch axis of each."""
+    arrays = {name: (getattr(pose, name), axis) for name, axis in BATCH_AXES.items()}
+    return replace(pose, **{name: change(array, axis) for name, (array, axis) in arrays.items() if array is not None})

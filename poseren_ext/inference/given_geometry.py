@@ -13,7 +13,7 @@ from torch import Tensor
 from poseren_ext import ops
 from poseren_ext._utils.arrays import as_tensor
 from poseren_ext.geometry.camera import Camera, xyz_to_uvd
-from poseren_ext.inference.input_frames import Frames
+from poseren_ext.inference.input_frames import InputFrames
 
 FARTHEST_JOINT = 1.5
 """Half edges of the cube from its centre: most joints of a hand are nearer."""
@@ -21,7 +21,7 @@ _PROBE_SIZE = 48  # pixels: a hand is much larger
 _CONVERT = "convert it with poseren_ext.xyz_to_uvd"
 
 
-def given_centers(center: Any, frames: Frames, *, allow_nan: bool = False) -> Tensor:
+def given_centers(center: Any, frames: InputFrames, *, allow_nan: bool = False) -> Tensor:
     """Centres as float32 [B, 3].
 
     Args:
@@ -48,7 +48,7 @@ def given_centers(center: Any, frames: Frames, *, allow_nan: bool = False) -> Te
 
 
 def check_cubes(
-    centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float, *, allow_empty: bool = False
+    centers: Tensor, frames: InputFrames, camera: Camera, cube: float, depth_unit: float, *, allow_empty: bool = False
 ) -> Tensor:
     """Refuse centres [B, 3] far outside their frames, or without any depth in the cube around them.
 
@@ -114,7 +114,7 @@ def check_initial(pose: Tensor) -> None:
         )
 
 
-def looks_like_xyz(centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float) -> Tensor:
+def looks_like_xyz(centers: Tensor, frames: InputFrames, camera: Camera, cube: float, depth_unit: float) -> Tensor:
     """Whether centres [B, 3] have no depth around them as u, v, d, but have as x, y, z in mm: bool [B]."""
     moved = xyz_to_uvd(centers, camera, check=False)
     given, converted = (_has_depth(points, frames, camera, cube, depth_unit) for points in (centers, moved))
@@ -159,7 +159,7 @@ def check_space(name: str, points: npt.NDArray[Any], width: int, height: int) ->
     )
 
 
-def _has_depth(centers: Tensor, frames: Frames, camera: Camera, cube: float, depth_unit: float) -> Tensor:
+def _has_depth(centers: Tensor, frames: InputFrames, camera: Camera, cube: float, depth_unit: float) -> Tensor:
     """Whether the cube around each centre holds depth: bool [B]."""
     probe = ops.depth_crop(
         frames.depth, centers, camera, cube=cube, size=_PROBE_SIZE, interpolation="nearest", depth_unit=depth_unit

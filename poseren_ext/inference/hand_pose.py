@@ -23,6 +23,9 @@ Array: TypeAlias = Tensor | npt.NDArray[Any]
 UNCERTAIN_MM = 30.0
 """A pose with a larger predicted error is reported as uncertain: do not use it without a look at the frame."""
 
+BATCH_AXES = {"joints": 0, "uvd": 0, "center": 0, "stages": 1, "stages_run": 0, "error_mm": 0}
+"""The arrays of a `HandPose`, and the batch axis of each."""
+
 
 @dataclass(frozen=True)
 class HandPose:
@@ -104,17 +107,9 @@ class HandPose:
 def joined_poses(poses: Sequence[HandPose]) -> HandPose:
     """Poses of single frames as one batch."""
 
-    def together(name: str, axis: int = 0) -> Any:
+    def together(name: str, axis: int) -> Any:
         parts = [getattr(pose, name) for pose in poses]
         return torch.cat(parts, axis) if isinstance(parts[0], Tensor) else np.concatenate(parts, axis)
 
-    return HandPose(
-        joints=together("joints"),
-        uvd=together("uvd"),
-        center=together("center"),
-        stages=None if poses[0].stages is None else together("stages", 1),
-        stages_run=together("stages_run"),
-        hand=tuple(hand for pose in poses for hand in pose.hand),
-        skeleton=poses[0].skeleton,
-        error_mm=None if poses[0].error_mm is None else together("error_mm"),
-    )
+    arrays = {name: together(name, axis) for name, axis in BATCH_AXES.items() if getattr(poses[0], name) is not None}
+    return replace(poses[0], **arrays, hand=tuple(hand for pose in poses for hand in pose.hand))

@@ -38,7 +38,7 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class Frames:
+class InputFrames:
     """Depth frames as a tensor, and what they came as.
 
     Attributes:
@@ -61,7 +61,7 @@ class Frames:
             yield frame.cpu().float().numpy() * np.float32(depth_unit)
 
 
-def read_frames(depth: object, device: torch.device) -> Frames:
+def read_frames(depth: object, device: torch.device) -> InputFrames:
     """Frames from an array, a tensor, or a list of either.
 
     Args:
@@ -87,10 +87,10 @@ def read_frames(depth: object, device: torch.device) -> Frames:
     depth = depth if depth.dim() == 3 else depth[None]
     if depth.numel() == 0:
         raise ValueError(f"depth has shape {tuple(depth.shape)}; expected at least one frame and one pixel")
-    return Frames(depth.to(device), batched, given)
+    return InputFrames(depth.to(device), batched, given)
 
 
-def check_camera(camera: Camera, frames: Frames) -> None:
+def check_camera(camera: Camera, frames: InputFrames) -> None:
     """Refuses intrinsics that cannot be of these frames.
 
     Raises:
@@ -103,7 +103,7 @@ def check_camera(camera: Camera, frames: Frames) -> None:
         raise ValueError(f"the camera does not fit the frames: {verdict.text}")
 
 
-def check_units(frames: Frames, depth_unit: float, *, allow_empty: bool = False) -> None:
+def check_units(frames: InputFrames, depth_unit: float, *, allow_empty: bool = False) -> None:
     """Refuses empty frames and depth that is not in mm after scaling by the unit.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
 
@@ -15,46 +15,40 @@ from poseren_ext.inference.hand_pose import Array, HandPose
 from poseren_ext.models import PoseREN
 from poseren_ext.models.files import Precision
 
+if TYPE_CHECKING:
+    from typing_extensions import Required, Unpack
+
+    class _Settings(TypedDict, total=False):
+        camera: Required[object]
+        init_pose: Array | Literal["mean"] | None
+        init_space: Literal["uvd", "xyz"]
+        center: Array | Sequence[float] | Literal["cube"] | None
+        hand: Hand
+        cube: float
+        stages: int
+        depth_unit: float
+        precision: Precision | None
+        tta: int
+        device: torch.device | str | None
+        missing: Literal["raise", "nan"]
+        return_stages: bool
+
 
 @overload
 def refine(  # type: ignore[overload-overlap]  # 1 is an int, too
     depth: Array | Sequence[Array],
     model: PoseREN | str | os.PathLike[str] = "demo",
     *,
-    camera: object,
-    init_pose: Array | Literal["mean"] | None = None,
-    init_space: Literal["uvd", "xyz"] = "uvd",
-    center: Array | Sequence[float] | Literal["cube"] | None = None,
-    hand: Hand = "right",
-    cube: float = 150.0,
-    stages: int = 3,
-    depth_unit: float = 1.0,
-    precision: Precision | None = None,
-    tta: int = 1,
-    device: torch.device | str | None = None,
-    missing: Literal["raise", "nan"] = "raise",
-    return_stages: bool = False,
     max_hands: Literal[1] = 1,
+    **settings: Unpack[_Settings],
 ) -> HandPose: ...
 @overload
 def refine(
     depth: Array | Sequence[Array],
     model: PoseREN | str | os.PathLike[str] = "demo",
     *,
-    camera: object,
-    init_pose: Array | Literal["mean"] | None = None,
-    init_space: Literal["uvd", "xyz"] = "uvd",
-    center: Array | Sequence[float] | Literal["cube"] | None = None,
-    hand: Hand = "right",
-    cube: float = 150.0,
-    stages: int = 3,
-    depth_unit: float = 1.0,
-    precision: Precision | None = None,
-    tta: int = 1,
-    device: torch.device | str | None = None,
-    missing: Literal["raise", "nan"] = "raise",
-    return_stages: bool = False,
     max_hands: int,
+    **settings: Unpack[_Settings],
 ) -> FrameHands: ...
 def refine(
     depth: Array | Sequence[Array],

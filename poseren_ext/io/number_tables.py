@@ -75,6 +75,7 @@ def read_lines(path: PathLike, what: str, error: type[ValueError]) -> list[str]:
 
 def read_number_table(
     path: PathLike,
+    lines: Sequence[str] | None = None,
     *,
     what: str,
     error: type[ValueError],
@@ -89,6 +90,7 @@ def read_number_table(
 
     Args:
         path: the file.
+        lines: its lines, if they were read before.
         what: what a line should hold, for messages.
         error: type of the errors raised.
         columns: C; None takes the first row's.
@@ -102,35 +104,7 @@ def read_number_table(
         FileNotFoundError: There is no such file.
         ValueError: The file is not such a table; the message names the line and the value. Of the given type.
     """
-    lines = read_lines(path, what, error)
-    return parse_number_table(
-        path,
-        lines,
-        what=what,
-        error=error,
-        columns=columns,
-        named=named,
-        header=header,
-        skip_empty=skip_empty,
-        chosen=chosen,
-        nan=nan,
-    )
-
-
-def parse_number_table(
-    path: PathLike,
-    lines: Sequence[str],
-    *,
-    what: str,
-    error: type[ValueError],
-    columns: int | None = None,
-    named: bool | None = False,
-    header: int = 0,
-    skip_empty: bool = False,
-    chosen: slice | None = None,
-    nan: bool = False,
-) -> NumberTable:
-    """The same from lines that were read; `path` is named in messages."""
+    lines = read_lines(path, what, error) if lines is None else lines
     numbered = [(number, line) for number, line in enumerate(lines[header:], start=header + 1)]
     if skip_empty:
         numbered = [(number, line) for number, line in numbered if line.strip()]

@@ -41,7 +41,7 @@ def features_of(backbone: Backbone, *, compiled: bool) -> Callable[[Tensor], Ten
     return torch.compile(backbone.forward, dynamic=False) if compiled else backbone
 
 
-class InitPose(nn.Module):
+class InitStage(nn.Module):
     """Init-CNN, which the first phase trains."""
 
     def __init__(self, init: InitCNN, *, compiled: bool = False) -> None:

@@ -25,7 +25,7 @@ from poseren_ext.training.log import TrainingLog
 from poseren_ext.training.loggers import Logger, open_loggers
 from poseren_ext.training.optimizers import make_optimizer, set_rates
 from poseren_ext.training.pack_batches import CropBatch
-from poseren_ext.training.phases import InitPose, StagePoses, autocast, redraw, smooth_l1, tensor_cores
+from poseren_ext.training.phases import InitStage, StagePoses, autocast, redraw, smooth_l1, tensor_cores
 from poseren_ext.training.plan import PhasePlan, describe_phases, plan_phases
 from poseren_ext.training.run_folder import (
     CHECKPOINT,
@@ -339,7 +339,7 @@ class Trainer:
 
     def _make_trainee(self) -> nn.Module:
         if self.plan.kind == "init":
-            return self.ranks.parallel(InitPose(self.model.init, compiled=self._compiled))
+            return self.ranks.parallel(InitStage(self.model.init, compiled=self._compiled))
         unrolled = 1 if self.plan.stage else self.config.stages
         stages = StagePoses(self.model.backbone, self.model.head, unrolled, compiled=self._compiled)
         return self.ranks.parallel(stages)

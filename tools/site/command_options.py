@@ -6,9 +6,8 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterator
-from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from typer.models import ArgumentInfo
 
@@ -71,12 +70,12 @@ def _plain(kind: Any) -> tuple[Any, bool]:
 
 
 def _values(kind: Any) -> str:
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return ", ".join(f"`{one.value}`" for one in kind)
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{one}`" for one in get_args(kind))
     return "" if kind is bool else _KINDS[kind]
 
 
 def _shown(default: Any) -> str:
     if default is None or isinstance(default, bool):
         return "on" if default else ""
-    return f"`{default.value if isinstance(default, Enum) else default}`"
+    return f"`{default}`"
