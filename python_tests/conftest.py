@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,10 @@ from typing import Any
 import pytest
 import torch
 from helpers import hostsim_device
+from helpers.command_line import Result, exit_status
+from helpers.op_contract import Implementation
 
+from poseren_ext import ops, reference
 from poseren_ext.ops import _native
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that tests start
@@ -28,6 +31,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so d
 torch.set_num_threads(min(2, torch.get_num_threads()))
 # A shell's background jobs ignore Ctrl-C and so would the processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def poseren(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command in this process."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        return Result(exit_status(*arguments), *capsys.readouterr())
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,20 @@ def surface_detection(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=DEVICES, ids=lambda device: device.name)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """The torch device of the test's tensors, with the Python functions switched to the kernels under test."""
-    where: Device = request.param
+    yield from _on(request.param)
+
+
+@pytest.fixture(params=[*DEVICES, None], ids=lambda device: device.name if device else "reference")
+def implementation(request: pytest.FixtureRequest) -> Iterator[Implementation]:
+    """The ops on every device, and the reference."""
+    if request.param is None:
+        yield reference, "cpu"
+    else:
+        for torch_device in _on(request.param):
+            yield ops, torch_device
+
+
+def _on(where: Device) -> Iterator[str]:
     missing = {"cpu": _none, "hostsim": hostsim_device.missing, "cuda": _cuda_missing}[where.name]()
     if missing:
         if where.name == "cuda" and os.environ.get("FAIL_WITHOUT_CUDA") == "1":

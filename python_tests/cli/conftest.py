@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line as a function, and a small recording for it."""
+"""A small model and a small recording for commands."""
 
 from __future__ import annotations
 
@@ -10,23 +10,6 @@ import cv2
 import pytest
 from helpers.command_line import DISC_CAMERA, Result, disc_frame
 from helpers.small_models import save_small_model
-
-from poseren_ext.cli import main
-
-
-@pytest.fixture
-def poseren(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run a command in this process."""
-
-    def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([*map(str, arguments)])
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Result(caught.value.code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,12 @@ import pytest
 from helpers.published_data import PUBLISHED, needs_published_data
 from helpers.small_models import save_small_model
 
-from poseren_ext.cli import main
-
 
 @pytest.fixture
-def run(tmp_path, capsys):
+def run(tmp_path, poseren):
     def call(*arguments, skeleton="msra21"):
         model = save_small_model(tmp_path / "tiny.safetensors", skeleton)
-        with pytest.raises(SystemExit) as caught:
-            main(["demo", "--model", str(model), "--out", str(tmp_path / "demo.png"), *map(str, arguments)])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
+        return poseren("demo", "--model", model, "--out", tmp_path / "demo.png", *arguments)
 
     return call
 

@@ -6,20 +6,14 @@ import numpy as np
 import pytest
 from helpers.drawn_hand import hand
 
-from poseren_ext.cli import main
-
 CAMERA = "240,240,159.5,119.5"
 
 
 @pytest.fixture
-def run(capsys, small_model_file):  # a model that predicts no error: the drawn hands are not like real ones
-    def call(*arguments, camera=CAMERA):
-        with pytest.raises(SystemExit) as caught:
-            main(["doctor", *map(str, arguments), "--camera", camera, "--model", str(small_model_file)])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+def run(poseren, small_model_file):  # a model that predicts no error: the drawn hands are not like real ones
+    return lambda *arguments, camera=CAMERA: poseren(
+        "doctor", *arguments, "--camera", camera, "--model", small_model_file
+    )
 
 
 @pytest.fixture

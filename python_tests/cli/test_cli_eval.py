@@ -3,13 +3,13 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from helpers.published_data import PUBLISHED, needs_published_data
 
-from poseren_ext.cli import main
 from poseren_ext.geometry.camera import CAMERAS, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.io.pose_files import write_poses
 
@@ -28,16 +28,9 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def run(files, capsys):
-    """Run `poseren eval` on the labels: exit status, stdout, stderr."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main(["eval", "--gt", str(files / "gt.txt"), *map(str, arguments)])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+def run(files, poseren):
+    """Run `poseren eval` on the labels."""
+    return partial(poseren, "eval", "--gt", files / "gt.txt")
 
 
 def systems(file):
@@ -391,16 +384,10 @@ def test_commands_import_what_they_need_when_they_run():
 
 
 @needs_published_data
-def test_published_pose_ren(capsys):
+def test_published_pose_ren(poseren):
     folder = PUBLISHED / "nyu"
-    with pytest.raises(SystemExit) as caught:
-        main(
-            [
-                *("eval", "--dataset", "nyu", "--gt", str(folder / "test_groundtruth_uvd.txt")),
-                *("--pred", f"Pose-REN={folder / 'predictions' / 'Pose-REN.txt'}"),
-            ]
-        )
-    assert caught.value.code == 0
-    out = capsys.readouterr().out
+    pred = ("--pred", f"Pose-REN={folder / 'predictions' / 'Pose-REN.txt'}")
+    code, out, _ = poseren("eval", "--dataset", "nyu", "--gt", folder / "test_groundtruth_uvd.txt", *pred)
+    assert code == 0
     assert "11.811" in out
     assert "5.528" in out

@@ -13,21 +13,8 @@ import numpy as np
 import pytest
 from helpers.live_frames import moving, two_hands
 
-from poseren_ext.cli import main
-
 CAMERA = ("--camera", "238,238,159.5,119.5")
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([*map(str, arguments)])
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
@@ -45,10 +32,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_one_line_per_hand_with_frame_hand_id_and_side(run: Run, frames: Path, tmp_path: Path) -> None:
+def test_one_line_per_hand_with_frame_hand_id_and_side(poseren: Run, frames: Path, tmp_path: Path) -> None:
     out = tmp_path / "hands.csv"
     predict = ("predict", frames, *CAMERA, "--hand", "auto", "--max-hands", 2, "--out", out)
-    code, _, err = run(*predict)
+    code, _, err = poseren(*predict)
     assert code == 3  # a frame without a hand
     assert "1.png: no hand was found" in err
     found = [(Path(row["frame"]).name, row["hand_id"]) for row in rows(out)]
@@ -62,10 +49,10 @@ def test_one_line_per_hand_with_frame_hand_id_and_side(run: Run, frames: Path, t
     for kept in (2, 3, 4, len(whole.splitlines())):  # killed after any line, also between two hands of a frame
         out.write_bytes(b"".join(whole.splitlines(keepends=True)[:kept]))
         record.write_text(json.dumps(before | {"complete": False}))
-        assert run(*predict, "--resume")[0] == 3
+        assert poseren(*predict, "--resume")[0] == 3
         assert out.read_bytes() == whole
     for name in ("hands.json", "hands.npz"):
-        assert run(*predict[:-1], tmp_path / name)[0] == 3
+        assert poseren(*predict[:-1], tmp_path / name)[0] == 3
     assert [entry["hand_id"] for entry in json.loads((tmp_path / "hands.json").read_text())["frames"]] == [
         int(row["hand_id"]) for row in rows(out)
     ]
@@ -74,18 +61,18 @@ def test_one_line_per_hand_with_frame_hand_id_and_side(run: Run, frames: Path, t
     )
 
 
-def test_text_files_and_given_centres_are_for_one_hand(run: Run, frames: Path, tmp_path: Path) -> None:
-    code, _, err = run("predict", frames, *CAMERA, "--max-hands", 2, "--out", tmp_path / "x.txt")
+def test_text_files_and_given_centres_are_for_one_hand(poseren: Run, frames: Path, tmp_path: Path) -> None:
+    code, _, err = poseren("predict", frames, *CAMERA, "--max-hands", 2, "--out", tmp_path / "x.txt")
     assert code == 1
     assert "text files have one line per frame" in err
     (tmp_path / "centers.txt").write_text("1 2 500\n" * 4)
     arguments = ("--max-hands", 2, "--out", tmp_path / "x.csv", "--centers", tmp_path / "centers.txt")
-    assert run("predict", frames, *CAMERA, *arguments)[0] == 2
+    assert poseren("predict", frames, *CAMERA, *arguments)[0] == 2
 
 
-def test_eval_pairs_hands_and_counts_missed_and_false_ones(run: Run, frames: Path, tmp_path: Path) -> None:
+def test_eval_pairs_hands_and_counts_missed_and_false_ones(poseren: Run, frames: Path, tmp_path: Path) -> None:
     out = tmp_path / "hands.csv"
-    run("predict", frames, *CAMERA, "--hand", "auto", "--max-hands", 2, "--out", out)
+    poseren("predict", frames, *CAMERA, "--hand", "auto", "--max-hands", 2, "--out", out)
     labels = rows(out)
     present = [i for i, row in enumerate(labels) if row["hand"]]
     moved, missed = [dict(row) for row in labels], present[-1]
@@ -97,16 +84,16 @@ def test_eval_pairs_hands_and_counts_missed_and_false_ones(run: Run, frames: Pat
         writer = csv.DictWriter(file, list(labels[0]))
         writer.writeheader()
         writer.writerows(moved[::-1])
-    code, text, _ = run("eval", "--gt", out, "--pred", tmp_path / "other.csv", *CAMERA, "--json", "-")
+    code, text, _ = poseren("eval", "--gt", out, "--pred", tmp_path / "other.csv", *CAMERA, "--json", "-")
     assert code == 0
     (system,) = json.loads(text)["systems"]
     assert (system["hands"], system["missed"], system["false"]) == (len(present), 1, 0)
     assert system["mean_3d"] == pytest.approx(10 / (len(present) - 1), abs=1e-3)
-    code, text, _ = run("eval", "--gt", tmp_path / "other.csv", "--pred", f"ours={out}", *CAMERA)
+    code, text, _ = poseren("eval", "--gt", tmp_path / "other.csv", "--pred", f"ours={out}", *CAMERA)
     assert code == 0
     assert "ours" in text
-    (system,) = json.loads(run("eval", "--gt", tmp_path / "other.csv", "--pred", out, *CAMERA, "--json", "-")[1])[
+    (system,) = json.loads(poseren("eval", "--gt", tmp_path / "other.csv", "--pred", out, *CAMERA, "--json", "-")[1])[
         "systems"
     ]
     assert (system["missed"], system["false"]) == (0, 1)
-    assert run("eval", "--gt", out, "--pred", out, *CAMERA, "--plot", tmp_path / "x.png")[0] == 2
+    assert poseren("eval", "--gt", out, "--pred", out, *CAMERA, "--plot", tmp_path / "x.png")[0] == 2

@@ -1,32 +1,23 @@
 # SPDX-License-Identifier: MIT
-import pytest
 from helpers import caffe_files
 from helpers.caffe_files import NARROW
 from helpers.small_models import small_model
 
-from poseren_ext.cli import main
 from poseren_ext.models import load, save
 
 
-def run(capsys, *arguments):
-    """Exit status, stdout, stderr."""
-    with pytest.raises(SystemExit) as status:
-        main([str(argument) for argument in arguments])
-    return status.value.code or 0, *capsys.readouterr()
-
-
-def test_import_refuses_another_dataset(tmp_path, capsys):
+def test_import_refuses_another_dataset(tmp_path, poseren):
     path = tmp_path / "icvl_pose_ren.caffemodel"
     caffe_files.write(path, caffe_files.random_weights("icvl", "pose_ren", **NARROW))
     path.with_name("icvl_baseline.caffemodel").write_bytes(path.read_bytes())
-    status, _, errors = run(capsys, "import-caffe", path, "--dataset", "nyu")
+    status, _, errors = poseren("import-caffe", path, "--dataset", "nyu")
     assert status == 1
     assert errors.startswith("poseren: error:")
     assert "expected [16, 1, 3, 3] for the Pose-REN of nyu" in errors
     assert not path.with_suffix(".safetensors").exists()
 
 
-def test_import_writes_a_model(tmp_path, capsys, monkeypatch):
+def test_import_writes_a_model(tmp_path, poseren, monkeypatch):
     """The command end to end; the networks are narrow, which the command itself has no option for."""
     import poseren_ext.models.caffe as caffe
 
@@ -36,20 +27,20 @@ def test_import_writes_a_model(tmp_path, capsys, monkeypatch):
     for kind in ("pose_ren", "baseline"):
         path = tmp_path / f"msra_{kind}_0.caffemodel"
         caffe_files.write(path, caffe_files.random_weights("msra", kind, **NARROW), old=True)
-    status, output, _ = run(capsys, "import-caffe", tmp_path / "msra_pose_ren_0.caffemodel", "--dataset", "msra")
+    status, output, _ = poseren("import-caffe", tmp_path / "msra_pose_ren_0.caffemodel", "--dataset", "msra")
     assert status == 0
     assert "msra21, right hand" in output
     assert load(tmp_path / "msra_pose_ren_0.safetensors").skeleton.name == "msra21"
 
 
-def test_export_needs_a_known_suffix(tmp_path, capsys):
+def test_export_needs_a_known_suffix(tmp_path, poseren):
     save(small_model(), tmp_path / "a.safetensors")
-    status, _, errors = run(capsys, "export", tmp_path / "a.torch", "--model", tmp_path / "a.safetensors")
+    status, _, errors = poseren("export", tmp_path / "a.torch", "--model", tmp_path / "a.safetensors")
     assert status == 2
     assert "ends in .onnx or .pt2" in " ".join(errors.split())
 
 
-def test_export_calls_the_exporter(tmp_path, capsys, monkeypatch):
+def test_export_calls_the_exporter(tmp_path, poseren, monkeypatch):
     """The exporters have tests of their own: here, that the options arrive."""
     calls = []
 
@@ -62,14 +53,14 @@ def test_export_calls_the_exporter(tmp_path, capsys, monkeypatch):
     save(small_model(), tmp_path / "a.safetensors")
     for name in ("a.onnx", "a.pt2"):
         options = ("--model", tmp_path / "a.safetensors", "--stages", 2, "--depth-unit", 0.125, "--range", 200, 700)
-        assert run(capsys, "export", tmp_path / name, *options)[0] == 0
+        assert poseren("export", tmp_path / name, *options)[0] == 0
     settings = {"stages": 2, "hand": None, "depth_range": (200, 700), "depth_unit": 0.125}
     assert calls == [("nyu14", "a.onnx", settings | {"opset": 20}), ("nyu14", "a.pt2", settings)]
 
 
-def test_export_of_either_hand_needs_an_error_head(tmp_path, capsys):
+def test_export_of_either_hand_needs_an_error_head(tmp_path, poseren):
     save(small_model(), tmp_path / "a.safetensors")
     arguments = ("export", tmp_path / "a.onnx", "--model", tmp_path / "a.safetensors", "--hand", "auto")
-    status, _, errors = run(capsys, *arguments)
+    status, _, errors = poseren(*arguments)
     assert status == 1
     assert "the model predicts no error to choose by" in " ".join(errors.split())

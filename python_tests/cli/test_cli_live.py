@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,7 +15,6 @@ from helpers.faults import full_disk
 from helpers.live_frames import moving, still
 from helpers.trust_record import record
 
-from poseren_ext.cli import main
 from poseren_ext.live import SourceLost, sources
 
 pytestmark = pytest.mark.usefixtures("surface_detection")
@@ -23,14 +23,8 @@ CAMERA = ("--camera", "238,238,159.5,119.5")
 
 
 @pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main(["live", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+def run(poseren):
+    return partial(poseren, "live")
 
 
 @pytest.fixture

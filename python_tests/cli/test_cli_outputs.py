@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.command_line import Result
 
-from poseren_ext.cli import app, main
+from poseren_ext.cli import app
 
 # Command and its arguments, with {out} for a file or folder that exists -> a file that must stay as it is.
 FILES = {
@@ -37,7 +39,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_output_that_exists_is_refused_and_the_message_names_the_way(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poseren: Callable[..., Result]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments, file = FILES[name]
@@ -45,13 +47,10 @@ def test_an_output_that_exists_is_refused_and_the_message_names_the_way(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("mine")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(SystemExit) as status:
-        main([one.format(out=path.parts[0]) for one in arguments])
-    error = capsys.readouterr().err
-    assert status.value.code == 1, error
-    assert error.count("\n") == 1
-    assert path.parts[0] in error
-    assert "--overwrite replaces" in error
+    done = poseren(*(one.format(out=path.parts[0]) for one in arguments))
+    assert done.code == 1, done.err
+    assert path.parts[0] in done.error
+    assert "--overwrite replaces" in done.error
     assert path.read_text() == "mine"
     assert sorted(tmp_path.rglob("*")) == before
 

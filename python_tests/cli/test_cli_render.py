@@ -3,21 +3,14 @@ import cv2
 import numpy as np
 import pytest
 
-from poseren_ext.cli import main
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.synthetic import SyntheticHands
 
 
 @pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main(["render", *map(str, arguments), "--camera", "icvl"])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+def run(poseren):
+    return lambda *arguments: poseren("render", *arguments, "--camera", "icvl")
 
 
 def test_a_folder_and_an_archive_hold_the_same(run, tmp_path):

@@ -2,13 +2,13 @@
 import socket
 import sys
 import urllib.request
+from functools import partial
 
 import cv2
 import pytest
 from helpers.live_frames import moving
 
 import poseren_ext.viewer
-from poseren_ext.cli import main
 
 CAMERA = ("--camera", "238,238,159.5,119.5")
 
@@ -23,14 +23,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main(["view", *map(str, arguments), "--no-browser"])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+def run(poseren):
+    return partial(poseren, "view", "--no-browser")
 
 
 def test_until_interrupted(run, folder, monkeypatch):

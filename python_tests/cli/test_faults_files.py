@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.command_line import exit_status
 from helpers.dataset_trees import icvl_tree
 from helpers.faults import full_disk, make_read_only
 from helpers.small_models import save_small_model, small_model
@@ -19,7 +20,6 @@ from helpers.trust_record import record
 
 import poseren_ext
 from poseren_ext._utils.atomic_files import atomic_file, atomic_path, write_atomic
-from poseren_ext.cli import main
 from poseren_ext.cli._console import write_text
 from poseren_ext.datasets.icvl import ICVL
 from poseren_ext.datasets.packs.dataset import PackedDataset
@@ -179,20 +179,9 @@ def recording(tmp_path: Path) -> Path:
     return folder
 
 
-def predict(recording: Path, model: Path, out: Path, *more: str) -> int | str | None:
-    with pytest.raises(SystemExit) as caught:
-        main(
-            [
-                "predict",
-                str(recording),
-                "--camera=120,120,80,60",
-                f"--model={model}",
-                f"--out={out}",
-                "--batch=2",
-                *more,
-            ]
-        )
-    return caught.value.code
+def predict(recording: Path, model: Path, out: Path, *more: str) -> int:
+    given = ("--camera=120,120,80,60", f"--model={model}", f"--out={out}", "--batch=2")
+    return exit_status("predict", recording, *given, *more)
 
 
 def test_predict_on_a_full_disk_keeps_whole_lines_and_continues(

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.command_line import exit_status
 from helpers.dataset_trees import icvl_tree
 from helpers.faults import KILLS, killed, until_done
 from helpers.live_frames import moving
@@ -22,7 +23,6 @@ from helpers.small_models import save_small_model
 from helpers.trust_record import record
 from safetensors.torch import load_file
 
-from poseren_ext.cli import main
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.training.checkpoint import read_checkpoint
@@ -56,10 +56,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*arguments: object) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    with pytest.raises(SystemExit) as status:
-        main([*map(str, arguments)])
+    status = exit_status(*arguments)
     torch.set_num_threads(before)
-    assert not status.value.code
+    assert status == 0
 
 
 def names(folder: Path) -> list[str]:

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.command_line import exit_status
 from torch.utils.data import DataLoader
 
-from poseren_ext.cli import main
 from poseren_ext.datasets.base import DatasetError, NoCenterError
 from poseren_ext.datasets.folder import Folder
 from poseren_ext.datasets.packs.dataset import PackedDataset
@@ -56,12 +56,6 @@ def recording(rendered: Path, tmp_path: Path) -> Path:
     (folder / "recording.json").write_text(json.dumps({"camera": camera, "depth_unit": 0.125}))
     (folder / "poses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main([*map(str, arguments)])
-    return int(caught.value.code or 0)
 
 
 def test_what_render_writes_is_a_dataset(rendered: Path) -> None:
@@ -134,17 +128,17 @@ def test_damaged_recordings(recording: Path, line: str, message: str) -> None:
 
 
 def test_own_frames_are_checked_packed_and_evaluated(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("data", "check", copied) == 0
+    assert exit_status("data", "check", copied) == 0
     out = capsys.readouterr().out
     assert "OK       folder all: 4 labelled frames" in out
     assert "mm behind the surface" in out
     pack = copied.parent / "own.pack"
-    assert run("data", "pack", copied, pack, "--workers", 0, "--dataset", "FOLDER") == 0
+    assert exit_status("data", "pack", copied, pack, "--workers", 0, "--dataset", "FOLDER") == 0
     assert PackedDataset(pack).info.skeleton == "msra21"
-    assert run("data", "pack", copied, copied.parent / "h.pack", "--workers", 0, "--skeleton", "hands17") == 0
+    assert exit_status("data", "pack", copied, copied.parent / "h.pack", "--workers", 0, "--skeleton", "hands17") == 0
     assert PackedDataset(copied.parent / "h.pack").info.skeleton == "hands17"
     capsys.readouterr()
-    assert run("eval", "--gt", copied, "--pred", copied / "labels.txt") == 0  # camera and joints of the folder
+    assert exit_status("eval", "--gt", copied, "--pred", copied / "labels.txt") == 0  # camera and joints of the folder
     assert "0.000" in capsys.readouterr().out
 
 
@@ -158,7 +152,7 @@ def test_packing_skips_frames_without_a_hand_and_lists_them(
     with pytest.raises(NoCenterError, match=r"000000\.png: no pixel between"):
         write_pack(frames, copied.parent / "a.pack")
     pack = copied.parent / "own.pack"
-    assert run("data", "pack", copied, pack, "--workers", workers) == 0
+    assert exit_status("data", "pack", copied, pack, "--workers", workers) == 0
     captured = capsys.readouterr()
     kept = [i for i in range(FRAMES) if ((frames.read(i) >= 1) & (frames.read(i) <= 650)).any()]
     assert 0 < len(kept) < FRAMES
@@ -173,7 +167,7 @@ def test_packing_skips_frames_without_a_hand_and_lists_them(
 
 def test_an_unreadable_frame_does_not_end_packing(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copied / "depth" / "000002.png").write_bytes(b"\x89PNG damaged")
-    assert run("data", "pack", copied, copied.parent / "own.pack", "--workers", 0) == 3
+    assert exit_status("data", "pack", copied, copied.parent / "own.pack", "--workers", 0) == 3
     captured = capsys.readouterr()
     assert "ERROR: skipped:" in captured.err
     assert "000002.png" in captured.err
@@ -185,7 +179,7 @@ def test_a_pack_of_nothing_is_refused(copied: Path, capsys: pytest.CaptureFixtur
     (copied / "centers.txt").unlink()
     for path in (copied / "depth").iterdir():
         cv2.imwrite(str(path), np.zeros((480, 640), np.uint16))
-    assert run("data", "pack", copied, copied.parent / "own.pack", "--workers", 0) == 1
+    assert exit_status("data", "pack", copied, copied.parent / "own.pack", "--workers", 0) == 1
     assert "no frame has a hand region" in capsys.readouterr().err
     assert not (copied.parent / "own.pack").exists()
 

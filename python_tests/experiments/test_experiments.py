@@ -2,12 +2,12 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from helpers.published_data import PUBLISHED, needs_published_data
 
-from poseren_ext.cli import main
 from poseren_ext.evaluation.methods import FrameBatch
 from poseren_ext.experiments import NAMES, figures, published
 from poseren_ext.experiments.bench import SyntheticBench
@@ -152,14 +152,8 @@ def test_report_as_markdown():
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main(["experiment", *map(str, arguments), "--out", str(tmp_path / "results")])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+def run(tmp_path, poseren):
+    return partial(poseren, "experiment", "--out", tmp_path / "results")
 
 
 def test_bad_input(run, tmp_path):

@@ -3,6 +3,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from helpers.dataset_trees import (
 )
 from helpers.small_models import small_model
 
-from poseren_ext.cli import main
 from poseren_ext.datasets.nyu import NYU
 from poseren_ext.evaluation.labelled_frames import measure
 from poseren_ext.evaluation.methods import InitPose, Refined
@@ -47,14 +47,8 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main(["experiment", *map(str, arguments), "--out", str(tmp_path / "results")])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
+def run(tmp_path, poseren):
+    return partial(poseren, "experiment", "--out", tmp_path / "results")
 
 
 def _result(tmp_path, name):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.command_line import exit_status
 from helpers.dataset_trees import msra_tree
 
-from poseren_ext.cli import main
 from poseren_ext.datasets.msra import MSRA
 from poseren_ext.experiments.folds import prepare_folder
 from poseren_ext.io.pose_files import read_poses
@@ -19,9 +19,7 @@ SMALL = (
 
 
 def run(root: Path, out: Path, *fields: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(["folds", str(root), "compact", *fields, "--out", str(out), "--workers", "0"])
-    return int(caught.value.code or 0)
+    return exit_status("folds", root, "compact", *fields, "--out", out, "--workers", 0)
 
 
 def test_nine_folds_are_trained_predicted_and_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pytest
+
+from poseren_ext.cli import main
 
 DISC_CAMERA = "120,120,80,60"
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """How a command ended."""
 
     code: int
@@ -25,6 +27,14 @@ class Result:
         assert self.err.count("\n") == 1, self.err
         assert self.err.startswith("poseren: error: "), self.err
         return self.err.removeprefix("poseren: error: ").rstrip("\n")
+
+
+def exit_status(*arguments: object) -> int:
+    """The exit status of a command run in this process."""
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, arguments)])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
 
 
 def disc_frame(x: float, y: float, mm: int = 500) -> npt.NDArray[np.uint16]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -14,6 +15,8 @@ from poseren_ext import reference
 from poseren_ext.ops import _native
 
 Arguments = dict[str, Any]
+Implementation = tuple[ModuleType, str]
+"""`ops` or `reference`, and the torch device of its tensors."""
 
 
 class OpContract:

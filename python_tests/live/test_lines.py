@@ -10,10 +10,10 @@ import cv2
 import jsonschema
 import numpy as np
 import pytest
+from helpers.command_line import exit_status
 from helpers.live_frames import CAMERA, moving, still, two_hands
 
 from poseren_ext import Estimator
-from poseren_ext.cli import main
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.live import LINE_VERSION, LiveEstimator, StreamFrame, line_schema, result_line
 
@@ -35,9 +35,7 @@ def test_every_line_of_the_command_follows_the_schema(validator: Any, tmp_path: 
     for number, layout in enumerate(((), ("--space", "xyz", "--order", "openxr26", "--output-unit", "m"))):
         out = tmp_path / f"{number}.jsonl"
         arguments = ("live", tmp_path, *camera, "--max-hands", 2, "--headless", "--out", out, *layout)
-        with pytest.raises(SystemExit) as caught:
-            main([*map(str, arguments)])
-        assert not caught.value.code
+        assert exit_status(*arguments) == 0
         lines = [json.loads(line) for line in out.read_text().splitlines()]
         for line in lines:
             validator.validate(line)

@@ -7,10 +7,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from helpers.command_line import exit_status
 from helpers.live_frames import moving
 from mcap.reader import make_reader
 
-from poseren_ext.cli import main
 from poseren_ext.geometry.skeleton import SKELETONS
 
 MSRA = SKELETONS["msra21"]
@@ -25,9 +25,7 @@ def logged(tmp_path_factory):
         cv2.imwrite(str(folder / "frames" / f"{index}.png"), depth * (index != 2))
     outputs = [("--out", "lines.jsonl"), ("--mcap", "hands.mcap"), ("--rerun", "session.rrd")]
     given = [text for option, name in outputs for text in (option, str(folder / name))]
-    with pytest.raises(SystemExit) as caught:
-        main(["live", str(folder / "frames"), "--camera", "238,238,159.5,119.5", "--headless", *given])
-    assert caught.value.code == 0
+    assert exit_status("live", folder / "frames", "--camera", "238,238,159.5,119.5", "--headless", *given) == 0
     return folder
 
 
@@ -82,13 +80,9 @@ def test_a_rerun_recording_has_camera_depth_and_joints(logged, lines):
         np.testing.assert_allclose(points[line["frame"]], np.array(line["hands"][0]["uvd"])[:, :2], atol=0.01)
 
 
-def test_missing_libraries_and_wrong_names_are_one_line(logged, monkeypatch, capsys):
+def test_missing_libraries_and_wrong_names_are_one_line(logged, monkeypatch, poseren):
     def error(*arguments):
-        with pytest.raises(SystemExit):
-            main(
-                ["live", str(logged / "frames"), "--camera", "238,238,159.5,119.5", "--headless", *map(str, arguments)]
-            )
-        return capsys.readouterr().err
+        return poseren("live", logged / "frames", "--camera", "238,238,159.5,119.5", "--headless", *arguments).err
 
     assert "exists" in error("--mcap", logged / "hands.mcap")
     assert "expected FILE.rrd or viewer" in error("--rerun", "session.bag")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.depth_cases import CAMERA, CENTER, CUBE, random_transforms, rough_frames
+from helpers.op_contract import Implementation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -76,11 +77,12 @@ def identity_case() -> tuple[Tensor, Tensor, Camera]:
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 @pytest.mark.parametrize("transform", [None, torch.eye(2, 3)], ids=["plain", "identity transform"])
 def test_the_identity_warp_gives_the_pixels_themselves(
-    device: str, interpolation: Any, transform: Tensor | None
+    implementation: Implementation, interpolation: Any, transform: Tensor | None
 ) -> None:
+    module, device = implementation
     depth, center, camera = identity_case()
     for dtype in DEPTHS[:-2]:  # float16 and bfloat16 do not hold these depths
-        crop = ops.depth_crop(
+        crop = module.depth_crop(
             depth.to(dtype).to(device),
             center.to(device),
             camera,
@@ -92,38 +94,40 @@ def test_the_identity_warp_gives_the_pixels_themselves(
         assert torch.equal(crop[0].cpu(), ((depth - 512) / 64).clamp(-1, 1))
 
 
-def test_a_quarter_turn_moves_right_to_down(device: str) -> None:
+def test_a_quarter_turn_moves_right_to_down(implementation: Implementation) -> None:
+    module, device = implementation
     depth, center, camera = identity_case()
     turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])  # (1, 0) goes to (0, 1): down, for y points down
-    crop = ops.depth_crop(depth.to(device), center.to(device), camera, cube=64.0, size=17, transform=turn.to(device))
+    crop = module.depth_crop(depth.to(device), center.to(device), camera, cube=64.0, size=17, transform=turn.to(device))
     assert torch.equal(crop[0].cpu(), torch.rot90(((depth - 512) / 64).clamp(-1, 1), -1))
 
 
-def two_pixels(device: str, *stored: float, **options: Any) -> list[float]:
+def two_pixels(implementation: Implementation, *stored: float, **options: Any) -> list[float]:
     """The crop of one row of two pixels at their middle column, in mm: the mean of both for bilinear."""
+    module, device = implementation
     depth = torch.tensor([stored, stored], device=device)
     center = torch.tensor([0.5, 0.5, 500.0], device=device)
-    crop = ops.depth_crop(depth, center, Camera(500.0, 500.0, 0.0, 0.0), cube=100.0, size=3, **options)
+    crop = module.depth_crop(depth, center, Camera(500.0, 500.0, 0.0, 0.0), cube=100.0, size=3, **options)
     column: list[float] = (crop[0, 1] * 100 + 500).tolist()
     return column
 
 
 @pytest.mark.parametrize("hole", [0.0, math.nan, math.inf, -math.inf])
-def test_invalid_taps_are_replaced_before_interpolation(device: str, hole: float) -> None:
-    assert two_pixels(device, 480.0, hole)[1] == pytest.approx(540.0)  # background 600
-    assert two_pixels(device, 480.0, hole, invalid=560.0)[1] == pytest.approx(520.0)
-    assert two_pixels(device, 480.0, hole, invalid=10000)[1] == pytest.approx(600.0)  # clamped
+def test_invalid_taps_are_replaced_before_interpolation(implementation: Implementation, hole: float) -> None:
+    assert two_pixels(implementation, 480.0, hole)[1] == pytest.approx(540.0)  # background 600
+    assert two_pixels(implementation, 480.0, hole, invalid=560.0)[1] == pytest.approx(520.0)
+    assert two_pixels(implementation, 480.0, hole, invalid=10000)[1] == pytest.approx(600.0)  # clamped
 
 
-def test_stored_values_as_they_are(device: str) -> None:
-    assert two_pixels(device, 480.0, 0.0, invalid=None)[1] == pytest.approx(400.0)  # 240, clamped
-    assert math.isnan(two_pixels(device, 480.0, math.nan, invalid=None)[1])
-    assert two_pixels(device, 480.0, math.inf, invalid=None)[1] == pytest.approx(600.0)
+def test_stored_values_as_they_are(implementation: Implementation) -> None:
+    assert two_pixels(implementation, 480.0, 0.0, invalid=None)[1] == pytest.approx(400.0)  # 240, clamped
+    assert math.isnan(two_pixels(implementation, 480.0, math.nan, invalid=None)[1])
+    assert two_pixels(implementation, 480.0, math.inf, invalid=None)[1] == pytest.approx(600.0)
 
 
-def test_outside_the_frame_is_background_with_any_policy(device: str) -> None:
+def test_outside_the_frame_is_background_with_any_policy(implementation: Implementation) -> None:
     for invalid in ("background", None, 450.0):
-        assert two_pixels(device, 480.0, 480.0, invalid=invalid)[0] == pytest.approx(600.0)
+        assert two_pixels(implementation, 480.0, 480.0, invalid=invalid)[0] == pytest.approx(600.0)
 
 
 def test_camera_and_cube_may_lie_anywhere(device: str) -> None:
@@ -172,7 +176,8 @@ UNUSABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fault", UNUSABLE)
 @pytest.mark.parametrize("dtype", CROPS, ids=str)
-def test_an_unusable_sample_is_nan_and_alone(device: str, fault: str, dtype: torch.dtype) -> None:
+def test_an_unusable_sample_is_nan_and_alone(implementation: Implementation, fault: str, dtype: torch.dtype) -> None:
+    module, device = implementation
     good: dict[str, Any] = {
         "center": (12.0, 9.0, 800.0),
         "camera": (200.0, 180.0, 20.0, 15.0),
@@ -180,21 +185,25 @@ def test_an_unusable_sample_is_nan_and_alone(device: str, fault: str, dtype: tor
         "transform": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
     }
     rows = {name: torch.tensor([good[name], UNUSABLE[fault].get(name, good[name])], device=device) for name in good}
-    depth = torch.full((2, 20, 24), 790.0, device=device)
-    crop = ops.depth_crop(depth, size=8, dtype=dtype, **rows)
+    depth = torch.full((2, 20, 24), 790.0, device=device, requires_grad=True)
+    crop = module.depth_crop(depth, size=8, dtype=dtype, **rows)
     assert crop[1].isnan().all()
     assert not crop[0].isnan().any()
+    (gradient,) = torch.autograd.grad(crop.float().sum(), depth)
+    assert gradient[0].any()
+    assert not gradient[1].any()
 
 
 @pytest.mark.parametrize("far", [1e6, -1e6, 1e30, -1e30, 3e38])
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_centre_far_away_sees_background(device: str, far: float, turned: bool) -> None:
+def test_a_centre_far_away_sees_background(implementation: Implementation, far: float, turned: bool) -> None:
+    module, device = implementation
     transform = random_transforms(0, 1)[0].to(device) if turned else None
     for axis in (0, 1):
         center = torch.tensor([12.0, 9.0, 800.0], device=device)
         center[axis] = far
         for interpolation in ("bilinear", "nearest"):
-            crop = ops.depth_crop(
+            crop = module.depth_crop(
                 torch.full((20, 24), 790.0, device=device),
                 center,
                 CAMERA,
@@ -220,9 +229,10 @@ def test_extreme_geometry_stays_inside_the_frame(device: str) -> None:
                     assert ((crop >= -1) & (crop <= 1) | crop.isnan()).all()
 
 
-def test_empty_frames_are_background(device: str) -> None:
+def test_empty_frames_are_background(implementation: Implementation) -> None:
+    module, device = implementation
     for shape in ((1, 0, 24), (1, 20, 0)):
-        crop = ops.depth_crop(torch.zeros(shape, device=device), CENTER[None].to(device), CAMERA, size=4)
+        crop = module.depth_crop(torch.zeros(shape, device=device), CENTER[None].to(device), CAMERA, size=4)
         assert torch.equal(crop.cpu(), torch.ones(1, 1, 4, 4))
 
 

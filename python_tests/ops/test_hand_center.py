@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.op_contract import Arguments, OpContract, assert_same_bits
+from helpers.op_contract import Arguments, Implementation, OpContract, assert_same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -34,14 +34,16 @@ def frames(seed: int, shape: tuple[int, int, int], dtype: torch.dtype = torch.in
     return torch.from_numpy(depth).to(torch.int32).to(dtype)
 
 
-def test_worked_out_by_hand(device: str) -> None:
+def test_worked_out_by_hand(implementation: Implementation) -> None:
+    module, device = implementation
     depth = torch.zeros(2, 4, 5, dtype=torch.int32)
     depth[0, 1, 2], depth[0, 1, 4], depth[0, 3, 0] = 600, 700, 800
     depth[0, 0, 0] = 2000
-    center, count = ops.hand_center(depth.to(device), near=500, far=800)
+    center, count = module.hand_center(depth.to(device), near=500, far=800)
     torch.testing.assert_close(center[0].cpu(), torch.tensor([2.0, 5 / 3, 700.0]))
     assert center[1].isnan().all()
     assert count.tolist() == [3, 0]
+    assert (center.dtype, count.dtype) == (torch.float32, torch.int64)
 
 
 @settings(deadline=None, max_examples=40)
@@ -68,9 +70,10 @@ def test_equals_the_reference_on_random_frames(
     torch.testing.assert_close(center, expected, rtol=tolerance, atol=0, equal_nan=True)
 
 
-def test_integer_sums_are_exact(device: str) -> None:
+def test_integer_sums_are_exact(implementation: Implementation) -> None:
+    module, device = implementation
     depth = torch.full((1, 1024, 2048), 65535, dtype=torch.int32).to(torch.uint16).to(device)
-    center, count = ops.hand_center(depth, near=1, far=65535)
+    center, count = module.hand_center(depth, near=1, far=65535)
     assert center.tolist() == [[1023.5, 511.5, 65535.0]]
     assert count.item() == 1024 * 2048
 
@@ -84,31 +87,35 @@ def test_rows_longer_than_a_chunk_of_sums(device: str) -> None:
         assert count.tolist() == [200_002, 4]
 
 
-def test_the_bounds_belong_to_the_range(device: str) -> None:
+def test_the_bounds_belong_to_the_range(implementation: Implementation) -> None:
+    module, device = implementation
     depth = torch.tensor([[499.0, 500.0, 800.0, 801.0]], device=device)
-    assert ops.hand_center(depth, near=500, far=800)[1] == 2
+    assert module.hand_center(depth, near=500, far=800)[1] == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_what_is_not_finite_is_never_valid(device: str, dtype: torch.dtype) -> None:
+def test_what_is_not_finite_is_never_valid(implementation: Implementation, dtype: torch.dtype) -> None:
+    module, device = implementation
     depth = torch.tensor([[math.nan, math.inf, -math.inf, 600.0]], dtype=dtype, device=device)
     for near, far in ((-math.inf, math.inf), (0, 1e9)):
-        center, count = ops.hand_center(depth, near=near, far=far)
+        center, count = module.hand_center(depth, near=near, far=far)
         assert count == 1
         assert center.tolist() == [3.0, 0.0, 600.0]
 
 
-def test_an_empty_cube_keeps_the_last_centre(device: str) -> None:
+def test_an_empty_cube_keeps_the_last_centre(implementation: Implementation) -> None:
+    module, device = implementation
     ring = torch.zeros(21, 21, dtype=torch.int32)
     ring[0], ring[-1], ring[:, 0], ring[:, -1] = 500, 500, 500, 500
-    plain = ops.hand_center(ring.to(device), near=1, far=1000)
-    refined = ops.hand_center(ring.to(device), near=1, far=1000, iterations=3, cube=5.0, camera=CAMERA)
+    plain = module.hand_center(ring.to(device), near=1, far=1000)
+    refined = module.hand_center(ring.to(device), near=1, far=1000, iterations=3, cube=5.0, camera=CAMERA)
     assert_same_bits(refined, plain)
 
 
-def test_frames_without_pixels(device: str) -> None:
+def test_frames_without_pixels(implementation: Implementation) -> None:
+    module, device = implementation
     for shape in ((2, 0, 5), (2, 5, 0)):
-        center, count = ops.hand_center(torch.zeros(shape, device=device), near=1, far=2)
+        center, count = module.hand_center(torch.zeros(shape, device=device), near=1, far=2)
         assert center.isnan().all()
         assert count.tolist() == [0, 0]
 

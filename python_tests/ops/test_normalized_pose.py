@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.op_contract import Implementation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,14 +18,18 @@ from poseren_ext.geometry.camera import CAMERAS, Camera
 CAMERA = Camera(500.0, 400.0, 320.0, 240.0)
 
 
-def test_worked_out_by_hand(device: str) -> None:
+def test_worked_out_by_hand(implementation: Implementation) -> None:
+    module, device = implementation
     # At 1000 mm a half edge of 100 mm spans 50 columns and 40 rows.
     center = torch.tensor([300.0, 200.0, 1000.0], device=device)
     uvd = torch.tensor([[300.0, 200.0, 1000.0], [350.0, 160.0, 950.0], [275.0, 220.0, 1200.0]], device=device)
-    pose = ops.normalize_pose(uvd, center, CAMERA, cube=100.0)
+    pose = module.normalize_pose(uvd, center, CAMERA, cube=100.0)
     expected = torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, -0.5], [-0.5, 0.5, 2.0]])
     torch.testing.assert_close(pose.cpu(), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(ops.denormalize_pose(pose, center, CAMERA, cube=100.0), uvd)
+    torch.testing.assert_close(module.denormalize_pose(pose, center, CAMERA, cube=100.0), uvd)
+    edges = torch.tensor([200.0, 50.0, 100.0], device=device)  # the same joints in a cube with an edge for each axis
+    pose = module.normalize_pose(uvd, center, CAMERA, cube=edges)
+    torch.testing.assert_close(pose.cpu(), expected * torch.tensor([0.5, 2.0, 1.0]), rtol=0, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
@@ -54,11 +59,12 @@ def test_equal_to_the_reference_and_inverse_to_each_other(
     torch.testing.assert_close(back, reference.denormalize_pose(pose, center, **arguments), rtol=1e-5, atol=1e-3)
 
 
-def test_a_sample_without_a_centre_is_nan_and_alone(device: str) -> None:
+def test_a_sample_without_a_centre_is_nan_and_alone(implementation: Implementation) -> None:
+    module, device = implementation
     good = [300.0, 200.0, 1000.0]
     for bad in ([math.nan, 200.0, 1000.0], [300.0, math.inf, 1000.0], [300.0, 200.0, 0.0], [300.0, 200.0, -1.0]):
         center = torch.tensor([good, bad], device=device)
-        for function in (ops.normalize_pose, ops.denormalize_pose):
+        for function in (module.normalize_pose, module.denormalize_pose):
             result = function(torch.ones(2, 5, 3, device=device), center, CAMERA)
             assert result[0].isfinite().all()
             assert result[1].isnan().all()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from helpers.op_contract import Arguments, OpContract
+from helpers.op_contract import Arguments, Implementation, OpContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,57 +26,65 @@ def at(device: str, x: float, y: float) -> Tensor:
     return torch.tensor([[[x, y, 0.0]]], device=device)
 
 
-def test_a_window_of_the_networks_size_is_a_crop(device: str) -> None:
-    region = ops.pose_roi_pool(numbered_map(device), at(device, 0.0, -1.0), (0,))  # columns 3..9, rows 0..6
+def test_a_window_of_the_networks_size_is_a_crop(implementation: Implementation) -> None:
+    module, device = implementation
+    region = module.pose_roi_pool(numbered_map(device), at(device, 0.0, -1.0), (0,))  # columns 3..9, rows 0..6
     assert torch.equal(region[0, 0], numbered_map(device)[0, :, 0:7, 3:10])
 
 
-def test_what_lies_outside_the_map_is_0(device: str) -> None:
-    region = ops.pose_roi_pool(numbered_map(device) + 1, at(device, 1.0, 1.0), (0,))[0, 0, 0]  # 6..12 of 0..11
+def test_what_lies_outside_the_map_is_0(implementation: Implementation) -> None:
+    module, device = implementation
+    region = module.pose_roi_pool(numbered_map(device) + 1, at(device, 1.0, 1.0), (0,))[0, 0, 0]  # 6..12 of 0..11
     assert torch.equal(region[:6, :6], numbered_map(device)[0, 0, 6:, 6:] + 1)
     assert (region[6] == 0).all()
     assert (region[:, 6] == 0).all()
 
 
-def test_a_bin_is_the_largest_of_its_cells(device: str) -> None:
+def test_a_bin_is_the_largest_of_its_cells(implementation: Implementation) -> None:
+    module, device = implementation
     # 7 cells, 3 bins: [0, 3), [2, 5), [4, 7) after the window's start: columns 3.., rows 0..
-    region = ops.pose_roi_pool(numbered_map(device), at(device, 0.0, -1.0), (0,), output_size=3)[0, 0, 0]
+    region = module.pose_roi_pool(numbered_map(device), at(device, 0.0, -1.0), (0,), output_size=3)[0, 0, 0]
     assert region.tolist() == [[205, 207, 209], [405, 407, 409], [605, 607, 609]]
 
 
-def test_more_bins_than_cells_repeat_cells(device: str) -> None:
+def test_more_bins_than_cells_repeat_cells(implementation: Implementation) -> None:
+    module, device = implementation
     # 14 bins over 7 cells: bin p covers [floor(p/2), ceil((p+1)/2)), one cell.
-    region = ops.pose_roi_pool(numbered_map(device), at(device, 0.0, -1.0), (0,), output_size=14)[0, 0, 0]
+    region = module.pose_roi_pool(numbered_map(device), at(device, 0.0, -1.0), (0,), output_size=14)[0, 0, 0]
     assert region[0].tolist() == [3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9]
 
 
-def test_the_larger_published_bins_equal_max_pooling(device: str) -> None:
+def test_the_larger_published_bins_equal_max_pooling(implementation: Implementation) -> None:
+    module, device = implementation
     features = torch.randn(2, 3, 12, 12, device=device)
     pose = torch.zeros(2, 1, 3, device=device)  # cells 4..9 of a 40 px window
-    regions = ops.pose_roi_pool(features, pose, (0,), output_size=3, roi_size=40)
+    regions = module.pose_roi_pool(features, pose, (0,), output_size=3, roi_size=40)
     assert torch.equal(regions[:, 0], torch.nn.functional.max_pool2d(features[:, :, 4:10, 4:10], 2))
 
 
-def test_align_of_a_plane_gives_the_positions_of_the_samples(device: str) -> None:
+def test_align_of_a_plane_gives_the_positions_of_the_samples(implementation: Implementation) -> None:
+    module, device = implementation
     # The window of a joint at the centre begins 24 px into the crop: 3 cells, 2.5 with cell centres at whole numbers.
     # It is 6 cells wide: bin p of 7 has its middle at 2.5 + (p + 0.5) * 6 / 7.
-    region = ops.pose_roi_pool(numbered_map(device), at(device, 0.0, 0.0), (0,), mode="align")[0, 0, 0]
+    region = module.pose_roi_pool(numbered_map(device), at(device, 0.0, 0.0), (0,), mode="align")[0, 0, 0]
     middle = 2.5 + (torch.arange(7, device=device) + 0.5) * 6 / 7
     torch.testing.assert_close(region, 100 * middle[:, None] + middle, rtol=1e-6, atol=1e-4)
 
 
-def test_align_is_grid_sample_with_one_sample_a_bin(device: str) -> None:
+def test_align_is_grid_sample_with_one_sample_a_bin(implementation: Implementation) -> None:
+    module, device = implementation
     features = torch.randn(1, 4, 12, 12, dtype=torch.float64, device=device)
-    region = ops.pose_roi_pool(features, at(device, 0.1, -0.2).double(), (0,), mode="align", sampling_ratio=1)
+    region = module.pose_roi_pool(features, at(device, 0.1, -0.2).double(), (0,), mode="align", sampling_ratio=1)
     steps = (torch.arange(7, dtype=torch.float64, device=device) + 0.5) / 7 * 0.5 - 0.25  # of the crop, about the joint
     grid = torch.stack(torch.meshgrid(2 * steps + 0.1, 2 * steps - 0.2, indexing="xy"), -1)[None]
     expected = torch.nn.functional.grid_sample(features, grid, align_corners=False)
     torch.testing.assert_close(region[:, 0], expected, rtol=0, atol=1e-6)  # the pose went through float32
 
 
-def test_align_counts_samples_far_outside_as_0_and_moves_near_ones_onto_the_map(device: str) -> None:
+def test_align_counts_samples_far_outside_as_0_and_moves_near_ones_onto_the_map(implementation: Implementation) -> None:
+    module, device = implementation
     features = torch.ones(1, 1, 12, 12, device=device)
-    region = ops.pose_roi_pool(
+    region = module.pose_roi_pool(
         features, at(device, -1.0, 0.0), (0,), output_size=6, mode="align", sampling_ratio=1
     )  # one sample a cell, at -3, -2, -1, 0, 1, 2 columns
     assert region[0, 0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1]

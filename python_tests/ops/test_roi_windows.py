@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.op_contract import Arguments, OpContract
+from helpers.op_contract import Arguments, Implementation, OpContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,12 +20,16 @@ WORKED = [
     (-0.9, 0, 6),  # around 4.8: 0..48
     (-0.5, 0, 6),  # around 24: exactly 0..48
     (-0.25, 2, 8),  # around 36: 12..60, cells 1.5 and 7.5, halves up
+    (-0.25 - 1e-7, 1, 7),
+    (0.25, 5, 11),  # 36..84: cells 4.5 and 10.5; torch.round would give 4 and 10
+    (0.25 - 1e-7, 4, 10),
     (-0.26, 1, 7),  # around 35.52: 11.52..59.52, cells 1.44 and 7.44
     (0.0, 3, 9),  # around 48: 24..72
     (0.1, 4, 10),  # around 52.8: 28.8..76.8, cells 3.6 and 9.6
     (0.5, 6, 12),  # around 72: 48..96 reaches 95: moved to 47..95, cells 5.875 and 11.875
     (1.5, 6, 12),  # around 120: the same; the last cell lies one beyond a map of 12
     (-7.0, 0, 6),
+    (-2e30, -1, -1),
     (math.nan, -1, -1),
     (math.inf, -1, -1),
     (-math.inf, -1, -1),
@@ -35,24 +39,36 @@ WORKED = [
 
 
 @pytest.mark.parametrize(("x", "first", "last"), WORKED)
-def test_window_worked_out_by_hand(device: str, x: float, first: int, last: int) -> None:
+def test_window_worked_out_by_hand(implementation: Implementation, x: float, first: int, last: int) -> None:
+    module, device = implementation
     pose = torch.tensor([[[x, 0.0, 0.0], [0.0, x, math.nan]]], device=device)
     invalid = first < 0
     row = [-1] * 4 if invalid else [first, 3, last, 9]
     column = [-1] * 4 if invalid else [3, first, 9, last]
-    assert ops.roi_windows(pose, (0, 1)).tolist() == [[row, column]]
+    assert module.roi_windows(pose, (0, 1)).tolist() == [[row, column]]
 
 
-def test_a_smaller_window_and_another_scale(device: str) -> None:
+def test_a_smaller_window_and_another_scale(implementation: Implementation) -> None:
+    module, device = implementation
     # 40 px around 48: 28..68. At a cell per 8 px: 3.5..8.5, cells 4..9. At a cell per 4 px: 7..17.
     pose = torch.zeros(1, 1, 3, device=device)
-    assert ops.roi_windows(pose, (0,), roi_size=40).tolist() == [[[4, 4, 9, 9]]]
-    assert ops.roi_windows(pose, (0,), roi_size=40, spatial_scale=0.25).tolist() == [[[7, 7, 17, 17]]]
+    assert module.roi_windows(pose, (0,), roi_size=40).tolist() == [[[4, 4, 9, 9]]]
+    assert module.roi_windows(pose, (0,), roi_size=40, spatial_scale=0.25).tolist() == [[[7, 7, 17, 17]]]
 
 
-def test_joints_are_looked_at_in_the_order_asked_for(device: str) -> None:
+def test_a_window_of_single_pixels_is_moved_inside_the_crop(implementation: Implementation) -> None:
+    module, device = implementation
+    # x: 1.6 * 6 = 9.6 -> 7.6..11.6, moved to 7..11; y: 0.2 * 6 = 1.2 -> -0.8..3.2, moved to 0..4
+    # x: 1.45 * 6 = 8.7 -> 6.7..10.7: inside as it is
+    pose = torch.tensor([[[0.6, -0.8], [0.45, 0.0]]], device=device)
+    windows = module.roi_windows(pose, (0, 1), image_size=12, roi_size=4, spatial_scale=1.0)
+    assert windows.tolist() == [[[7, 0, 11, 4], [7, 4, 11, 8]]]
+
+
+def test_joints_are_looked_at_in_the_order_asked_for(implementation: Implementation) -> None:
+    module, device = implementation
     pose = torch.tensor([[[-1.0, -1, 0], [0, 0, 0], [1, 1, 0]]], device=device)
-    windows = ops.roi_windows(pose, (2, 0, 2))
+    windows = module.roi_windows(pose, (2, 0, 2))
     assert windows[0, :, 0].tolist() == [6, 0, 6]
 
 

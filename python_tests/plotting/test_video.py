@@ -10,7 +10,6 @@ import pytest
 from helpers.small_models import save_small_model
 from PIL import Image
 
-from poseren_ext.cli import main
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.plotting.video import draw_pose, hand_picture, open_video
 
@@ -31,16 +30,6 @@ def read_back(path):
     while (frame := video.read())[0]:
         pictures.append(frame[1][..., ::-1])
     return pictures, video.get(cv2.CAP_PROP_FPS)
-
-
-@pytest.fixture
-def poseren(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([*map(str, arguments)])
-        return caught.value.code, capsys.readouterr().err
-
-    return call
 
 
 @pytest.mark.parametrize("name", ["hand.mp4", "hand.gif"])
@@ -93,7 +82,7 @@ def test_predict_draws_every_frame_that_it_can_read(poseren, tmp_path):
         cv2.imwrite(str(tmp_path / "frames" / f"{index}.png"), disc if index < 3 else disc * (index == 3))
     (tmp_path / "frames" / "4.png").write_bytes(b"rubbish")
     given = ("predict", tmp_path / "frames", "--camera", "120,120,80,60", "--model", model, "--out", tmp_path / "o.txt")
-    code, err = poseren(*given, "--video", tmp_path / "v.mp4", "--fps", 5, "--batch", 2)
+    code, _, err = poseren(*given, "--video", tmp_path / "v.mp4", "--fps", 5, "--batch", 2)
     assert code == 3, err
     pictures, rate = read_back(tmp_path / "v.mp4")
     assert (len(pictures), rate) == (4, pytest.approx(5))
@@ -101,7 +90,7 @@ def test_predict_draws_every_frame_that_it_can_read(poseren, tmp_path):
     if sys.version_info >= (3, 11):  # earlier versions of rerun-sdk cannot read files
         paths = {part.entity_path for part in import_module("rerun.chunk").RrdReader(tmp_path / "v.rrd").stream()}
         assert {"/camera/depth", "/hands/1", "/camera/hands/1"} <= paths
-    code, err = poseren(*given, "--video", tmp_path / "v.mp4", "--overwrite", "--resume")
+    code, _, err = poseren(*given, "--video", tmp_path / "v.mp4", "--overwrite", "--resume")
     assert (code, "--video" in err) == (2, True)
 
 
@@ -115,5 +104,5 @@ def test_demo_and_render_write_videos(poseren, tmp_path):
     pictures, rate = read_back(tmp_path / "moving.mp4")
     assert (len(pictures), pictures[0].shape, rate) == (3, (240, 320, 3), pytest.approx(10))
     assert (np.ptp(pictures[0], axis=-1) > 60).any()  # a hand in colours
-    assert "exists" in poseren(*moving)[1]
+    assert "exists" in poseren(*moving).err
     assert poseren("render", tmp_path / "s.gif", "--scenes")[0] == 2

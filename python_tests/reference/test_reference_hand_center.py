@@ -15,17 +15,6 @@ from poseren_ext.reference._inputs import DEPTH_DTYPES
 CAMERA = Camera(200.0, 180.0, 20.0, 15.0)
 
 
-def test_worked_by_hand() -> None:
-    depth = torch.zeros(2, 4, 5, dtype=torch.int32)
-    depth[0, 1, 2], depth[0, 1, 4], depth[0, 3, 0] = 600, 700, 800
-    depth[0, 0, 0] = 2000
-    center, count = hand_center(depth, near=500, far=800)
-    torch.testing.assert_close(center[0], torch.tensor([2.0, 5 / 3, 700.0]))
-    assert center[1].isnan().all()
-    assert count.tolist() == [3, 0]
-    assert (center.dtype, count.dtype) == (torch.float32, torch.int64)
-
-
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10**6), shape=st.tuples(st.integers(1, 30), st.integers(1, 40)), masked=st.booleans())
 def test_equals_opencv_moments(seed: int, shape: tuple[int, int], masked: bool) -> None:
@@ -48,25 +37,6 @@ def test_every_type_of_depth_in_its_own_unit(dtype: torch.dtype) -> None:
     stored = torch.randint(0, 250, (3, 12, 16), dtype=torch.int32)  # exact even in bfloat16
     expected = hand_center(stored * 8, near=400, far=1600)
     torch.testing.assert_close(hand_center(stored.to(dtype), near=400, far=1600, depth_unit=8), expected)
-
-
-def test_integer_sums_are_exact() -> None:
-    depth = torch.full((1, 1024, 2048), 65535, dtype=torch.int32).to(torch.uint16)
-    center, count = hand_center(depth, near=1, far=65535)
-    assert center.tolist() == [[1023.5, 511.5, 65535.0]]
-    assert count.item() == 1024 * 2048
-
-
-def test_the_bounds_belong_to_the_range() -> None:
-    depth = torch.tensor([[499.0, 500.0, 800.0, 801.0]])
-    assert hand_center(depth, near=500, far=800)[1] == 2
-
-
-def test_what_is_not_finite_is_never_valid() -> None:
-    depth = torch.tensor([[float("nan"), float("inf"), -float("inf"), 600.0]])
-    center, count = hand_center(depth, near=-float("inf"), far=float("inf"))
-    assert count == 1
-    assert center.tolist() == [3.0, 0.0, 600.0]
 
 
 def test_refinement_leaves_the_arm_out() -> None:
@@ -105,22 +75,6 @@ def test_refinement_equals_a_loop_over_pixels(seed: int, iterations: int) -> Non
     )
     assert found.item() == count
     np.testing.assert_allclose(center[0].numpy(), expected, rtol=1e-5)
-
-
-def test_an_empty_cube_keeps_the_last_centre() -> None:
-    ring = torch.zeros(21, 21, dtype=torch.int32)
-    ring[0], ring[-1], ring[:, 0], ring[:, -1] = 500, 500, 500, 500
-    plain = hand_center(ring, near=1, far=1000)
-    refined = hand_center(ring, near=1, far=1000, iterations=3, cube=5.0, camera=CAMERA)
-    torch.testing.assert_close(refined, plain, rtol=0, atol=0)
-
-
-def test_no_frames_and_no_pixels() -> None:
-    center, count = hand_center(torch.zeros(0, 4, 5, dtype=torch.int32), near=1, far=2)
-    assert (center.shape, count.shape) == ((0, 3), (0,))
-    center, count = hand_center(torch.zeros(2, 0, 5), near=1, far=2)
-    assert center.isnan().all()
-    assert count.tolist() == [0, 0]
 
 
 def test_a_strided_frame() -> None:

@@ -15,26 +15,6 @@ from poseren_ext.reference import denormalize_pose, depth_crop, normalize_pose
 CAMERA = Camera(500.0, 400.0, 320.0, 240.0)
 
 
-def test_worked_by_hand() -> None:
-    center = torch.tensor([100.0, 80.0, 1000.0])
-    uvd = torch.tensor([[100.0, 80.0, 1000.0], [175.0, 80.0, 1150.0], [100.0, 50.0, 925.0]])
-    expected = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 1.0], [0.0, -0.5, -0.5]])
-    torch.testing.assert_close(normalize_pose(uvd, center, CAMERA), expected)
-    torch.testing.assert_close(denormalize_pose(expected, center, CAMERA), uvd)
-
-
-def test_each_axis_has_its_own_half_edge() -> None:
-    uvd = torch.tensor([[175.0, 50.0, 925.0]])
-    pose = normalize_pose(uvd, torch.tensor([100.0, 80.0, 1000.0]), CAMERA, cube=torch.tensor([300.0, 75.0, 100.0]))
-    torch.testing.assert_close(pose, torch.tensor([[0.5, -1.0, -0.75]]))
-
-
-def test_the_depth_of_a_joint_moves_neither_x_nor_y() -> None:
-    uvd = torch.tensor([[120.0, 70.0, 900.0], [120.0, 70.0, 1100.0]])
-    pose = normalize_pose(uvd, torch.tensor([100.0, 80.0, 1000.0]), CAMERA)
-    assert torch.equal(pose[0, :2], pose[1, :2])
-
-
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10**6), batch=st.integers(0, 4), joints=st.integers(1, 21), wide=st.booleans())
 def test_the_directions_are_inverses(seed: int, batch: int, joints: int, wide: bool) -> None:
@@ -67,17 +47,6 @@ def test_the_gradient_of_one_direction_undoes_that_of_the_other() -> None:
     scale = torch.autograd.functional.jacobian(lambda p: denormalize_pose(p, center, CAMERA), torch.zeros(1, 3))
     inverse = torch.autograd.functional.jacobian(lambda p: normalize_pose(p, center, CAMERA), torch.zeros(1, 3))
     torch.testing.assert_close(scale[0, :, 0] @ inverse[0, :, 0], torch.eye(3))
-
-
-@pytest.mark.parametrize(
-    "center", [(float("nan"), 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 1.0, -5.0), (1.0, 1.0, float("inf"))]
-)
-def test_a_centre_that_is_none_gives_nan_to_its_sample_alone(center: tuple[float, float, float]) -> None:
-    centers = torch.tensor([center, (100.0, 80.0, 1000.0)])
-    for convert in (normalize_pose, denormalize_pose):
-        result = convert(torch.ones(2, 4, 3), centers, CAMERA)
-        assert result[0].isnan().all()
-        assert result[1].isfinite().all()
 
 
 def test_half_types_are_widened() -> None:

@@ -17,37 +17,6 @@ def windows_of(*joints: tuple[float, float], **geometry: float) -> list[list[int
     return roi_windows(torch.tensor(joints), range(len(joints)), **geometry).tolist()
 
 
-def test_windows_worked_by_hand() -> None:
-    # x: 0.1 * 48 = 4.8 px -> -19.2 moved to 0..48; y: 1.1 * 48 = 52.8 -> 28.8..76.8 px
-    assert windows_of((-0.9, 0.1)) == [[0, 4, 6, 10]]
-    # x: 48 -> 24..72 px; y: 120 -> 144 >= 95, moved to 47..95: 5.875..11.875, one cell beyond the map
-    assert windows_of((0.0, 1.5)) == [[3, 6, 9, 12]]
-
-
-def test_a_window_of_single_pixels_is_moved_inside_the_crop() -> None:
-    cells = {"image_size": 12, "roi_size": 4, "spatial_scale": 1.0}
-    # x: 1.6 * 6 = 9.6 -> 7.6..11.6, moved to 7..11; y: 0.2 * 6 = 1.2 -> -0.8..3.2, moved to 0..4
-    assert windows_of((0.6, -0.8), **cells) == [[7, 0, 11, 4]]
-    assert windows_of((0.45, 0.0), **cells) == [[7, 4, 11, 8]]  # 8.7 -> 6.7..10.7: inside as it is
-
-
-def test_halves_round_away_from_zero() -> None:
-    # (x + 1) * 48 - 24 = 12 px = 1.5 cells, and 60 px = 7.5 cells
-    assert windows_of((-0.25, -0.25)) == [[2, 2, 8, 8]]
-    # 36 px = 4.5 cells, and 84 px = 10.5 cells: torch.round would give 4 and 10
-    assert windows_of((0.25, 0.25)) == [[5, 5, 11, 11]]
-    assert windows_of((-0.25 - 1e-7, 0.25 - 1e-7)) == [[1, 4, 7, 10]]
-
-
-@pytest.mark.parametrize("bad", [NAN, INF, -INF, 1e6, -2e30])
-def test_an_invalid_joint(bad: float) -> None:
-    assert windows_of((bad, 0.0), (0.0, bad), (0.0, 0.0)) == [[-1] * 4, [-1] * 4, [3, 3, 9, 9]]
-
-
-def test_the_depth_of_a_joint_moves_no_window() -> None:
-    assert roi_windows(torch.tensor([[0.0, 0.0, NAN]]), [0]).tolist() == [[3, 3, 9, 9]]
-
-
 @settings(deadline=None, max_examples=50)
 @given(x=st.floats(-3, 3, width=32), y=st.floats(-3, 3, width=32))
 def test_a_window_is_seven_cells_wide_and_starts_on_the_map(x: float, y: float) -> None:

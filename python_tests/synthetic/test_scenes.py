@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.command_line import exit_status
 
-from poseren_ext.cli import main
 from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.synthetic.scenes import LEFT, NO_HAND, RIGHT, SCENE_KINDS, SceneFrames, SyntheticScenes, reduced
 
@@ -71,9 +71,7 @@ def test_a_scene_does_not_depend_on_its_batch_and_cameras_may_differ(frames: Sce
 
 def test_render_writes_scenes_as_files_as_an_archive_and_as_a_picture(tmp_path: Path) -> None:
     for name in ("folder", "stack.npz", "sheet.png"):
-        with pytest.raises(SystemExit) as caught:
-            main(["render", str(tmp_path / name), "--scenes", "--frames", "6", "--camera", "icvl"])
-        assert caught.value.code == 0
+        assert exit_status("render", tmp_path / name, "--scenes", "--frames", 6, "--camera", "icvl") == 0
     stack = np.load(tmp_path / "stack.npz")
     rows = list(csv.DictReader((tmp_path / "folder" / "hands.csv").open()))
     for i in range(6):
@@ -87,6 +85,4 @@ def test_render_writes_scenes_as_files_as_an_archive_and_as_a_picture(tmp_path: 
             if row["side"] != "none":
                 assert float(row[f"{stack['joints'][1]}_u"]) == pytest.approx(uvd[1, 0], abs=1e-3)
     assert cv2.imread(str(tmp_path / "sheet.png")).std() > 10
-    with pytest.raises(SystemExit) as caught:
-        main(["render", str(tmp_path / "x.npz"), "--scenes", "--sequence"])
-    assert caught.value.code == 2
+    assert exit_status("render", tmp_path / "x.npz", "--scenes", "--sequence") == 2
