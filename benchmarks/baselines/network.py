@@ -97,7 +97,7 @@ class PlainHead(nn.Module):
             F.relu(layer(torch.cat([region_hidden[m] for m in members], 1)))
             for layer, members in zip(self._layers("finger"), config.tree, strict=True)
         ]
-        joints: Tensor = self.pose(torch.cat(fingers, 1)).float()  # also with bfloat16 weights: windows depend on it
+        joints: Tensor = self.pose(torch.cat(fingers, 1)).float()  # float32, for the windows
         return joints.reshape(-1, config.num_joints, 3)
 
     def _layers(self, name: str) -> Any:

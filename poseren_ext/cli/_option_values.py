@@ -30,8 +30,8 @@ def joint_layout(
     """The layout of joints from the options; `default` are the coordinates where no option asks for others.
 
     Raises:
-        ValueError: options that exclude each other, or extrinsics that are not a rotation and a translation.
-        FileNotFoundError: there is no file of extrinsics.
+        ValueError: Options exclude each other, or the extrinsics are not a rotation and a translation.
+        FileNotFoundError: The file of extrinsics does not exist.
     """
     from poseren_ext.io.joint_layout import JointLayout, read_extrinsics
 
@@ -76,7 +76,7 @@ def recorded_settings(inputs: Sequence[Path]) -> tuple[lenses.Lens | None, float
     """Camera and depth unit of recorded frames: in the recording, or next to it (recording.json or a camera file).
 
     Raises:
-        ValueError: such a file is damaged.
+        ValueError: The file is damaged.
     """
     from poseren_ext.datasets.folder import has_settings, read_settings
     from poseren_ext.io.recordings import is_recording, open_recording

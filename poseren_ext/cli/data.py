@@ -69,7 +69,7 @@ def pack_command(
         Path | None,
         typer.Option("--centers", help="File of hand centres: one line u v d per frame. Default: from the images."),
     ] = None,
-    cube: Annotated[float, typer.Option("--cube", help="Half edge of the cube that crops will take, mm.")] = 150.0,
+    cube: Annotated[float, typer.Option("--cube", help="Half edge of the cube around the hand, mm.")] = 150.0,
     unit: Annotated[float, typer.Option("--unit", help="Millimetres per stored unit.")] = 1.0,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode frames.")] = 2,
     skeleton: Annotated[

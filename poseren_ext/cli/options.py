@@ -221,7 +221,7 @@ def check_outputs(*paths: Path | None, overwrite: bool, resume: bool | None = No
     Raises:
         FileExistsError: a file exists and the user allowed neither.
         FileNotFoundError: the folder of a file does not exist.
-        IsADirectoryError: a folder has the name.
+        IsADirectoryError: The path is a folder.
     """
     for path in paths:
         if path is None or path == STDOUT:

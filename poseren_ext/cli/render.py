@@ -36,7 +36,7 @@ def render_command(
     first: Annotated[int, typer.Option("--first", min=0, help="Index of the first frame.")] = 0,
     seed: options.Seed = 1,
     split: Annotated[
-        Split, typer.Option("--split", case_sensitive=False, help="Each split has subjects of its own.")
+        Split, typer.Option("--split", case_sensitive=False, help="Split; no subject is in two splits.")
     ] = "train",
     split_kind: Annotated[
         SplitKind | None,
@@ -44,7 +44,8 @@ def render_command(
     ] = None,
     skeleton: options.SkeletonOption = "msra21",
     camera: Annotated[
-        CameraName, typer.Option("--camera", case_sensitive=False, help="Whose intrinsics and image size.")
+        CameraName,
+        typer.Option("--camera", case_sensitive=False, help="Camera whose intrinsics and image size are used."),
     ] = "sr305",
     sequence: Annotated[
         bool, typer.Option("--sequence", help="One moving hand instead of a new hand in every frame.")
@@ -160,7 +161,7 @@ def _require_alone(context: typer.Context, option: str, names: tuple[str, ...]) 
     """Refuse options that another one excludes.
 
     Raises:
-        typer.BadParameter: one of them was given.
+        typer.BadParameter: One of them was given.
     """
     for name in names:
         source = context.get_parameter_source(name)
@@ -172,7 +173,7 @@ def _require_own_folder(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that is not empty; with `overwrite`, empty one that an earlier run made.
 
     Raises:
-        FileExistsError: the folder holds files, and the user did not allow to replace them or they are not ours.
+        FileExistsError: The folder holds files, and `overwrite` is not set or one was not written by `poseren render`.
     """
     if not folder.exists():
         return
@@ -185,6 +186,6 @@ def _require_own_folder(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"folder {str(folder)!r} is not empty; --overwrite replaces it, or choose another name")
     strangers = [path for path in found if not _OWN_FILES.fullmatch(path.relative_to(folder).as_posix())]
     if strangers:
-        raise FileExistsError(f"folder {str(folder)!r} holds {strangers[0].name}, which is not of `poseren render`")
+        raise FileExistsError(f"folder {str(folder)!r} holds {strangers[0].name}, which `poseren render` did not write")
     for path in found:
         path.unlink()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poseren train`: from a configuration to a model, restartable at any time."""
+"""`poseren train`: train a model from a configuration; a run can be resumed at any time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def train_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="The run's folder. Default: runs/ and the name; of a run's own file, that run's."),
+        typer.Option("--out", help="The run's folder. Default: runs/NAME, or the run that config.toml belongs to."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
@@ -102,7 +102,7 @@ def _read(config: str, fields: list[str]) -> TrainConfig:
 
 
 def _folder(config: str) -> Path:
-    """The run's folder: for config.toml of a run that run's, for another config.toml one named after its folder."""
+    """The folder of the run that config.toml is from; otherwise one in runs/, named after the file or its folder."""
     from poseren_ext.training.checkpoint import existing_checkpoints
     from poseren_ext.training.run_folder import CHECKPOINT
 

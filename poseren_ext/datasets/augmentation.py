@@ -2,8 +2,8 @@
 """Augmentation inside the crop: rotated, scaled and shifted depth, labels moved with it (paper, section 3.5).
 
 A sample's transform is an affine map A [2, 3] of normalised crop coordinates, ``augmented = A p``. ``ops.depth_crop``
-looks where ``A^-1`` points, so that the frame is read once, and nothing is interpolated twice. The numbers are drawn by
-a counter from (seed, epoch, index): the same on every device, in every batch, in any order, in any process.
+samples the frame at ``A^-1`` of each output pixel, so that depth is interpolated once. Random numbers are a function of
+(seed, epoch, index): the same on every device, in every batch and order, and in every process.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _SALT = 0x41554747  # keeps these numbers apart from others drawn with the same 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Uniform ranges.
+    """Ranges of the uniform distributions that transforms are drawn from.
 
     Attributes:
-        rotation: degrees, within plus and minus.
-        translation: crop pixels along each axis, within plus and minus.
-        scale: fraction, within one plus and minus it.
+        rotation: degrees, from -rotation to rotation.
+        translation: crop pixels along each axis, from -translation to translation.
+        scale: fraction; factors from 1 - scale to 1 + scale.
 
     Raises:
-        ValueError: a negative range, or a scale that reaches zero.
+        ValueError: A range is negative, or scale is 1 or more.
     """
 
     rotation: float = 0.0
@@ -68,7 +68,7 @@ class Augmentation:
         return torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(-1, 2, 3)
 
     def reach(self, size: int = 96) -> float:
-        """How far from the centre an augmented crop looks at most, in half edges of the cube along u or v."""
+        """Largest distance from the centre along u or v that an augmented crop covers, in half edges of the cube."""
         turn = math.radians(min(self.rotation, 45.0))
         corner = math.cos(turn) + math.sin(turn)  # of the unit square, turned: at most sqrt(2)
         return corner * (1.0 + 2.0 * self.translation / (size - 1)) / (1.0 - self.scale)

@@ -88,7 +88,7 @@ class DepthDataset(Dataset[Sample]):
         """One frame.
 
         Raises:
-            IndexError: outside the dataset.
+            IndexError: The index is outside the dataset.
             FileNotFoundError: its file is gone.
             FrameError: its file is damaged.
             DatasetError: its file holds a frame of another size, or no centre can be found.
@@ -194,7 +194,7 @@ def require_one_of(given: str, name: str, options: Sequence[str]) -> None:
     """Refuses anything but one of the options.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: The value is not one of the options.
     """
     if given not in options:
         raise ValueError(f"{name} is {given!r}; expected one of {', '.join(options)}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Where the hand is: centres from a file, from a given array, or from the image by each dataset's depth thresholds.
+"""Hand centres: from a file, from an array, or from the image by each dataset's depth thresholds.
 
-The centre is the centroid of the hand region (paper, section 3.5). Labels take no part in it.
+The centre is the centroid of the hand region (paper, section 3.5). Labels are not used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from poseren_ext.io.pose_files import read_poses
 from poseren_ext.ops import hand_center
 
 Centers: TypeAlias = Literal["image"] | os.PathLike[str] | npt.NDArray[Any] | Tensor
-"""How to get the centres: "image" (thresholds), a file's path (a ``Path``), or [N, 3] u, v (pixels), z (mm)."""
+"""Source of the centres: "image" (thresholds), a file (a ``Path``), or [N, 3] u, v (pixels), z (mm)."""
 
 
 def read_centers(path: str | os.PathLike[str], frames: int) -> npt.NDArray[np.float32]:
@@ -32,19 +32,19 @@ def read_centers(path: str | os.PathLike[str], frames: int) -> npt.NDArray[np.fl
         float32 [frames, 3].
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: other text, another number of lines, or a depth that is not positive.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has another format or number of lines, or a depth is not positive.
     """
     return _checked(read_poses(path, joints=1, frames=frames)[:, 0], frames, str(path))
 
 
 def resolve_centers(centers: Centers, frames: int) -> npt.NDArray[np.float32] | None:
-    """Centres as float32 [frames, 3], or None where they are to come from the image.
+    """Centres as float32 [frames, 3], or None if they are computed from the image.
 
     Raises:
-        TypeError: none of the three kinds.
-        ValueError: a file or array that does not fit the frames.
-        FileNotFoundError: no such file.
+        TypeError: centers is not "image", a path or an array.
+        ValueError: The file or array does not fit the frames.
+        FileNotFoundError: The file does not exist.
     """
     if isinstance(centers, str):
         if centers == "image":
@@ -65,14 +65,14 @@ def image_center(depth: Tensor, thresholds: tuple[float, float], name: str, mask
     Args:
         depth: [H, W] mm.
         thresholds: nearest and farthest depth, mm.
-        name: of the frame, for the message.
+        name: name of the frame, for messages.
         mask: bool [H, W], the pixels that count.
 
     Returns:
         float32 [3]: u, v (pixels), z (mm).
 
     Raises:
-        ValueError: no pixel lies there.
+        ValueError: No pixel lies between the thresholds.
     """
     near, far = thresholds
     center, count = hand_center(depth, near=near, far=far, mask=mask)

@@ -54,7 +54,7 @@ def check(
         progress: called with frames read, and how many there are.
 
     Raises:
-        ValueError: an unknown dataset.
+        ValueError: The dataset is unknown.
     """
     path = Path(path)
     dataset = None if dataset is None else dataset_name(dataset)

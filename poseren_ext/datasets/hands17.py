@@ -35,8 +35,8 @@ class HANDS17(DepthDataset):
         strict: look for every frame now, and refuse missing and unlabelled ones.
 
     Raises:
-        FileNotFoundError: another folder than the challenge's, or a missing frame.
-        DatasetError: a text file that is damaged, frames without labels, boxes of the other kind.
+        FileNotFoundError: The folder is not the challenge's, or a frame is missing.
+        DatasetError: A text file is damaged, frames have no labels, or boxes are of the other kind.
     """
 
     info = DatasetInfo(

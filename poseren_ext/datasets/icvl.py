@@ -32,8 +32,8 @@ class ICVL(DepthDataset):
         strict: look for every frame now, and refuse missing and unlabelled ones.
 
     Raises:
-        FileNotFoundError: another folder than ICVL's, or a missing frame.
-        DatasetError: ICVL's first release, a label file that is damaged, or frames without labels.
+        FileNotFoundError: The folder is not ICVL's, or a frame is missing.
+        DatasetError: The folder is ICVL's first release, a label file is damaged, or frames have no labels.
     """
 
     info = DatasetInfo(

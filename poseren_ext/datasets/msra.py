@@ -38,8 +38,8 @@ class MSRA(DepthDataset):
 
     Raises:
         FileNotFoundError: another folder than MSRA's, a missing gesture, a missing frame.
-        DatasetError: a ``joint.txt`` that is damaged or holds another number of frames than it announces; frames
-            without labels.
+        DatasetError: A ``joint.txt`` is damaged or has another number of frames than its first line says, or frames
+            have no labels.
     """
 
     info = DatasetInfo(

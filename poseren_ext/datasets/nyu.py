@@ -39,8 +39,8 @@ class NYU(DepthDataset):
         strict: look for every frame now, and refuse missing and unlabelled ones.
 
     Raises:
-        FileNotFoundError: another folder than NYU's, or a missing frame.
-        DatasetError: ``joint_data.mat`` is damaged or of another shape; there are frames without labels.
+        FileNotFoundError: The folder is not NYU's, or a frame is missing.
+        DatasetError: ``joint_data.mat`` is damaged or has another shape, or frames have no labels.
         ImportError: scipy, which reads the label file, is not installed.
     """
 
@@ -96,7 +96,7 @@ def read_joint_data(path: Path, variable: Literal["joint_uvd", "joint_xyz"]) -> 
         float64 [N, 14, 3].
 
     Raises:
-        DatasetError: a damaged file, or one without such an array [3, N, 36, 3].
+        DatasetError: The file is damaged, or has no such array [3, N, 36, 3].
         ImportError: scipy is not installed.
     """
     _, array = read_mat(path, variable, DatasetError)

@@ -30,7 +30,7 @@ def dataset_name(given: str) -> str:
     """The one of ``NAMES`` that a name in any case stands for.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: The name is unknown.
     """
     name = given.strip().lower()
     if name not in NAMES:
@@ -110,8 +110,8 @@ def open_dataset(
         strict: look for every frame now, and refuse missing and unlabelled ones.
 
     Raises:
-        ValueError: an unknown name or split.
-        FileNotFoundError: a missing folder or file.
+        ValueError: The name or the split is unknown.
+        FileNotFoundError: A folder or file is missing.
         DatasetError: as the reader says.
     """
     name = detect(root) if name is None else dataset_name(name)

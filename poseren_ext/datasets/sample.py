@@ -103,7 +103,7 @@ def collate(samples: Sequence[Sample]) -> SampleBatch:
     """Samples of one frame size and skeleton as a batch: the ``collate_fn`` of a DataLoader.
 
     Raises:
-        ValueError: no samples, or samples of different shapes or depth types.
+        ValueError: There are no samples, or their shapes or depth types differ.
     """
     if not samples:
         raise ValueError("no samples given; expected at least one")

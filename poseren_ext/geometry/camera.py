@@ -38,7 +38,7 @@ class Camera:
         height: rows of the frames that the camera gives, where known.
 
     Raises:
-        ValueError: a focal length that is not positive, a number that is not finite, a size that is not positive.
+        ValueError: A focal length or size is not positive, or a number is not finite.
     """
 
     fx: float
@@ -113,8 +113,8 @@ def intrinsics(
         [4] or [B, 4].
 
     Raises:
-        TypeError: none of the three kinds, or a tensor that is not floating-point.
-        ValueError: another number of intrinsics than four, or values that no camera has.
+        TypeError: The camera is of another type, or a tensor that is not floating-point.
+        ValueError: There are not four intrinsics, or a camera cannot have these values.
     """
     if isinstance(camera, Tensor):
         if not camera.is_floating_point():
@@ -151,8 +151,8 @@ def as_camera(camera: object) -> Camera:
             coefficients beside them are not used, with a warning where one is not 0.
 
     Raises:
-        TypeError: the camera has another form.
-        ValueError: the numbers are not those of a pinhole camera without skew.
+        TypeError: The camera has another form.
+        ValueError: The numbers are not those of a pinhole camera without skew.
     """
     if isinstance(camera, Camera):
         return camera

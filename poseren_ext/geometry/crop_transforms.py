@@ -53,7 +53,7 @@ def move_pose(pose: Tensor, transform: Tensor) -> Tensor:
         [B, J, 3]: x and y moved by the transform; depth stays.
 
     Raises:
-        ValueError: shapes that do not match.
+        ValueError: The shapes do not match.
     """
     linear, shift = _parts(pose, transform)
     return torch.cat([pose[..., :2] @ linear.mT + shift, pose[..., 2:]], -1)
@@ -63,7 +63,7 @@ def restore_pose(pose: Tensor, transform: Tensor) -> Tensor:
     """The inverse of :func:`move_pose`: what was predicted in augmented crops, in the frame's own crop.
 
     Raises:
-        ValueError: shapes that do not match.
+        ValueError: The shapes do not match.
     """
     linear, shift = _parts(pose, transform)
     (a, b), (c, d) = (row.unbind(-1) for row in linear.unbind(-2))

@@ -291,7 +291,7 @@ def predict_frames(
 
     Raises:
         FileExistsError: the file exists and neither `resume` nor `overwrite` is set, or the record's name is taken.
-        ValueError: resuming with other settings; no frame has a result; or, with "stop", a frame has none.
+        ValueError: Settings of a resumed run differ; no frame has a result; or missing is "stop" and a frame has none.
         OSError: the file cannot be written; the frames before are kept.
     """
     began = time.perf_counter()

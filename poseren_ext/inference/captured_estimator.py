@@ -120,8 +120,8 @@ class CapturedEstimator:
             depth: a tensor or an array of the shape and dtype that were captured.
 
         Raises:
-            TypeError: what holds no depth.
-            ValueError: another shape or dtype.
+            TypeError: depth is not an array or tensor of a depth dtype.
+            ValueError: depth has another shape or dtype than the captured one.
         """
         given = read_frames(depth, depth.device if isinstance(depth, Tensor) else torch.device("cpu")).depth
         own = self._frames.depth

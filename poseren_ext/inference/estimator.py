@@ -56,9 +56,9 @@ class Estimator:
             later changes of the model's weights.
 
     Raises:
-        TypeError: a model, camera or number of another kind.
-        ValueError: a setting out of its range.
-        FileNotFoundError: no file of that name.
+        TypeError: The model, the camera or a number is of another type.
+        ValueError: A setting is out of range.
+        FileNotFoundError: The model file does not exist.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def check_cubes(
         The centres.
 
     Raises:
-        ValueError: such a centre; the message says whether it looks like metres or like x, y, z.
+        ValueError: A centre is refused; the message says whether it looks like metres or like x, y, z.
     """
     height, width = frames.depth.shape[1:]
     u, v, d = centers.unbind(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Depth frames as people have them: read as one tensor, and checked for the mistakes that people make."""
+"""Depth frames from arrays and tensors of many kinds as one tensor, checked for frequent mistakes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class InputFrames:
-    """Depth frames as a tensor, and what they came as.
+    """Depth frames as a tensor, and the form in which the caller gave them.
 
     Attributes:
         depth: [B, H, W], as stored.
@@ -69,8 +69,8 @@ def read_frames(depth: object, device: torch.device) -> InputFrames:
         device: where the frames are wanted.
 
     Raises:
-        TypeError: no array, tensor or list of them, or a dtype that holds no depth.
-        ValueError: another rank, frames of several sizes, no frame, no pixel.
+        TypeError: depth is not an array, a tensor or a list of them, or not of a depth dtype.
+        ValueError: The rank is another, frames have several sizes, or there is no frame or no pixel.
     """
     is_list = isinstance(depth, Sequence) and not isinstance(depth, str | bytes)
     depth, given = _stack(depth) if is_list else (_tensor(depth), depth)  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def check_units(frames: InputFrames, depth_unit: float, *, allow_empty: bool = F
         allow_empty: accept frames without depth.
 
     Raises:
-        ValueError: a frame without depth, or depths that no hand camera gives.
+        ValueError: A frame has no depth, or depths that no depth camera measures.
     """
     _, plausible = ops.hand_center(frames.depth, near=NEAREST_PLAUSIBLE, far=FARTHEST_PLAUSIBLE, depth_unit=depth_unit)
     if bool((plausible > 0).all()):  # one such pixel a frame settles it

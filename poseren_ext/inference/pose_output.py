@@ -53,7 +53,7 @@ def pose_rows(pose: Pose, layout: JointLayout, frames: Sequence[str] | None = No
     """A pose as rows of a file, one per frame.
 
     Raises:
-        ValueError: another number of names than frames; or as `in_layout`.
+        ValueError: There are not as many names as frames; or as `in_layout`.
     """
     joints = torch.as_tensor(in_layout(pose, layout)).detach().cpu().double().numpy()
     joints = joints.reshape(-1, *joints.shape[-2:])

@@ -83,7 +83,7 @@ class PredictionFile(PredictionRows):
             file that is not such a record.
         FileNotFoundError: the folder does not exist.
         ValueError: the file was made with other settings, or from other frames.
-        OSError: another run writes to the file.
+        OSError: Another run is writing to the file.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class PredictionFile(PredictionRows):
         """The number of frames with rows in the file; what a killed run left unfinished at its end is dropped.
 
         Raises:
-            ValueError: it holds something else.
+            ValueError: The file contains something else.
         """
         content = self._growing.read_bytes()
         whole = content.rfind(b"\n") + 1
@@ -312,7 +312,7 @@ class PredictionFile(PredictionRows):
         """Refuse to continue a file that was made in another way.
 
         Raises:
-            ValueError: saying what differs.
+            ValueError: Settings, layout or frames differ; the message names them.
         """
         differences = []
         for part in ("settings", "layout"):

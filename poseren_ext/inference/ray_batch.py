@@ -80,7 +80,7 @@ def label_frames(
         FileExistsError: the file exists and neither `resume` nor `overwrite` is set.
         FileNotFoundError: there is no such input.
         ModuleNotFoundError: Ray is not installed.
-        ValueError: resuming with other settings; no frame has a result; or, with "stop", a frame has none.
+        ValueError: Settings of a resumed run differ; no frame has a result; or missing is "stop" and a frame has none.
     """
     try:
         import ray

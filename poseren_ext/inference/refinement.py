@@ -100,13 +100,13 @@ def refine(
         The joints in mm and in pixels, with what led to them: one hand per frame, or all hands of all frames.
 
     Raises:
-        TypeError: depth, model or camera of another kind or dtype.
-        NoHandError: a frame has no hand.
-        HandDistanceError: a hand is nearer than 120 mm or farther than 2 m: most often the unit is wrong.
-        ValueError: shapes do not fit, a frame is empty, depth looks like another unit, the camera is not this frame's,
+        TypeError: depth, model or camera is of another type or dtype.
+        NoHandError: A frame has no hand.
+        HandDistanceError: A hand is nearer than 120 mm or farther than 2 m: most often the unit is wrong.
+        ValueError: Shapes do not fit, a frame is empty, depth looks like another unit, the camera is not this frame's,
             a given centre is outside the frame or has no depth around it, an initial pose is not at the hand, the model
             has hooks or layers that the packed form does not know.
-        FileNotFoundError: no model file of that name.
+        FileNotFoundError: The model file does not exist.
     """
     estimator = Estimator(
         model,

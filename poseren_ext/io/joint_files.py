@@ -26,7 +26,7 @@ GROWING: tuple[Format, ...] = ("txt", "csv")
 CSV_COLUMNS = ("frame", "hand_id", "hand", "error_mm")
 """Columns of a CSV file before the coordinates."""
 
-# Endings by which people expect another format than the ones above.
+# Endings of other formats: refused, where an unknown ending means text.
 _OTHERS = """
 arrow avi bag bin bmp bvh bz2 c3d db exr fbx feather gif glb gltf gz h5 hdf hdf5 html ini jpeg jpg jsonl log mat mcap md
 mkv mov mp4 msgpack ndjson npy obj ods onnx pb pcd pdf pickle pkl ply png pt pth pt2 safetensors sqlite svg tar tex
@@ -83,7 +83,7 @@ def require_format(name: Format) -> None:
     """Ask for a format's library before the work that the file is for.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: The library is not installed.
     """
     if name == "parquet":
         try:
@@ -119,7 +119,7 @@ def read_csv_rows(path: Path, joints: int) -> JointRows:
     """The rows of a CSV file that this module wrote.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: The file has another format.
     """
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = list(csv.reader(file))[1:]

@@ -37,8 +37,8 @@ class JointLayout:
         extrinsics: [4, 4], leads from camera to world coordinates; its translation is in `unit`.
 
     Raises:
-        ValueError: an unknown value; uvd in metres or in another frame than the camera's; a world frame without
-            extrinsics, or extrinsics that are not a rotation and a translation.
+        ValueError: A value is unknown; uvd is in metres or not in the camera frame; the world frame has no extrinsics
+            or they are not a rotation and a translation.
     """
 
     space: Space = "uvd"
@@ -89,7 +89,7 @@ class JointLayout:
         """Refuse what the skeleton cannot give.
 
         Raises:
-            ValueError: the frame of the palm, for a skeleton without wrist or MCP joints.
+            ValueError: The frame is "palm" and the skeleton has no wrist or no MCP joints.
         """
         if self.frame == "palm":
             palm_frame(np.zeros((1, skeleton.num_joints, 3), np.float32), skeleton)
@@ -143,7 +143,7 @@ def check_extrinsics(matrix: Any) -> npt.NDArray[np.float64]:
     """A matrix [4, 4] or [3, 4] from camera to world as [4, 4].
 
     Raises:
-        ValueError: another shape, values that are not finite, or no rotation.
+        ValueError: The shape is another, a value is not finite, or the 3x3 part is not a rotation.
     """
     array = np.asarray(matrix, dtype=np.float64)
     if array.shape == (3, 4):
@@ -165,7 +165,7 @@ def read_extrinsics(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds something else.
+        ValueError: The file does not contain such a matrix.
     """
     path = Path(path)
     if not path.is_file():

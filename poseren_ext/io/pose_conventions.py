@@ -29,7 +29,7 @@ class AxesConvention:
         """Read "x,y,z" with signs: "x,-y,z" for a file whose y points up, "x,-y,-z" for MSRA's.
 
         Raises:
-            ValueError: not the three axes, each once.
+            ValueError: The text does not name each of the three axes once.
         """
         parts = [part.strip().lower() for part in text.split(",")]
         names = [part.lstrip("+-") for part in parts]
@@ -59,7 +59,7 @@ def xyz_file_to_uvd(path: PathLike, xyz: Poses, camera: Camera, axes: AxesConven
         [N, J, 3].
 
     Raises:
-        PoseFileError: joints behind the camera, or in metres.
+        PoseFileError: Joints are behind the camera, or in metres.
     """
     joints = axes.apply(xyz)
     depth = joints[..., 2]

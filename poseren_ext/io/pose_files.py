@@ -71,8 +71,8 @@ def read_poses(
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: A MATLAB file is given and scipy is not installed.
-        PoseFileError: The file is not such a file; a line has another number of values or a value that is not a finite
-            number; a line is empty; the number of frames is another one; the selection lies outside the file.
+        PoseFileError: The format is another; a line is empty, has another number of values or a value that is not a
+            finite number; the number of frames is another; or the selection lies outside the file.
     """
     path = Path(path)
     if path.suffix.lower() == ".mat":
@@ -156,8 +156,8 @@ def write_poses(path: PathLike, poses: npt.ArrayLike) -> None:
         poses: [N, J, 3], u and v in pixels, d in mm; written with three decimals.
 
     Raises:
-        ValueError: another shape, or a value that is not finite.
-        OSError: the folder cannot be written to.
+        ValueError: poses has another shape, or a value is not finite.
+        OSError: The folder is not writable.
     """
     text = _text(_checked(poses))
     with atomic_file(Path(path)) as file:
@@ -177,7 +177,7 @@ def require_uvd(path: PathLike, poses: Poses, width: int | None, height: int | N
         height: rows of the camera's image.
 
     Raises:
-        PoseFileError: saying what the values look like and what to do.
+        PoseFileError: Joints cannot be u, v, d; the message says what they look like and what to do.
     """
     low, high = poses.min((0, 1)), poses.max((0, 1))
     ranges = ", ".join(f"{axis} {a:.0f}..{b:.0f}" for axis, a, b in zip("uvd", low, high, strict=True))

@@ -213,7 +213,7 @@ def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> N
         if name in scales:
             expected[scales[name]] = (list(tensor.shape[:-1]), _CODES[torch.float32])
     faults = [f"tensor {name} is missing" for name in expected if name not in found]
-    faults += [f"tensor {name} is foreign" for name in found if name not in expected]
+    faults += [f"tensor {name} is unexpected" for name in found if name not in expected]
     faults += [
         f"tensor {name} is {found[name]}, expected {expected[name]}"
         for name in expected

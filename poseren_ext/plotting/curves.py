@@ -83,7 +83,7 @@ def plot_comparison(
         The figure.
 
     Raises:
-        ValueError: no result, or results of different joints.
+        ValueError: There is no result, or the results have different joints.
     """
     _same_joints(results)
     figure = new_figure(max(15.0, 8 + 0.09 * len(results) * len(results[0].joints)), 5.4)
@@ -107,7 +107,7 @@ def plot_viewpoints(results: Sequence[Evaluation], *, title: str | None = None) 
     """Mean error over the hand's yaw and pitch: figure 8. Gaps are angles without frames.
 
     Raises:
-        ValueError: no result, or one that was evaluated without viewpoints.
+        ValueError: There is no result, or one was evaluated without viewpoints.
     """
     if not results:
         raise ValueError("no result to draw")
@@ -154,7 +154,7 @@ def plot_iterations(
         The figure.
 
     Raises:
-        ValueError: no curve.
+        ValueError: There is no curve.
     """
     if not errors:
         raise ValueError("no curve to draw")

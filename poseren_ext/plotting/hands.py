@@ -184,7 +184,7 @@ def plot_qualitative(crops: Any, poses: Mapping[str, Any], skeleton: Skeleton, *
         The figure.
 
     Raises:
-        ValueError: shapes that do not belong together, or no system.
+        ValueError: The shapes do not match, or there is no system.
     """
     if not poses:
         raise ValueError("no system to draw: poses is empty")

@@ -56,7 +56,7 @@ def convert_joints(joints: torch.Tensor, skeleton: str) -> torch.Tensor:
         [..., J, 3].
 
     Raises:
-        ValueError: an unknown convention.
+        ValueError: The convention is unknown.
     """
     if skeleton not in _CONVENTIONS:
         raise ValueError(f"skeleton is {skeleton!r}; expected one of {', '.join(_CONVENTIONS)}")

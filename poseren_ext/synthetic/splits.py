@@ -55,7 +55,7 @@ def split_hands(
         camera: intrinsics and frame size.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: The name is unknown.
     """
     if kind not in SPLIT_KINDS:
         raise ValueError(f"split kind is {kind!r}; expected one of {', '.join(SPLIT_KINDS)}")

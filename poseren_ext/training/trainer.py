@@ -239,7 +239,7 @@ class Trainer:
             self._initial = stored_poses([self.poses[index] for index in plan.sets])
         elif plan.kind == "refine":
             self._initial = initial_poses(self.config, self.model, self.stream, compiled=self._compiled)
-        self._trainee = self._make_trainee()
+        self._network = self._make_network()
         self._update = GraphedStep(self._learn) if self._graphed else self._learn
 
     @property
@@ -307,7 +307,7 @@ class Trainer:
         """The loss [] before the update."""
         crops = batch.crop.to(self.device, memory_format=torch.channels_last)
         initial = self._initial(batch, crops) if self._initial else None
-        self._trainee.train()
+        self._network.train()
         with tensor_cores(self.config.precision):
             return self._update(crops, batch.pose, initial)
 
@@ -320,7 +320,7 @@ class Trainer:
         given = [None] * len(parts[0]) if initial is None else initial.chunk(config.accumulate)
         for crop, pose, before in zip(*parts, given, strict=True):
             with autocast(self.device, config.precision):
-                stages = self._trainee(crop, before)
+                stages = self._network(crop, before)
             losses = [smooth_l1(stage.float(), pose, config.loss, config.loss_beta) for stage in stages]
             loss = torch.stack(losses).mean()
             if self._init_learns():
@@ -337,7 +337,7 @@ class Trainer:
         self.optimizer.step()
         return total
 
-    def _make_trainee(self) -> nn.Module:
+    def _make_network(self) -> nn.Module:
         if self.plan.kind == "init":
             return self.ranks.parallel(InitStage(self.model.init, compiled=self._compiled))
         unrolled = 1 if self.plan.stage else self.config.stages

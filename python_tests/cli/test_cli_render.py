@@ -74,7 +74,7 @@ def test_bad_input(run, tmp_path):
     assert run(tmp_path / "a", "--split", "all")[0] == 2
     for arguments, message in (
         ((tmp_path / "full",), "is not empty"),
-        ((tmp_path / "full", "--overwrite"), "holds x, which is not of `poseren render`"),
+        ((tmp_path / "full", "--overwrite"), "holds x, which `poseren render` did not write"),
         ((tmp_path / "full" / "x",), "is a file"),
         ((tmp_path / "no" / "a.npz",), "there is no folder"),
         ((tmp_path / "no" / "a.png",), "there is no folder"),

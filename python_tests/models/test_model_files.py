@@ -233,7 +233,7 @@ def test_tensors_that_do_not_fit(model: PoseREN, tmp_path: Path) -> None:
     name = "head.region_weight"
     spoilt = {
         f"tensor {name} is missing": {k: t for k, t in tensors.items() if k != name},
-        "tensor extra is foreign": tensors | {"extra": torch.zeros(1)},
+        "tensor extra is unexpected": tensors | {"extra": torch.zeros(1)},
         rf"tensor {name} is \(\[11, 12, 391\], 'F32'\), expected \(\[11, 12, 392\], 'F32'\)": tensors
         | {name: tensors[name][..., 1:].contiguous()},
         rf"tensor {name} is \(\[11, 12, 392\], 'F16'\), expected": tensors | {name: tensors[name].half()},

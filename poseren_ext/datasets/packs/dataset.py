@@ -55,8 +55,8 @@ class PackedDataset(Dataset[Sample]):
         centers: float32 [N, 3], not mirrored.
 
     Raises:
-        FileNotFoundError: no such file.
-        DatasetError: another file than a pack, a truncated one, or one whose checksum is wrong.
+        FileNotFoundError: The file does not exist.
+        DatasetError: The file is not a pack, is truncated, or its checksum is wrong.
     """
 
     def __init__(self, path: PathLike, *, hand: Hand | None = None) -> None:
@@ -82,7 +82,7 @@ class PackedDataset(Dataset[Sample]):
         """One frame.
 
         Raises:
-            IndexError: outside the dataset.
+            IndexError: The index is outside the dataset.
             DatasetError: the frame does not match its checksum.
         """
         if not -len(self) <= index < len(self):
@@ -106,7 +106,7 @@ class PackedDataset(Dataset[Sample]):
         """Refuses crops that would look at what was not packed.
 
         Raises:
-            ValueError: a larger cube, or a wider augmentation.
+            ValueError: The cube is larger, or the augmentation wider, than the pack allows.
         """
         if cube > self.info.cube:
             raise ValueError(f"cube is {cube:g} mm; {self.path} was packed for {self.info.cube:g}. {REMEDY} with it")

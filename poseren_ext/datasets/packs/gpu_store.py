@@ -82,8 +82,8 @@ class ResidentPack:
             index: int64 [B], on the CPU.
 
         Raises:
-            IndexError: a position outside the pack.
-            ValueError: no positions.
+            IndexError: A position is outside the pack.
+            ValueError: There are no positions.
         """
         if len(index) == 0:
             raise ValueError("no frames asked for; expected at least one position")

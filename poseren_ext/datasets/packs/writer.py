@@ -77,8 +77,8 @@ class PackInfo:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            TypeError: other fields.
-            ValueError: no JSON, or no camera.
+            TypeError: The fields are others.
+            ValueError: The text is not JSON, or has no camera.
         """
         values = json.loads(text)
         return cls(**{**values, "camera": Camera(**values["camera"])})
@@ -111,8 +111,8 @@ def write_pack(
             are left out. None raises the first such error.
 
     Raises:
-        ValueError: no frames, mirrored frames, or a cube or unit that is not positive.
-        FileNotFoundError, FrameError, DatasetError: a frame cannot be read, or has no centre, and `skip` is None.
+        ValueError: There are no frames, they are mirrored, or the cube or unit is not positive.
+        FileNotFoundError, FrameError, DatasetError: A frame cannot be read, or has no centre, and `skip` is None.
         OSError: the disk is full or not writable; what was at `path` is left as it was.
     """
     if len(dataset) == 0:

@@ -48,9 +48,9 @@ def read_layers(path: str | os.PathLike[str]) -> Iterator[Layer]:
     """The layers of a ``.caffemodel`` file, in its order.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: The file does not exist.
         ModuleNotFoundError: the protobuf library is not installed.
-        ValueError: a file that is empty, truncated, too large, or no Caffe model.
+        ValueError: The file is empty, truncated, too large, or not a Caffe model.
     """
     path = Path(path)
     if not path.exists():
