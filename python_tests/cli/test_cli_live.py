@@ -98,8 +98,9 @@ def test_a_camera_that_is_unplugged(run, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "RecordingSource", Unplugged)
     code, _, err = run("--source", "folder", folder, *CAMERA, "--record", tmp_path / "session")
     assert code == 1
-    assert err.splitlines()[0].startswith("3 frames; ")
-    assert err.splitlines()[1] == "poseren: error: the depth camera gives no frame any more; is it plugged in?"
+    summary, error = err.splitlines()[-2:]  # a slow machine prints a line per second before
+    assert summary.startswith("3 frames; ")
+    assert error == "poseren: error: the depth camera gives no frame any more; is it plugged in?"
     assert len((tmp_path / "session" / "poses.jsonl").read_text().splitlines()) == 3
     assert len(list((tmp_path / "session").glob("*.png"))) == 3
 
