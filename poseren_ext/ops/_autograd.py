@@ -110,66 +110,74 @@ def _directional(
     return tangent
 
 
+class _Op(Function):
+    """An autograd function whose vmap rule is `fold_batch`.
+
+    Attributes:
+        op: the native op that `forward` runs; "" if a class has its own `forward`.
+        refused: message of the error for derivatives; "" if a class has its own.
+        output_axes: as in `fold_batch`.
+        shared: as in `fold_batch`.
+    """
+
+    op = refused = ""
+    output_axes: Sequence[int] = (0,)
+    shared: Collection[int] = ()
+
+    def __init_subclass__(cls) -> None:
+        if cls.op:
+            cls.forward = staticmethod(lambda *args: _native.run(cls.op, *args))  # type: ignore[method-assign]
+        if cls.refused:
+            cls.backward = cls.jvp = staticmethod(refusal(cls.refused))  # type: ignore[method-assign]
+        cls.vmap = staticmethod(  # type: ignore[method-assign]
+            lambda info, in_dims, *args: fold_batch(cls.apply, info, in_dims, args, cls.output_axes, cls.shared)
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
+
+
 # --- hand_center, roi_windows, cascade_refine: no derivative ----------------------------------------------------------
 
 
-class HandCenter(Function):
+class HandCenter(_Op):
     """hand_center, as the native op; without a derivative."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("hand_center", *args)
+    op = "hand_center"
+    refused = "hand_center has no derivative: pass depth.detach()"
+    output_axes = (0, 0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.mark_non_differentiable(output[1])
 
-    backward = jvp = staticmethod(refusal("hand_center has no derivative: pass depth.detach()"))
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(HandCenter.apply, info, in_dims, args, output_axes=(0, 0))
-
-
-class RoiWindows(Function):
+class RoiWindows(_Op):
     """roi_windows, as the native op: integers, which have no derivative."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("roi_windows", *args)
+    op = "roi_windows"
+    refused = "roi_windows has no derivative: windows are integers"
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.mark_non_differentiable(output)
 
-    backward = jvp = staticmethod(refusal("roi_windows has no derivative: windows are integers"))
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(RoiWindows.apply, info, in_dims, args)
-
-
-class CascadeRefine(Function):
+class CascadeRefine(_Op):
     """cascade_refine, as the native op; without a derivative."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("cascade_refine", *args)
+    op = "cascade_refine"
+    refused = (
+        "cascade_refine has no derivative: call it under torch.no_grad(), and train with the forward pass of "
+        "poseren_ext.models.PoseREN"
+    )
+    output_axes = (1, 0)
+    shared = CASCADE_WEIGHTS
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.mark_non_differentiable(output[1])
-
-    backward = jvp = staticmethod(
-        refusal(
-            "cascade_refine has no derivative: call it under torch.no_grad(), and train with the forward pass of "
-            "poseren_ext.models.PoseREN"
-        )
-    )
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(CascadeRefine.apply, info, in_dims, args, output_axes=(1, 0), shared=CASCADE_WEIGHTS)
 
 
 # --- depth_crop -------------------------------------------------------------------------------------------------------
@@ -177,12 +185,10 @@ class CascadeRefine(Function):
 _CROP_ONCE = "depth_crop is differentiable once: it has no second derivative"
 
 
-class DepthCrop(Function):
+class DepthCrop(_Op):
     """depth_crop, as the native op; differentiable in depth."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("depth_crop", *args)
+    op = "depth_crop"
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -206,31 +212,18 @@ class DepthCrop(Function):
         _refuse_geometry([tangent is not None for tangent in tangents[1:5]])
         return DepthCropForward.apply(tangents[0], *ctx.saved_tensors, *ctx.options)  # type: ignore[no-untyped-call]
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(DepthCrop.apply, info, in_dims, args)
 
-
-class DepthCropBackward(Function):
+class DepthCropBackward(_Op):
     """depth_crop_backward, as the native op: from the crop's gradient to depth's."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("depth_crop_backward", *args)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
-
-    backward = jvp = staticmethod(refusal(_CROP_ONCE))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(DepthCropBackward.apply, info, in_dims, args)
+    op = "depth_crop_backward"
+    refused = _CROP_ONCE
 
 
-class DepthCropForward(Function):
+class DepthCropForward(_Op):
     """From depth's tangent [B, H, W] to the crop's; then depth_crop's own arguments."""
+
+    refused = _CROP_ONCE
 
     @staticmethod
     def forward(tangent: Any, *args: Any) -> Any:
@@ -252,16 +245,6 @@ class DepthCropForward(Function):
 
         return _directional(crop, [depth], [tangent])
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
-
-    backward = jvp = staticmethod(refusal(_CROP_ONCE))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(DepthCropForward.apply, info, in_dims, args)
-
 
 def _refuse_geometry(wanted: Sequence[bool]) -> None:
     names = [name for name, asked in zip(("center", "camera", "cube", "transform"), wanted, strict=True) if asked]
@@ -276,12 +259,10 @@ def _refuse_geometry(wanted: Sequence[bool]) -> None:
 _POOL_ONCE = "pose_roi_pool is differentiable once: it has no second derivative"
 
 
-class PoseRoiPool(Function):
+class PoseRoiPool(_Op):
     """pose_roi_pool, as the native op; differentiable in features and, in mode "align", in the pose."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("pose_roi_pool", *args)
+    op = "pose_roi_pool"
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -305,49 +286,25 @@ class PoseRoiPool(Function):
     def jvp(ctx: Any, feature_tangent: Any, pose_tangent: Any, *others: Any) -> Any:
         return PoolForward.apply(feature_tangent, pose_tangent, *ctx.saved_tensors, *ctx.settings)  # type: ignore[no-untyped-call]
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(PoseRoiPool.apply, info, in_dims, args)
 
-
-class PoolFeatureGrad(Function):
+class PoolFeatureGrad(_Op):
     """pose_roi_pool_feature_grad, as the native op."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("pose_roi_pool_feature_grad", *args)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
-
-    backward = jvp = staticmethod(refusal(_POOL_ONCE))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(PoolFeatureGrad.apply, info, in_dims, args)
+    op = "pose_roi_pool_feature_grad"
+    refused = _POOL_ONCE
 
 
-class PoolPoseGrad(Function):
+class PoolPoseGrad(_Op):
     """pose_roi_pool_pose_grad, as the native op."""
 
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return _native.run("pose_roi_pool_pose_grad", *args)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
-
-    backward = jvp = staticmethod(refusal(_POOL_ONCE))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(PoolPoseGrad.apply, info, in_dims, args)
+    op = "pose_roi_pool_pose_grad"
+    refused = _POOL_ONCE
 
 
-class PoolForward(Function):
+class PoolForward(_Op):
     """From tangents of features [B, C, H, W] and pose [B, J, D], either may be None, to that of the regions."""
+
+    refused = _POOL_ONCE
 
     @staticmethod
     def forward(feature_tangent: Any, pose_tangent: Any, features: Any, pose: Any, *settings: Any) -> Any:
@@ -367,16 +324,6 @@ class PoolForward(Function):
             )
 
         return _directional(pool, [features, pose], [feature_tangent, pose_tangent])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
-
-    backward = jvp = staticmethod(refusal(_POOL_ONCE))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return fold_batch(PoolForward.apply, info, in_dims, args)
 
 
 _FUNCTIONS: dict[str, type[Function]] = {
