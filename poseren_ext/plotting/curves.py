@@ -28,9 +28,7 @@ def draw_success(axes: Axes, results: Sequence[Evaluation], over: Over = "max") 
         axes.plot(
             result.thresholds,
             rates,
-            color=line.color,
-            linestyle=line.dashes,
-            linewidth=line.width,
+            **line.options,
             label=f"{result.name} ({result.mean_3d:.2f} mm)",
         )
     tidy(axes, "error threshold (mm)", _OVER_LABEL[over])
@@ -122,9 +120,7 @@ def plot_viewpoints(results: Sequence[Evaluation], *, title: str | None = None) 
             axes.plot(
                 curve.centers,
                 error,
-                color=line.color,
-                linestyle=line.dashes,
-                linewidth=line.width,
+                **line.options,
                 marker="o",
                 markersize=3,
                 label=result.name,
@@ -165,9 +161,7 @@ def plot_iterations(
         line, steps = lines[name], np.arange(len(values))
         axes.plot(
             *(steps, values),
-            color=line.color,
-            linestyle=line.dashes,
-            linewidth=line.width,
+            **line.options,
             marker="o",
             label=f"{name} ({values[0]:.2f} to {values[-1]:.2f} mm)",
         )

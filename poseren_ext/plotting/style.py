@@ -42,6 +42,11 @@ class Line:
     dashes: str | tuple[int, tuple[float, ...]] = "-"
     width: float = 1.8
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of matplotlib's ``plot``."""
+        return {"color": self.color, "linestyle": self.dashes, "linewidth": self.width}
+
 
 _PALETTE = (
     Line("#0072B2"),

@@ -122,12 +122,8 @@ def read_ren(
     order = _order(dataset)
     names = {layer.name for layer in read_layers(path) if layer.blobs}
     nine = "fc1_c1" in names
-    make = HeadConfig.ren_9x6x6 if nine else HeadConfig.ren_4x6x6
-    regions = _REN_NINE if nine else _REN_FOUR
-    with torch.device("meta"):
-        backbone = Backbone(channels)
-        head = RegionEnsemble(make(order.skeleton, widths=widths, channels=channels[-1]))
-    backbone, head = backbone.to_empty(device="cpu"), head.to_empty(device="cpu")
+    make, regions = (HeadConfig.ren_9x6x6, _REN_NINE) if nine else (HeadConfig.ren_4x6x6, _REN_FOUR)
+    backbone, head = _empty(make(order.skeleton, widths=widths, channels=channels[-1]), channels)
     targets = {
         **_convolutions(backbone),
         **{f"fc1_{name}": (head.region_weight[r], head.region_bias[r]) for name, r in regions.items()},
@@ -150,9 +146,7 @@ def read_init_cnn(
     """The Init-CNN of ``<dataset>_baseline*.caffemodel``: arguments and errors as for :func:`import_caffe`."""
     order = _order(dataset)
     config = HeadConfig.init_cnn(order.skeleton, widths=widths, channels=channels[-1])
-    with torch.device("meta"):
-        backbone, head = Backbone(channels), RegionEnsemble(config)
-    backbone, head = backbone.to_empty(device="cpu"), head.to_empty(device="cpu")
+    backbone, head = _empty(config, channels)
     targets = {
         **_convolutions(backbone),
         "fc1": (head.region_weight[0], head.region_bias[0]),
@@ -175,9 +169,7 @@ def read_refiner(
     """Backbone and head of ``<dataset>_pose_ren*.caffemodel``: arguments and errors as for :func:`import_caffe`."""
     order = _order(dataset)
     config = HeadConfig.pose_ren(order.skeleton, widths=widths, channels=channels[-1])
-    with torch.device("meta"):
-        backbone, head = Backbone(channels), RegionEnsemble(config)
-    backbone, head = backbone.to_empty(device="cpu"), head.to_empty(device="cpu")
+    backbone, head = _empty(config, channels)
     targets = {
         **_convolutions(backbone),
         **{
@@ -194,6 +186,13 @@ def read_refiner(
         _fill(Path(path), f"the Pose-REN of {dataset}", targets)
         _to_public_order(head, order.own, order.fingers)
     return backbone.eval(), head.eval()
+
+
+def _empty(config: HeadConfig, channels: tuple[int, int, int]) -> tuple[Backbone, RegionEnsemble]:
+    """Networks whose weights are still to be filled in."""
+    with torch.device("meta"):
+        backbone, head = Backbone(channels), RegionEnsemble(config)
+    return backbone.to_empty(device="cpu"), head.to_empty(device="cpu")
 
 
 def _order(dataset: str) -> ReleasedOrder:
