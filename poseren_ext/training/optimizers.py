@@ -13,6 +13,8 @@ from torch import nn
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.muon import Muon
 
+_BLOCK = 1 << 16  # elements: 256 KiB of each tensor
+
 
 class CaffeSGD(torch.optim.Optimizer):
     """Stochastic gradient descent as Caffe's solver: V = momentum V + lr (g + weight_decay W), W -= V.
@@ -41,8 +43,16 @@ class CaffeSGD(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["velocity"] = torch.zeros_like(parameter)
-                update = parameter.grad.add_(parameter, alpha=group["weight_decay"]).mul_(group["lr"])
-                parameter.sub_(state["velocity"].mul_(group["momentum"]).add_(update))
+                for weight, velocity, gradient in _blocks(parameter, state["velocity"], parameter.grad):
+                    update = gradient.add_(weight, alpha=group["weight_decay"]).mul_(group["lr"])
+                    weight.sub_(velocity.mul_(group["momentum"]).add_(update))
+
+
+def _blocks(*tensors: torch.Tensor) -> Iterable[tuple[torch.Tensor, ...]]:
+    """Views of tensors of equal size; on a CPU in blocks that stay in its cache between the passes of an update."""
+    if tensors[0].device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
+        return [tensors]
+    return zip(*(torch.split(tensor.view(-1), _BLOCK) for tensor in tensors), strict=True)
 
 
 def make_optimizer(

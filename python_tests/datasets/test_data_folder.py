@@ -142,6 +142,35 @@ def test_own_frames_are_checked_packed_and_evaluated(copied: Path, capsys: pytes
     assert "0.000" in capsys.readouterr().out
 
 
+def test_own_frames_train_a_model_that_is_compared_on_them(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The experiment's errors are those of what `predict` writes with the same camera file and centres."""
+    root = copied.parent
+    pack, model, poses = root / "own.pack", root / "run" / "model.safetensors", root / "poses.txt"
+    fields = ["channels=[4, 8, 8]", "init_widths=[8, 8]", "refine_widths=[8, 8]", "init_steps=1", "refine_steps=1"]
+    fields += ["batch=4", "validate_every=0", "weight_dtype=float32"]
+    assert exit_status("data", "pack", copied, pack, "--workers", 0) == 0
+    assert exit_status("train", "compact", f"data={pack}", *fields, "--out", root / "run") == 0
+    geometry = ["--centers", copied / "centers.txt", "--camera", copied / "camera.txt"]
+    assert exit_status("predict", copied / "depth", "--model", model, *geometry, "--out", poses) == 0
+    capsys.readouterr()
+    assert exit_status("eval", "--gt", copied, "--pred", poses) == 0
+    evaluated = capsys.readouterr().out
+    options = ["--dataset", "folder", "--root", copied, "--weights", model, "--centers", copied / "centers.txt"]
+    assert exit_status("experiment", "fig10", *options, "--out", root / "results") == 0
+    assert f"recorded frames: FOLDER, test split, {FRAMES} frames" in capsys.readouterr().out
+    camera = np.loadtxt(copied / "camera.txt")
+    predicted, truth = (_in_space(read_poses(file), camera) for file in (poses, copied / "labels.txt"))
+    error = np.linalg.norm(predicted - truth, axis=-1).mean()
+    assert f"{error:.3f}" in evaluated
+    result = json.loads((root / "results" / "fig10" / "result.json").read_text())
+    assert result["error_mm"]["Pose-REN"][0][3] == pytest.approx(error, abs=0.01)
+
+
+def _in_space(uvd: np.ndarray[Any, Any], camera: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    (fx, fy, cx, cy), (u, v, d) = camera, np.moveaxis(uvd.astype(np.float64), -1, 0)
+    return np.stack([(u - cx) * d / fx, (v - cy) * d / fy, d], -1)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_packing_skips_frames_without_a_hand_and_lists_them(
     copied: Path, capsys: pytest.CaptureFixture[str], workers: int

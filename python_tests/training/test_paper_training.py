@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,12 @@ import torch
 from torch import Tensor
 
 from poseren_ext.geometry.crop_transforms import move_pose
+from poseren_ext.geometry.skeleton import SKELETONS
+from poseren_ext.models import HeadConfig
+from poseren_ext.models.network import RegionEnsemble
 from poseren_ext.training import Trainer, make_config
+from poseren_ext.training.optimizers import CaffeSGD
+from poseren_ext.training.pack_batches import CropBatch
 
 TINY = {"channels": [4, 8, 8], "init_widths": [16, 16], "refine_widths": [8, 8], "skeleton": "nyu14"}
 
@@ -37,18 +44,28 @@ def caffe_loss(pose: Tensor, target: Tensor, sigma: float) -> Tensor:
 def test_five_steps_are_caffes_update_across_a_drop_of_the_learning_rate(
     recipe: str, sigma: float, bias_rate: float, kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Loss, gradients and update in float64, with the dropout masks of the training."""
     fields = {"init_steps": 8, "refine_steps": 8, "batch": 8, "frames": 24, "validate_every": 0, "stages": 1}
     config = make_config({**TINY, **fields, "recipe": recipe, "learning_rate": 0.02, "refine_rate": 1.0})
     trainer = Trainer(config, tmp_path)
     if kind == "refine":
         trainer.start_phase("refine")
+    float32_batch = trainer.stream.batch
+
+    def float64_batch(step: int, share: slice = slice(None)) -> CropBatch:
+        batch = float32_batch(step, share)
+        return dataclasses.replace(batch, crop=batch.crop.double(), pose=batch.pose.double())
+
+    monkeypatch.setattr(trainer.stream, "batch", float64_batch)
+    trainer.model.double()
     parts = {"init": [trainer.model.init], "refine": [trainer.model.backbone, trainer.model.head]}[kind]
+    trained = {name: parameter for part in parts for name, parameter in part.named_parameters()}
     with torch.no_grad():  # larger than the recipe's 0.001, so that gradients are too
-        for part in parts:
-            for parameter in part.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    weights = {id(p): p.detach().double().clone() for part in parts for p in part.parameters()}
-    velocity = {key: torch.zeros_like(value) for key, value in weights.items()}
+        for parameter in trained.values():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    own = copy.deepcopy(parts)
+    weights = {name: parameter for part in own for name, parameter in part.named_parameters()}
+    velocity = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     masks: list[Tensor] = []
 
     def dropout(hidden: Tensor, p: float, training: bool = True) -> Tensor:
@@ -58,37 +75,61 @@ def test_five_steps_are_caffes_update_across_a_drop_of_the_learning_rate(
     monkeypatch.setattr("torch.nn.functional.dropout", dropout)
     for step in range(5):
         rate = 0.02 * 0.1 ** (step // 2)  # 8 steps: a tenth at every second one
-        batch = trainer.stream.batch(step)
-        pose = move_pose(trainer.poses[0][batch.index], batch.transform) if kind == "refine" else None
+        batch = float64_batch(step)
         masks.clear()
-        trainer.advance(1)
+        reported = trainer.advance(1)
         assert len(masks) == 2
-        given = iter(list(masks))
-        monkeypatch.setattr("torch.nn.functional.dropout", lambda h, p, training=True, g=given: h * next(g))
-        after = {id(p): p.detach().clone() for part in parts for p in part.parameters()}
-        modules = [part.double() for part in parts]
-        with torch.no_grad():
-            for part in modules:
-                for p in part.parameters():
-                    p.copy_(weights[id(p)])
-        crop = batch.crop.double()
-        features = crop if kind == "init" else modules[0](crop)
-        predicted = modules[0](crop) if kind == "init" else modules[1](features, pose)
-        loss = caffe_loss(predicted, batch.pose.double(), sigma)
-        for part in modules:
-            part.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        for part in modules:
-            for name, p in part.named_parameters():
-                assert p.grad is not None
-                own = rate * (bias_rate if name.endswith("bias") else 1.0)
-                velocity[id(p)] = 0.9 * velocity[id(p)] + own * (p.grad + 5e-4 * p.detach())
-                weights[id(p)] = weights[id(p)] - velocity[id(p)]
-                torch.testing.assert_close(after[id(p)].double(), weights[id(p)], atol=1e-6, rtol=0)
+        with monkeypatch.context() as patch:
+            given = iter(masks)
+            patch.setattr("torch.nn.functional.dropout", lambda h, p, training=True, g=given: h * next(g))
+            if kind == "init":
+                predicted = own[0](batch.crop)
+            else:
+                pose = move_pose(trainer.poses[0][batch.index], batch.transform)
+                predicted = own[1](own[0](batch.crop), pose)
+        loss = caffe_loss(predicted, batch.pose, sigma)
+        torch.testing.assert_close(reported, loss.detach(), atol=0, rtol=1e-6)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+            times = bias_rate if name.endswith("bias") else 1.0
+            velocity[name] = 0.9 * velocity[name] + times * rate * (gradient + 5e-4 * weight.detach())
+            weight.data -= velocity[name]
+            torch.testing.assert_close(trained[name].detach(), weight.detach(), atol=1e-7, rtol=0)
         assert max(float(v.abs().max()) for v in velocity.values()) > 1e-4  # it moves
-        for part in parts:
-            part.float()
-            for p in part.parameters():
-                p.data.copy_(after[id(p)])
-            part.zero_grad()
-        monkeypatch.setattr("torch.nn.functional.dropout", dropout)
+
+
+@pytest.mark.parametrize("shape", [(70_001, 3), (8, 4, 3, 3)], ids=["blocks", "channels last"])
+def test_large_weights_and_convolutions_are_updated_alike(shape: tuple[int, ...]) -> None:
+    weight = torch.nn.Parameter(torch.randn(shape))
+    if len(shape) == 4:
+        weight = torch.nn.Parameter(weight.detach().to(memory_format=torch.channels_last))
+    optimizer = CaffeSGD([{"params": [weight], "lr": 0.1}], momentum=0.9, weight_decay=0.01)
+    expected, velocity = weight.detach().double(), torch.zeros(shape, dtype=torch.float64)
+    for _ in range(3):
+        gradient = torch.randn(shape)
+        weight.grad = torch.empty_like(weight).copy_(gradient)
+        optimizer.step()
+        velocity = 0.9 * velocity + 0.1 * (gradient.double() + 0.01 * expected)
+        expected = expected - velocity
+        torch.testing.assert_close(weight.detach().double(), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "dropped"), [("ren_9x6x6", 1), ("ren_4x6x6", 0), ("init_cnn", 0)])
+def test_only_ren_9x6x6_drops_parts_of_the_feature_map(
+    kind: str, dropped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = RegionEnsemble(getattr(HeadConfig, kind)(SKELETONS["nyu14"], widths=(8, 8), channels=4))
+    calls: list[tuple[tuple[int, ...], float]] = []
+
+    def dropout(hidden: Tensor, p: float, training: bool = True) -> Tensor:
+        calls.append((tuple(hidden.shape), p if training else 0.0))
+        return hidden
+
+    monkeypatch.setattr("torch.nn.functional.dropout", dropout)
+    features = torch.randn(2, 4, 12, 12)
+    head.train()(features)
+    assert [call for call in calls if call[0] == (2, 4, 12, 12)] == [((2, 4, 12, 12), 0.5)] * dropped
+    assert [p for _, p in calls] == [0.5] * (2 + dropped)
+    calls.clear()
+    head.eval()(features)
+    assert all(p == 0.0 for _, p in calls)
