@@ -2,7 +2,7 @@
 """Derivatives of the ops as autograd functions, in the form that torch.func needs: setup_context, jvp and vmap.
 
 The public functions call these. The operators ``torch.ops.poseren.*`` get the same backward formulas from
-``_registrations``: torch.library supports neither forward mode nor the transforms of torch.func.
+``_registrations``, without forward mode.
 
 A derivative that does not exist is refused by name, in reverse and in forward mode; it is never a silent 0.
 """
@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.forward_ad import unpack_dual
+from torch.autograd import Function, forward_ad
 
 from poseren_ext import reference
 from poseren_ext.ops import _native
@@ -32,10 +31,21 @@ def call(name: str, *args: Any) -> Any:
     torch.compile supports neither jvp nor vmap of an autograd function.
     """
     if torch.compiler.is_compiling():
-        if any(isinstance(arg, Tensor) and unpack_dual(arg).tangent is not None for arg in args):  # type: ignore[no-untyped-call]
+        if any(_tangent(arg) is not None for arg in args):
             raise RuntimeError(f"{name} has no forward-mode derivative within torch.compile: call it outside")
         return getattr(_native.ops, name)(*args)
     return _FUNCTIONS[name].apply(*args)  # type: ignore[no-untyped-call]
+
+
+def has_tangent(args: Sequence[Any]) -> bool:
+    """Whether forward mode is on and passes through one of the arguments."""
+    if forward_ad._current_level < 0 or not torch._C._is_fwd_grad_enabled():
+        return False
+    return any(_tangent(arg) is not None for arg in args)
+
+
+def _tangent(arg: Any) -> Tensor | None:
+    return forward_ad.unpack_dual(arg).tangent if isinstance(arg, Tensor) else None  # type: ignore[no-untyped-call]
 
 
 def refusal(message: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext.ops._autograd import CASCADE_WEIGHTS, CascadeRefine
-from poseren_ext.ops._registrations._rules import autocast_keeps_types, vmap_folds_batch
+from poseren_ext.ops._registrations._rules import autocast_keeps_types, differentiable, vmap_folds_batch
 
 NAME = "cascade_refine"
 
@@ -17,9 +17,7 @@ NAME = "cascade_refine"
 def register(namespace: str) -> None:
     """Registers everything for the operator of ``torch.ops.<namespace>``."""
     torch.library.register_fake(f"{namespace}::{NAME}", _fake)
-    torch.library.register_autograd(
-        f"{namespace}::{NAME}", CascadeRefine.backward, setup_context=CascadeRefine.setup_context
-    )
+    differentiable(namespace, NAME, CascadeRefine)
     autocast_keeps_types(namespace, NAME, float32=(0, 1))
     vmap_folds_batch(namespace, NAME, output_axes=(1, 0), shared=CASCADE_WEIGHTS)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext.ops._autograd import DepthCrop, DepthCropBackward, HandCenter
-from poseren_ext.ops._registrations._rules import autocast_keeps_types, vmap_folds_batch
+from poseren_ext.ops._registrations._rules import autocast_keeps_types, differentiable, vmap_folds_batch
 
 
 def register(namespace: str) -> None:
@@ -19,7 +19,7 @@ def register(namespace: str) -> None:
     torch.library.register_fake(f"{namespace}::depth_crop_backward", _fake_depth_crop_backward)
     functions = {"hand_center": HandCenter, "depth_crop": DepthCrop, "depth_crop_backward": DepthCropBackward}
     for name, function in functions.items():
-        torch.library.register_autograd(f"{namespace}::{name}", function.backward, setup_context=function.setup_context)
+        differentiable(namespace, name, function)
     autocast_keeps_types(namespace, "hand_center", float32=(2, 3))
     autocast_keeps_types(namespace, "depth_crop", float32=(1, 2, 3, 4))
     vmap_folds_batch(namespace, "hand_center", output_axes=(0, 0))

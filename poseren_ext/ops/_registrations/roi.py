@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext.ops._autograd import PoolFeatureGrad, PoolPoseGrad, PoseRoiPool
-from poseren_ext.ops._registrations._rules import autocast_keeps_types, vmap_folds_batch
+from poseren_ext.ops._registrations._rules import autocast_keeps_types, differentiable, vmap_folds_batch
 
 POOL, FEATURE_GRAD, POSE_GRAD = "pose_roi_pool", "pose_roi_pool_feature_grad", "pose_roi_pool_pose_grad"
 
@@ -22,7 +22,7 @@ def register(namespace: str) -> None:
     torch.library.register_fake(f"{namespace}::{FEATURE_GRAD}", _feature_grad_fake)
     torch.library.register_fake(f"{namespace}::{POSE_GRAD}", _pose_grad_fake)
     for name, function in {POOL: PoseRoiPool, FEATURE_GRAD: PoolFeatureGrad, POSE_GRAD: PoolPoseGrad}.items():
-        torch.library.register_autograd(f"{namespace}::{name}", function.backward, setup_context=function.setup_context)
+        differentiable(namespace, name, function)
     autocast_keeps_types(namespace, "roi_windows", float32=(0,))
     autocast_keeps_types(namespace, POOL)
     for name in ("roi_windows", POOL, FEATURE_GRAD, POSE_GRAD):
