@@ -32,11 +32,12 @@ def build_estimator(
         FileNotFoundError: there is no such model.
     """
     from poseren_ext.inference.estimator import Estimator
-    from poseren_ext.models.files import load_model, packed_model
+    from poseren_ext.models.files import BOTH, BUNDLED, load_model, packed_model
 
     place = compute_device(device)
-    loaded = model if place.type == "cpu" else load_model(model).to(place)
-    own = (packed_model(loaded, precision) if isinstance(loaded, str) else loaded).config.hand
+    loaded = model if place.type == "cpu" or model == BOTH else load_model(model).to(place)
+    one = next(iter(BUNDLED)) if model == BOTH else loaded
+    own = (packed_model(one, precision) if isinstance(one, str) else one).config.hand
     return Estimator(
         loaded,
         camera=camera,
@@ -46,4 +47,5 @@ def build_estimator(
         depth_unit=depth_unit,
         precision=precision,
         tta=tta,
+        device=None if place.type == "cpu" else place,
     )

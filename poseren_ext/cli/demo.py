@@ -85,7 +85,7 @@ def demo_command(
     """
     from poseren_ext.cli._console import console, say, table, write_text
     from poseren_ext.cli._estimator import build_estimator
-    from poseren_ext.models.files import load_model
+    from poseren_ext.models.files import BOTH, load_model
     from poseren_ext.plotting import check_path, save
     from poseren_ext.plotting.video import VIDEOS
 
@@ -97,7 +97,7 @@ def demo_command(
         chosen, unit = _option_values.resolve_camera(camera, depth_unit, inputs)
         recording = _own(inputs, chosen)
     else:
-        recording, unit = _synthetic(frames, seed, load_model(model).skeleton.name), 1.0
+        recording, unit = _synthetic(frames, seed, load_model("demo" if model == BOTH else model).skeleton.name), 1.0
     estimator = build_estimator(model, recording.camera, hand=hand, stages=stages, depth_unit=unit, device=device)
     refined = _refine(estimator, recording)
     report = {"model": model, **_report(estimator, recording, refined)}

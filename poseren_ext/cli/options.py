@@ -88,7 +88,8 @@ Model: TypeAlias = Annotated[
     str,
     typer.Option(
         "--model",
-        help="A safetensors file, a training run's folder, user/name on the Hugging Face Hub, or demo (bundled).",
+        help="A safetensors file, a training run's folder, user/name on the Hugging Face Hub, or one of demo (palms), "
+        "any_view (hands from every side) and both (bundled).",
     ),
 ]
 HandOption: TypeAlias = Annotated[

@@ -25,7 +25,8 @@ from poseren_ext.inference.hand_pose import Array, HandPose, joined_poses
 from poseren_ext.inference.input_frames import InputFrames, check_camera, check_units, read_frames
 from poseren_ext.inference.model_checks import snapshot
 from poseren_ext.models import PoseREN
-from poseren_ext.models.files import Precision, load_model, packed_model
+from poseren_ext.models.files import BOTH, BUNDLED, Precision, load_model, packed_model
+from poseren_ext.models.packed import PackedChoice
 
 Hand: TypeAlias = Literal["left", "right", "auto"]
 
@@ -38,8 +39,9 @@ class Estimator:
     """Pose-REN for the frames of one camera: owns the weights, packed and held once, and the settings.
 
     Args:
-        model: a ``PoseREN``, the path of a safetensors file that ``poseren_ext.save`` wrote, or "demo": the one that
-            comes with the package.
+        model: a ``PoseREN``, the path of a safetensors file that ``poseren_ext.save`` wrote, or one that comes with the
+            package: "demo" for palms, "any_view" for hands from every side, or "both": for each hand the pose of the
+            two that has the smaller predicted error, in twice the time.
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
         hand: which hand the frames show. A model knows one hand; for the other the crop is mirrored and the joints are
@@ -85,9 +87,13 @@ class Estimator:
         for name, value in (("cube", cube), ("depth_unit", depth_unit)):
             if not (isinstance(value, numbers.Real) and 0 < value < np.inf):
                 raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
-        if isinstance(model, PoseREN) or device is not None:
-            model = snapshot(load_model(model), device)
-        self.model = packed_model(model, precision or "float32")
+        packed = [
+            packed_model(
+                snapshot(load_model(one), device) if isinstance(one, PoseREN) or device else one, precision or "float32"
+            )
+            for one in (BUNDLED if model == BOTH else (model,))
+        ]
+        self.model = PackedChoice(packed) if len(packed) > 1 else packed[0]
         self.camera = as_camera(camera)
         self.intrinsics = intrinsics(self.camera, device=self.device)
         self.hand = hand

@@ -12,7 +12,7 @@ from poseren_ext.inference.diagnosis import Finding, Image, Region
 from poseren_ext.inference.estimator import Estimator, Hand
 from poseren_ext.inference.hand_pose import UNCERTAIN_MM
 from poseren_ext.models import PoseREN
-from poseren_ext.models.files import load_model
+from poseren_ext.models.files import BOTH, load_model
 
 _BETTER_MM = 5.0  # by which the predicted error of the other hand is smaller if the frame shows it
 
@@ -29,9 +29,9 @@ class PoseCheck:
     def __init__(
         self, model: PoseREN | str | os.PathLike[str] = "demo", hand: Hand | None = None, cube: float = 150.0
     ) -> None:
-        self._model = load_model(model)
+        self._model = model if model == BOTH else load_model(model)
         self._name = str(model) if isinstance(model, str | os.PathLike) else ""
-        self._hand: Hand = hand or self._model.config.hand
+        self._hand: Hand = hand or (self._model.config.hand if isinstance(self._model, PoseREN) else "right")
         self._cube = cube
         self._estimators: dict[tuple[Camera, float], dict[str, Estimator]] = {}
 
@@ -76,7 +76,7 @@ def judge(own: str, errors: dict[str, float], model: str = "") -> Finding:
     if errors[own] <= UNCERTAIN_MM:
         return Finding("fine", "pose", both)
     remedy = "look at the picture; turn the palm to the camera"
-    if model != "any_view":
-        remedy += ", or use --model any_view, which knows every side"
+    if model not in ("any_view", BOTH):
+        remedy += ", or use --model both, which knows every side"
     reason = "the back of a hand, a covered hand, or no hand?"
     return Finding("note", "pose", f"{both}: the pose is uncertain ({reason}); {remedy}")

@@ -28,7 +28,7 @@ from poseren_ext.io import joint_files
 from poseren_ext.io.joint_files import Format
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.models import PoseREN
-from poseren_ext.models.files import load_model
+from poseren_ext.models.files import BOTH, BUNDLED, load_model
 
 RECORD = "poseren prediction record"
 VERSION = 1
@@ -48,11 +48,12 @@ def digest(*parts: Any) -> str:
 
 
 def weights_digest(model: PoseREN | str | os.PathLike[str]) -> str:
-    """SHA-256 of a model's configuration and weights, whatever file they come from."""
-    loaded = load_model(model)
-    parts: list[Any] = [loaded.config.to_json()]
-    for name, tensor in sorted(loaded.state_dict().items()):
-        parts += [name, tensor.detach().cpu().numpy()]
+    """SHA-256 of a model's configuration and weights, whatever file they come from; of all models that "both" names."""
+    parts: list[Any] = []
+    for loaded in (load_model(one) for one in (BUNDLED if model == BOTH else (model,))):
+        parts.append(loaded.config.to_json())
+        for name, tensor in sorted(loaded.state_dict().items()):
+            parts += [name, tensor.detach().cpu().numpy()]
     return digest(*parts)
 
 

@@ -29,6 +29,9 @@ BUNDLED: dict[str, Path] = {
 """Name -> file of compact Pose-RENs trained on synthetic hands. ``demo`` knows palms, ``any_view`` hands from every
 side; their model cards are beside them (weights/NAME.md)."""
 
+BOTH = "both"
+"""Names all bundled models together: an Estimator takes of their poses the one with the smallest predicted error."""
+
 WEIGHTS = "model.safetensors"
 """Name of the model file in the folder of a training run and in a repository of the Hugging Face Hub."""
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?(?<!\.safetensors)", re.ASCII)
@@ -142,6 +145,7 @@ def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
 
     Raises:
         TypeError: The argument is neither a name, nor a path, nor a model.
+        ValueError: It is "both", which is two models.
         FileNotFoundError: There is no model of that name: bundled, in a file, or on the Hub.
         ValueError: The file does not contain a model of this package.
     """
@@ -151,6 +155,8 @@ def load_model(model: PoseREN | str | os.PathLike[str]) -> PoseREN:
         raise TypeError(
             f"model is of type {type(model).__name__}; expected a PoseREN, a path or one of {list(BUNDLED)}"
         )
+    if model == BOTH:
+        raise ValueError(f"model is {BOTH!r}: the two bundled ones, for Estimator only; name one of {list(BUNDLED)}")
     return load(model_path(model))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -89,6 +89,31 @@ class PackedPoseREN:
         pose = self.initial(crop)
         here.wait_stream(aside)
         return pose, features
+
+
+class PackedChoice(PackedPoseREN):
+    """Several packed models of one hand and skeleton: each crop has the pose with the smallest predicted error.
+
+    Args:
+        models: the models, with error heads.
+    """
+
+    def __init__(self, models: Sequence[PackedPoseREN]) -> None:
+        self._models = models
+        self.config, self.skeleton, self.mean_pose = models[0].config, models[0].skeleton, models[0].mean_pose
+        self.head = models[0].head
+        self.nbytes = sum(model.nbytes for model in models)
+
+    def initial(self, crop: Tensor) -> Tensor:
+        """The initial pose [B, J, 3] of the model whose initial pose has the smallest predicted error."""
+        return self.refine(crop, None, 0)[0][0]
+
+    def refine(self, crop: Tensor, pose: Tensor | None, stages: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """All poses, the stages run and the predicted errors, as those of one model."""
+        poses, run, errors = zip(*(model.refine(crop, pose, stages) for model in self._models), strict=True)
+        error, best = torch.stack(errors).min(0)
+        row = torch.arange(len(crop), device=crop.device)
+        return torch.stack(poses, 1)[:, best, row], torch.stack(run)[best, row], error
 
 
 def pack_backbone(backbone: Backbone, image_size: int) -> Callable[[Tensor], Tensor]:

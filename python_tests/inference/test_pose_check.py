@@ -25,7 +25,7 @@ CAMERA = Camera(240, 240, 159.5, 119.5)
         ("left", 12, 40, "note", "give --hand right"),
         ("left", 45, 60, "note", "the pose is uncertain"),
         ("right", 45, 44, "note", "the pose is uncertain (the back of a hand"),
-        ("right", 35, 80, "note", "--model any_view"),
+        ("right", 35, 80, "note", "--model both"),
     ],
 )
 def test_the_finding_and_its_remedy(own, right, left, kind, says):
@@ -34,8 +34,9 @@ def test_the_finding_and_its_remedy(own, right, left, kind, says):
     assert says in finding.text
 
 
-def test_a_model_that_knows_every_side_is_not_sent_to_itself():
-    assert "--model" not in judge("right", {"right": 45.0, "left": 50.0}, "any_view").text
+@pytest.mark.parametrize("model", ["any_view", "both"])
+def test_a_model_that_knows_every_side_is_not_sent_to_itself(model):
+    assert "--model" not in judge("right", {"right": 45.0, "left": 50.0}, model).text
 
 
 @pytest.mark.parametrize(("asked", "says"), [("right", "give --hand left"), ("left", "11 mm"), ("auto", "11 mm")])

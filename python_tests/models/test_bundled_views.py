@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from poseren_ext import Estimator
 from poseren_ext.models import load_model
 from poseren_ext.synthetic import split_hands
 from poseren_ext.synthetic.splits import SplitKind
@@ -20,3 +22,20 @@ def test_errors_by_view(name: str, kind: SplitKind, largest: float) -> None:
     labels = label_store(render_store(split_hands(kind), 0, 48), 150.0)
     poses = stage_poses(load_model(name), labels.crop)
     assert float(stage_errors(poses[-1:], labels, 150.0).mean()) < largest
+
+
+def test_both_gives_each_hand_the_pose_with_the_smaller_predicted_error() -> None:
+    palms, backs = (split_hands(kind).frames(torch.arange(6)) for kind in ("palm", "back"))
+    depth, center = (torch.cat([getattr(palms, name), getattr(backs, name)]) for name in ("depth", "center"))
+    camera = split_hands("palm").camera
+    one, other, both = (Estimator(name, camera=camera)(depth, center=center) for name in ("demo", "any_view", "both"))
+    first = one.error_mm < other.error_mm
+    assert 0 < int(first.sum()) < len(first)
+    assert torch.equal(both.joints, torch.where(first[:, None, None], one.joints, other.joints))
+    assert torch.equal(both.error_mm, torch.minimum(one.error_mm, other.error_mm))
+    assert torch.equal(both.stages_run, torch.where(first, one.stages_run, other.stages_run))
+
+
+def test_both_is_no_single_model() -> None:
+    with pytest.raises(ValueError, match="name one of"):
+        load_model("both")
