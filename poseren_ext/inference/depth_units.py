@@ -101,5 +101,5 @@ def check_distances(centers: Tensor, depth_unit: float, *, allow: bool = False) 
     )
     if not allow:
         raise HandDistanceError(message)
-    warnings.warn(f"{message}; its joints are NaN", stacklevel=3)
+    warnings.warn(f"{message}; it has no joints", stacklevel=3)
     return centers.masked_fill(wrong[:, None], torch.nan)

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, TypeAlias
+
+Missing: TypeAlias = Literal["raise", "nan", "skip"]
+"""What becomes of frames without a usable hand: an error, NaN joints, or no row."""
 
 
 class NoHandError(ValueError):
@@ -20,3 +25,24 @@ class NoHandError(ValueError):
 
 class HandDistanceError(ValueError):
     """A hand nearer or farther than depth cameras see hands: most often the depth unit is wrong."""
+
+
+def check_missing(missing: object) -> None:
+    """Check a value of the parameter ``missing``.
+
+    Raises:
+        ValueError: It is not one of `Missing`.
+    """
+    if missing not in ("raise", "nan", "skip"):
+        raise ValueError(f"missing is {missing!r}; expected 'raise', 'nan' (NaN joints) or 'skip' (no row)")
+
+
+@contextmanager
+def naming_frame(index: int) -> Iterator[None]:
+    """Errors of a frame that was estimated alone name its position in the caller's list."""
+    try:
+        yield
+    except NoHandError as error:
+        raise NoHandError(f"frame {index} of the list: {error}", [index]) from None
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"frame {index} of the list: {error}") from None

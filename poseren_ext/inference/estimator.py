@@ -17,7 +17,7 @@ from poseren_ext._utils.arrays import as_tensor, stored_at
 from poseren_ext.geometry.camera import as_camera, intrinsics, uvd_to_xyz, xyz_to_uvd
 from poseren_ext.geometry.crop_transforms import mean_of_views, move_pose, turned_views
 from poseren_ext.inference.depth_units import check_distances, unit_advice
-from poseren_ext.inference.errors import NoHandError
+from poseren_ext.inference.errors import Missing, NoHandError, check_missing, naming_frame
 from poseren_ext.inference.frame_hands import FrameHands, estimate_hands
 from poseren_ext.inference.given_geometry import check_cubes, check_initial, given_centers
 from poseren_ext.inference.hand_detection import find_hands
@@ -44,9 +44,10 @@ class Estimator:
             two that has the smaller predicted error, in twice the time.
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
-        hand: which hand the frames show. A model knows one hand; for the other the crop is mirrored and the joints are
-            mirrored back. "auto" tries both, as one batch, and keeps the one with the smaller predicted error
-            (`HandPose.error_mm`); with a model that predicts none, the one whose joints agree better with the surface.
+        hand: which hand the frames show; None is the model's own. A model knows one hand; for the other the crop is
+            mirrored and the joints are mirrored back. "auto" tries both, as one batch, and keeps the one with the
+            smaller predicted error (`HandPose.error_mm`); with a model that predicts none, the one whose joints agree
+            better with the surface.
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine; 0 gives the initial pose.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
@@ -68,7 +69,7 @@ class Estimator:
         model: PoseREN | str | os.PathLike[str] = "demo",
         *,
         camera: object,
-        hand: Hand = "right",
+        hand: Hand | None = None,
         cube: float = 150.0,
         stages: int = 3,
         depth_unit: float = 1.0,
@@ -76,8 +77,8 @@ class Estimator:
         tta: int = 1,
         device: torch.device | str | None = None,
     ) -> None:
-        if hand not in ("left", "right", "auto"):
-            raise ValueError(f"hand is {hand!r}; expected 'left', 'right' or 'auto'")
+        if hand not in ("left", "right", "auto", None):
+            raise ValueError(f"hand is {hand!r}; expected 'left', 'right', 'auto' or None (the model's own)")
         if not (isinstance(stages, int) and stages >= 0):
             raise ValueError(f"stages is {stages!r}; expected a whole number, 0 or more")
         if not (isinstance(tta, int) and tta >= 1):
@@ -96,7 +97,7 @@ class Estimator:
         self.model = PackedChoice(packed) if len(packed) > 1 else packed[0]
         self.camera = as_camera(camera)
         self.intrinsics = intrinsics(self.camera, device=self.device)
-        self.hand = hand
+        self.hand: Hand = hand or self.model.config.hand
         self.cube = float(cube)
         self.stages = stages
         self.tta = tta
@@ -120,29 +121,33 @@ class Estimator:
         init_pose: Array | Literal["mean"] | None = None,
         init_space: Literal["uvd", "xyz"] = "uvd",
         center: Array | Sequence[float] | Literal["cube"] | None = None,
-        missing: Literal["raise", "nan"] = "raise",
+        missing: Missing = "raise",
         return_stages: bool = False,
     ) -> HandPose:
         """The hand's pose in each frame: arguments and errors as in :func:`refine`."""
+        check_missing(missing)
         if isinstance(depth, Sequence) and len({np.shape(frame) for frame in depth}) > 1:
             given = {"init_pose": init_pose, "center": center}
-            return joined_poses(
-                [
-                    self(
-                        [frame],
-                        **{name: _of_frame(value, i, len(depth)) for name, value in given.items()},
-                        init_space=init_space,
-                        missing=missing,
-                        return_stages=return_stages,
+            poses = []
+            for i, frame in enumerate(depth):
+                with naming_frame(i):
+                    poses.append(
+                        self(
+                            [frame],
+                            **{name: _of_frame(value, i, len(depth)) for name, value in given.items()},
+                            init_space=init_space,
+                            missing=missing,
+                            return_stages=return_stages,
+                        )
                     )
-                    for i, frame in enumerate(depth)
-                ]
-            )
+            return joined_poses(poses)
         frames = read_frames(depth, self.device)
         check_camera(self.camera, frames)
-        if missing not in ("raise", "nan"):
-            raise ValueError(f"missing is {missing!r}; expected 'raise' or 'nan' (which keeps one pose for each frame)")
-        nan = missing == "nan"
+        if missing == "skip" and not frames.batched:
+            raise ValueError(
+                "missing is 'skip' with one frame [H, W]; expected a batch, from which frames are left out"
+            )
+        nan = missing != "raise"
         check_units(frames, self.depth_unit, allow_empty=nan)
         centers = check_distances(self._centers(frames, center, nan), self.depth_unit, allow=nan)
         initial = self._initial_uvd(frames, init_pose, init_space, nan)
@@ -152,6 +157,9 @@ class Estimator:
         uvd, run, error = self._run(frames.depth, centers, initial, hands)
         chosen = self._choose(frames.depth, uvd, error)
         frame = torch.arange(len(centers), device=self.device)
+        if missing == "skip":
+            frame = frame[uvd[chosen, -1, frame].isfinite().all(2).all(1)]
+            centers, chosen = centers[frame], chosen[frame]
         final = uvd[chosen, :, frame].transpose(0, 1)  # [T+1, B, J, 3]
         return HandPose(
             joints=frames.like(uvd_to_xyz(final[-1], self.intrinsics, check=False)),
@@ -162,11 +170,19 @@ class Estimator:
             hand=tuple(hands[i] for i in chosen.tolist()),
             skeleton=self.model.skeleton,
             error_mm=None if error is None else frames.like(error[chosen, frame]),
+            frame=frames.like(frame) if missing == "skip" else None,
         )
 
-    def hands(self, depth: Array | Sequence[Array], max_hands: int = 2, *, return_stages: bool = False) -> FrameHands:
+    def hands(
+        self,
+        depth: Array | Sequence[Array],
+        max_hands: int = 2,
+        *,
+        missing: Literal["raise", "skip"] = "raise",
+        return_stages: bool = False,
+    ) -> FrameHands:
         """All hands of each frame: arguments and errors as in :func:`estimate_hands`."""
-        return estimate_hands(self, depth, max_hands, return_stages=return_stages)
+        return estimate_hands(self, depth, max_hands, missing=missing, return_stages=return_stages)
 
     def _centers(self, frames: InputFrames, center: Array | Sequence[float] | str | None, nan: bool) -> Tensor:
         """Centres of the cubes [B, 3]: as given, or detected; NaN for a frame without a hand where that is allowed."""

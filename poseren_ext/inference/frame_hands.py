@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,12 @@ class FrameHands:
 
 
 def estimate_hands(
-    estimator: Estimator, depth: Array | Sequence[Array], max_hands: int = 2, *, return_stages: bool = False
+    estimator: Estimator,
+    depth: Array | Sequence[Array],
+    max_hands: int = 2,
+    *,
+    missing: Literal["raise", "skip"] = "raise",
+    return_stages: bool = False,
 ) -> FrameHands:
     """Detect hands and estimate the pose of each. The result of a frame does not depend on other frames.
 
@@ -68,6 +73,7 @@ def estimate_hands(
         estimator: model, camera and settings.
         depth: one frame [H, W], a batch [B, H, W], or a list of frames, whose sizes may differ.
         max_hands: the largest number of hands per frame.
+        missing: "skip": a frame without depth, or with all hands out of range, has no hands instead of an error.
         return_stages: keep the pose of every stage.
 
     Raises:
@@ -75,16 +81,22 @@ def estimate_hands(
         ValueError: max_hands is below 1, a frame is empty, depth looks like another unit, or the camera is not the one
             of these frames.
     """
+    if missing not in ("raise", "skip"):
+        raise ValueError(
+            f"missing is {missing!r} with several hands per frame; expected 'raise' or 'skip': a frame without hands "
+            "has no rows"
+        )
+    skip = missing == "skip"
     several_sizes = isinstance(depth, Sequence) and len({np.shape(frame) for frame in depth}) > 1
     images: list[Any] = []
     found: list[list[HandDetection]] = []
     for part in [[frame] for frame in depth] if several_sizes else [depth]:
         frames = read_frames(part, estimator.device)
         check_camera(estimator.camera, frames)
-        check_units(frames, estimator.depth_unit)
+        check_units(frames, estimator.depth_unit, allow_empty=skip)
         images += [like(frame, frames.given) for frame in frames.depth]
         detected = find_hands(list(frames.depth), estimator.camera, max_hands, depth_unit=estimator.depth_unit)
-        found += [_in_reach(hands, estimator.depth_unit) for hands in detected]
+        found += [_in_reach(hands, estimator.depth_unit, skip) for hands in detected]
     frame = [i for i, hands in enumerate(found) for _ in hands]
     kept = [hand for hands in found for hand in hands]
     if kept:
@@ -96,15 +108,15 @@ def estimate_hands(
     return FrameHands(_rows(pose, slice(len(kept))), np.array(frame, np.int64), score, len(images))
 
 
-def _in_reach(hands: list[HandDetection], depth_unit: float) -> list[HandDetection]:
-    """The hands at distances at which cameras see hands.
+def _in_reach(hands: list[HandDetection], depth_unit: float, skip: bool) -> list[HandDetection]:
+    """The hands at distances at which cameras see hands; with ``skip``, a warning where there are others only.
 
     Raises:
         HandDistanceError: There are hands, and none is.
     """
     near = [hand for hand in hands if NEAREST_HAND <= hand.center[2] <= FARTHEST_HAND]
     if hands and not near:
-        check_distances(torch.tensor([hands[0].center], dtype=torch.float32), depth_unit)
+        check_distances(torch.tensor([hands[0].center], dtype=torch.float32), depth_unit, allow=skip)
     return near
 
 

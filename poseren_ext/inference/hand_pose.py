@@ -23,7 +23,7 @@ Array: TypeAlias = Tensor | npt.NDArray[Any]
 UNCERTAIN_MM = 30.0
 """A pose with a larger predicted error is reported as uncertain: do not use it without a look at the frame."""
 
-BATCH_AXES = {"joints": 0, "uvd": 0, "center": 0, "stages": 1, "stages_run": 0, "error_mm": 0}
+BATCH_AXES = {"joints": 0, "uvd": 0, "center": 0, "stages": 1, "stages_run": 0, "error_mm": 0, "frame": 0}
 """The arrays of a `HandPose`, and the batch axis of each."""
 
 
@@ -41,6 +41,7 @@ class HandPose:
         skeleton: names and order of the joints.
         error_mm: [B], the mean joint error in mm that the model predicts for its own pose; NaN where the joints are.
             None if the model has no error head. Above `UNCERTAIN_MM` the pose counts as uncertain.
+        frame: int64, the frame of each row, where ``missing="skip"`` left frames out; else None: row i is frame i.
     """
 
     joints: Array
@@ -51,6 +52,7 @@ class HandPose:
     hand: tuple[str, ...]
     skeleton: Skeleton
     error_mm: Array | None = None
+    frame: Array | None = None
 
     def in_order(self, order: str, layout: JointLayout | None = None) -> Array:
         """The joints in the order of another tool or dataset.
@@ -106,6 +108,7 @@ class HandPose:
 
 def joined_poses(poses: Sequence[HandPose]) -> HandPose:
     """Poses of single frames as one batch."""
+    poses = [pose if pose.frame is None else replace(pose, frame=pose.frame + i) for i, pose in enumerate(poses)]
 
     def together(name: str, axis: int) -> Any:
         parts = [getattr(pose, name) for pose in poses]

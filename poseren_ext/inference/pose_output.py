@@ -38,6 +38,10 @@ class Pose(Protocol):
     def error_mm(self) -> Any:
         """[B] or a scalar, mm; None where the model predicts none."""
 
+    @property
+    def frame(self) -> Any:
+        """[B], the frame of each row; None: row i is frame i."""
+
 
 def in_layout(pose: Pose, layout: JointLayout) -> Any:
     """The joints of a pose in a layout: [B, K, 3] or [K, 3], of the kind of the pose's arrays.
@@ -57,7 +61,8 @@ def pose_rows(pose: Pose, layout: JointLayout, frames: Sequence[str] | None = No
     """
     joints = torch.as_tensor(in_layout(pose, layout)).detach().cpu().double().numpy()
     joints = joints.reshape(-1, *joints.shape[-2:])
-    names = [str(index) for index in range(len(joints))] if frames is None else [str(name) for name in frames]
+    numbers = range(len(joints)) if pose.frame is None else torch.as_tensor(pose.frame).tolist()
+    names = [str(number) for number in numbers] if frames is None else [str(name) for name in frames]
     if len(names) != len(joints):
         raise ValueError(f"frames has {len(names)} names; expected one for each of {len(joints)} frames")
     error = pose.error_mm
@@ -74,7 +79,9 @@ def pose_dict(pose: Pose, layout: JointLayout) -> dict[str, Any]:
     rows = pose_rows(pose, layout)
     records = [hand_record(*row, layout.decimals) for row in rows]
     for record in records:
-        del record["frame"], record["hand_id"]
+        del record["hand_id"]
+        if pose.frame is None:
+            del record["frame"]
     return {**layout.describe(pose.skeleton), "frames": records}
 
 

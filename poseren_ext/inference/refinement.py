@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
 
+from poseren_ext.inference.errors import Missing
 from poseren_ext.inference.estimator import Estimator, Hand
 from poseren_ext.inference.frame_hands import FrameHands
 from poseren_ext.inference.hand_pose import Array, HandPose
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
         init_pose: Array | Literal["mean"] | None
         init_space: Literal["uvd", "xyz"]
         center: Array | Sequence[float] | Literal["cube"] | None
-        hand: Hand
+        hand: Hand | None
         cube: float
         stages: int
         depth_unit: float
         precision: Precision | None
         tta: int
         device: torch.device | str | None
-        missing: Literal["raise", "nan"]
+        missing: Missing
         return_stages: bool
 
 
@@ -58,14 +59,14 @@ def refine(
     init_pose: Array | Literal["mean"] | None = None,
     init_space: Literal["uvd", "xyz"] = "uvd",
     center: Array | Sequence[float] | Literal["cube"] | None = None,
-    hand: Hand = "right",
+    hand: Hand | None = None,
     cube: float = 150.0,
     stages: int = 3,
     depth_unit: float = 1.0,
     precision: Precision | None = None,
     tta: int = 1,
     device: torch.device | str | None = None,
-    missing: Literal["raise", "nan"] = "raise",
+    missing: Missing = "raise",
     return_stages: bool = False,
     max_hands: int = 1,
 ) -> HandPose | FrameHands:
@@ -84,7 +85,7 @@ def refine(
         init_space: coordinates of init_pose: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
         center: u, v (pixels), d (mm) of the hand [B, 3]; None detects a hand with :func:`find_hands`; "cube"
             takes the centre of all depth, recomputed inside the cube, for frames that show only the hand.
-        hand: "right", "left" or "auto".
+        hand: "right", "left" or "auto" (the one with the smaller predicted error); None is the model's own.
         cube: half edge of the cube around the hand, mm.
         stages: T, the number of refinements.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
@@ -92,9 +93,11 @@ def refine(
         tta: test-time augmentation: the number of rotated crops whose results are averaged.
         device: the compute device; None is the device of the model.
         missing: what to do with a frame without depth or hand, with a hand out of range, or whose given centre or
-            initial pose is NaN: "raise" an error or give "nan" joints.
+            initial pose is NaN: "raise" an error, give "nan" joints, or "skip" it: `HandPose.frame` names the frames of
+            the rows that are left.
         return_stages: keep the pose of every stage.
-        max_hands: with 2, all hands of each frame, at most this many; `center`, `init_pose` and `missing` are for one.
+        max_hands: with 2, all hands of each frame, at most this many; `center` and `init_pose` are for one.
+            A frame without hands has no rows; `missing` is then "raise" or "skip".
 
     Returns:
         The joints in mm and in pixels, with what led to them: one hand per frame, or all hands of all frames.
@@ -124,7 +127,7 @@ def refine(
             raise ValueError(
                 f"max_hands is {max_hands} with a centre or an initial pose; they are of one hand per frame"
             )
-        return estimator.hands(depth, max_hands, return_stages=return_stages)
+        return estimator.hands(depth, max_hands, missing=missing, return_stages=return_stages)  # type: ignore[arg-type]  # refuses "nan"
     return estimator(
         depth,
         init_pose=init_pose,

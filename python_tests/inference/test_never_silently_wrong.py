@@ -2,6 +2,7 @@
 """What is given is checked, a frame's answer is its own, and an estimator computes what its model computes."""
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_every_frame_without_a_usable_hand_raises_or_gives_nan(estimator, frames
 
 def test_a_hand_out_of_range_that_gives_nan_is_warned_of(estimator):
     center = np.float32([[160, 110, 500], [160, 110, 4800]])
-    with pytest.warns(UserWarning, match=r"hand in frame 1 is 4800 mm away .*=0.125 \(.*; its joints are NaN"):
+    with pytest.warns(UserWarning, match=r"hand in frame 1 is 4800 mm away .*=0.125 \(.*; it has no joints"):
         pose = estimator(np.stack([hand(), hand(mm=4800.0, radius=450.0)]), center=center, missing="nan")
     assert np.isfinite(pose.joints[0]).all()
     assert np.isnan(pose.joints[1]).all()
@@ -144,6 +145,70 @@ def test_nan_for_a_frame_that_is_given_raises_or_gives_nan(estimator, frames, gi
         estimator(frames, **{given: values})
     joints = estimator(frames, missing="nan", **{given: values}).joints
     assert np.isnan(joints).any((1, 2)).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+@pytest.mark.parametrize("kind", EMPTY)
+@pytest.mark.filterwarnings("ignore:the hand in frame")
+def test_skip_leaves_frames_without_a_usable_hand_out(estimator, frames, kind, as_tensor, tmp_path):
+    mixed = np.stack([EMPTY[kind](frames[1]), frames[0], EMPTY[kind](frames[1]), frames[2]])
+    pose = estimator(torch.from_numpy(mixed) if as_tensor else mixed, missing="skip", return_stages=True)
+    assert isinstance(pose.frame, torch.Tensor if as_tensor else np.ndarray)
+    assert pose.frame.tolist() == [1, 3]
+    expected = estimator(frames[[0, 2]], return_stages=True)
+    for name in ("joints", "uvd", "center", "stages", "stages_run"):
+        np.testing.assert_allclose(getattr(pose, name), getattr(expected, name), atol=1e-3)
+    assert len(pose.hand) == 2
+    pose.save(tmp_path / "poses.csv")
+    assert [line.split(",")[0] for line in (tmp_path / "poses.csv").read_text().splitlines()[1:]] == ["1", "3"]
+    none = estimator(mixed[[0, 2]], missing="skip")
+    assert none.joints.shape == (0, 21, 3)
+    assert none.frame.tolist() == []
+
+
+@pytest.mark.parametrize("given", ["center", "init_pose"])
+def test_skip_leaves_frames_with_nan_out(estimator, frames, given):
+    pose = estimator(frames)
+    values = {"center": pose.center, "init_pose": pose.uvd}[given].copy()
+    values[[0, 3]] = np.nan
+    assert estimator(frames, missing="skip", **{given: values}).frame.tolist() == [1, 2]
+
+
+def test_skip_among_frames_of_several_sizes(estimator, frames):
+    smaller, empty = frames[1][:236, :316], frames[0] * 0
+    pose = refine([frames[0], empty, smaller], camera=CAMERA, missing="skip")
+    assert pose.frame.tolist() == [0, 2]
+    assert pose.joints.shape == (2, 21, 3)
+    with pytest.raises(NoHandError, match=r"^frame 1 of the list: ") as caught:
+        refine([frames[0], np.full_like(smaller, 900)], camera=CAMERA)
+    assert caught.value.frames == (1,)
+
+
+def test_skip_needs_a_batch_and_a_known_word(estimator, frames):
+    with pytest.raises(ValueError, match="expected a batch"):
+        estimator(frames[0], missing="skip")
+    for wrong in ("SKIP", None, True, "stop"):
+        with pytest.raises(ValueError, match="missing is"):
+            estimator(frames, missing=wrong)
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+@pytest.mark.filterwarnings("ignore:the hand in frame")
+def test_several_hands_of_frames_without_a_usable_one(frames, kind):
+    mixed = np.stack([EMPTY[kind](frames[1]), frames[0]])
+    hands = refine(mixed, camera=CAMERA, max_hands=2, missing="skip")
+    assert [len(hands[i].hand) for i in range(len(hands))] == [0, 1]
+    with pytest.raises(ValueError, match="has no rows"):
+        refine(mixed, camera=CAMERA, max_hands=2, missing="nan")
+
+
+def test_the_hand_is_the_models_own(frames):
+    model = load_model("demo")
+    model.config = replace(model.config, hand="left")
+    own = refine(frames, model, camera=CAMERA)
+    assert set(own.hand) == {"left"}
+    np.testing.assert_array_equal(own.joints, refine(frames, model, camera=CAMERA, hand="left").joints)
+    assert set(refine(frames[:1], camera=CAMERA).hand) == {"right"}
 
 
 MATRIX = [[240, 0, 159.5], [0, 240, 119.5], [0, 0, 1]]
