@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Arrays of other libraries: numpy, DLPack and ``__array__``. Results have the kind of the input."""
+"""Tensors, and arrays of other libraries: numpy, DLPack and ``__array__``. Results have the kind of the input."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils.dlpack import from_dlpack
 P = ParamSpec("P")
 R = TypeVar("R")
 Kind = TypeVar("Kind")
+Batch = TypeVar("Batch")
 
 _NOT_ARRAYS = (Tensor, np.generic, int, float, str, type(None))
 """Types of arguments, and their subclasses, that are not arrays of another library."""
@@ -55,6 +57,12 @@ def as_tensor(array: Any) -> Tensor:
         return _from_numpy(np.asanyarray(array))
     tensor: Tensor = from_dlpack(array)
     return tensor
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Dataclasses of tensors as one, concatenated along the first axis of each tensor."""
+    kind: Any = type(parts[0])
+    return cast("Batch", kind(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(kind))))
 
 
 def like(result: Tensor, given: Kind) -> Kind:

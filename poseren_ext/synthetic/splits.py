@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from poseren_ext._utils.arrays import joined
 from poseren_ext._utils.counter_rng import Counter
 from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.synthetic.frames import Frames, SyntheticHands
@@ -95,5 +96,5 @@ class TrainingHands(SyntheticHands):
             for hands, which in zip(sets, chosen, strict=True)
             if len(which)
         ]
-        order = torch.cat(chosen).argsort()
-        return Frames(*(torch.cat([getattr(part, f.name) for part in parts])[order] for f in fields(Frames)))
+        order, frames = torch.cat(chosen).argsort(), joined(parts)
+        return Frames(*(getattr(frames, field.name)[order] for field in fields(Frames)))

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import torch
 
+from poseren_ext._utils.arrays import joined
 from poseren_ext._utils.counter_rng import Counter
 from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.ops import depth_crop, normalize_pose
@@ -38,11 +39,6 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.depth)
-
-    @classmethod
-    def joined(cls, parts: list[Store]) -> Store:
-        """Concatenate the frames of several stores."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def crop(self, cube: float) -> torch.Tensor:
         """Crops [N, 1, 96, 96]."""
@@ -94,7 +90,7 @@ def render_store(
         parts.append(_stored(hands.tiles(index, size=size, margin=margin)))
     if progress is not None:
         progress(count, count)
-    return Store.joined(parts)
+    return joined(parts)
 
 
 def _stored(frames: Frames) -> Store:
@@ -157,9 +153,7 @@ class SyntheticStream:
         """The batch of a step, or a share of it."""
         shown = range(step * self.config.batch, (step + 1) * self.config.batch)[share]
         parts = [self._part(*part) for part in epoch_slices(shown, self.config.chunk)]
-        if len(parts) == 1:
-            return parts[0]
-        return CropBatch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(CropBatch)))
+        return parts[0] if len(parts) == 1 else joined(parts)
 
     def _part(self, turn: int, shown: slice) -> CropBatch:
         made = self._turn(*divmod(turn, self.config.reuse))
