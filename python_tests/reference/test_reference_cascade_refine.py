@@ -102,7 +102,7 @@ def test_moved_windows_tells_which() -> None:
 
 
 def test_what_has_not_moved_need_not_be_computed() -> None:
-    """The exact shortcut: with the windows of the stage before, a stage gives the pose of the stage before."""
+    """Memoisation is exact: a stage whose windows are those of the stage before gives the same pose."""
     features, pose = torch.rand(64, 4, 12, 12), torch.rand(64, 14, 3) - 0.5
     poses, stages_run = cascade_refine(features, pose, head := narrow_head(), stages=10)
     moved = moved_windows(poses, head.config)

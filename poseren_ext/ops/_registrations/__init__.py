@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the stable ABI does not have for the native operators: fake tensors, autograd, autocast and vmap.
 
-Each module's ``register(namespace)`` does it for one family of operators. What they share is in ``_rules``.
+Each module's ``register(namespace)`` does it for one family of operators. Shared code is in ``_rules``.
 """
 
 from __future__ import annotations
