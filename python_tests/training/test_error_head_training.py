@@ -93,6 +93,7 @@ def test_the_summary_counts_right_hands_and_errors_by_decile() -> None:
     result.wrong[0, :5] = 0.5  # in a quarter of the frames the wrong hand looks better
     assert result.hand_share == 0.75
     text = error_summary([result])
-    assert "| palm | 75.0% | 21.00 | 22.25 |" in text
+    assert "| palm | 75.0% | 21.00 | 22.25 | - (5 wrong) |" in text
+    assert "| all | 75.0% | 21.00 | 22.25 | 1.000 |" in text
     assert "| predicted | 1.5 |" in text
     assert "| true | 3.0 |" in text

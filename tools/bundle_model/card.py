@@ -80,8 +80,9 @@ A Pose-REN with narrow fully connected layers, trained on synthetic hands alone:
 
 {frames:,} synthetic frames of each test split, of subjects that training never saw (seeds {seeds}), whole frames of
 640x480 in whole mm, one rotation. Mean joint error in mm. The centre is given (the visible hand's; for `palm` that of
-hand and forearm) except in the fourth column of figures, where the library finds the hand. `docs/data.md` describes and
-shows the splits.
+hand and forearm) except in two columns: "own centre", where the library finds the hand, and "nearer of two", where it
+finds at most two and the one nearer to the labelled hand counts, so that the other hand costs nothing.
+`docs/data.md` describes and shows the splits.
 
 {split_table(results)}
 

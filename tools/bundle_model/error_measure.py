@@ -24,6 +24,8 @@ from tools.bundle_model.measure import STAGES, TEST_FRAMES, Part, test_parts
 
 Floats = npt.NDArray[np.float64]
 _DECILES = 10
+_FEWEST = 10
+"""Wrong frames of a split from which on its area under the curve is stated: that of two frames is chance."""
 _SEARCHED_MM = (150.0, 1900.0)  # depths of the surfaces that wrong centres are on
 
 
@@ -115,8 +117,7 @@ def error_summary(results: Sequence[ErrorResult]) -> str:
     mixed = np.concatenate([right, wrong[:, ::2][:, :half], elsewhere[:, 1::2][:, :half]], 1)
     areas = [auc(values[0], values[1] > UNCERTAIN_MM) for values in (right, mixed)]
     rows = [
-        f"| {one.kind} | {one.hand_share:.1%} | {one.right[1].mean():.2f} | {one.auto_mm:.2f} | "
-        f"{auc(one.right[0], one.right[1] > UNCERTAIN_MM):.3f} |"
+        f"| {one.kind} | {one.hand_share:.1%} | {one.right[1].mean():.2f} | {one.auto_mm:.2f} | {_area(one.right)} |"
         for one in results
     ]
     auto = float(np.mean([one.auto_mm for one in results]))
@@ -131,8 +132,9 @@ def error_summary(results: Sequence[ErrorResult]) -> str:
             "| --- " * 5 + "|",
             *rows,
             "",
-            f"AUC: how well `error_mm` tells errors over {UNCERTAIN_MM:.0f} mm. With as many wrong inputs as right "
-            "ones (half of them the wrong hand, half a centre on any visible surface, most of those without a hand): "
+            f"AUC: how well `error_mm` tells errors over {UNCERTAIN_MM:.0f} mm; not stated "
+            f"of fewer than {_FEWEST} such frames. With as many wrong inputs as right ones (half of them the wrong "
+            "hand, half a centre on any visible surface, most of those without a hand): "
             f"{areas[1]:.3f}. Of the right inputs {flagged.mean():.1%} are reported as uncertain; "
             f"{(right[1] > UNCERTAIN_MM).mean():.1%} are wrong by more. Of the wrong inputs "
             f"{(mixed[0, right.shape[1] :] > UNCERTAIN_MM).mean():.1%} are reported.",
@@ -144,6 +146,12 @@ def error_summary(results: Sequence[ErrorResult]) -> str:
             f"| true | {' | '.join(f'{t:.1f}' for _, t in deciles)} |",
         ]
     )
+
+
+def _area(right: Floats) -> str:
+    wrong = right[1] > UNCERTAIN_MM
+    few = wrong.sum() < _FEWEST
+    return f"- ({wrong.sum()} wrong)" if few else f"{auc(right[0], wrong):.3f} ({wrong.sum()} wrong)"
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import math
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.models.detector import Block, HandDetector, load_detector, padded, save_detector
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.synthetic.scenes import NO_HAND, RIGHT, SyntheticScenes, reduced
+from poseren_ext.training.config import Precision
+from poseren_ext.training.phases import autocast
 from tools.detector.targets import Batch, augmented, box_centers, loss
 
 CAMERA = reduced(CAMERAS["sr305"], 4)
@@ -61,9 +64,17 @@ def _batch(depth: Tensor, camera: Tensor, uvd: Tensor, side: Tensor, visible: Te
 
 
 def train(
-    frames: Batch, seconds: float, *, batch: int, rate: float, start: HandDetector | None, seed: int
-) -> nn.Module:
-    """AdamW with a cosine schedule over the given time; returns the moving average of the weights."""
+    frames: Batch,
+    seconds: float,
+    out: Path,
+    *,
+    batch: int,
+    rate: float,
+    start: HandDetector | None,
+    precision: Precision,
+    seed: int,
+) -> None:
+    """AdamW with a cosine schedule over the given time; writes the moving average of the weights, again and again."""
     model = (copy.deepcopy(start) if start else _new_model()).requires_grad_().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=1e-2)
@@ -76,7 +87,7 @@ def train(
         chosen = torch.randint(0, len(frames.depth), (batch,), generator=generator)
         part = Batch(*(getattr(frames, field.name)[chosen] for field in fields(Batch)))
         part = augmented(part, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu"), precision):
             maps = model(padded(part.depth), part.focal)
         cost = loss(maps, part)
         optimizer.zero_grad()
@@ -91,7 +102,8 @@ def train(
         mean += (float(cost.detach()) - mean) * max(0.02, 1.0 / step)
         if step % 200 == 0:
             print(f"step {step}, {batch * step} samples, loss {mean:.3f}", flush=True)
-    return average
+            save_detector(average, out)
+    save_detector(average, out)
 
 
 def _new_model() -> HandDetector:
@@ -112,13 +124,21 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--start", type=Path, help="a detector to continue from")
+    parser.add_argument("--precision", default="float32", choices=get_args(Precision), help="bf16 if the CPU has it")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     start = load_detector(given.start) if given.start else None
     frames = render(given.frames)
-    model = train(frames, 60.0 * given.minutes, batch=given.batch, rate=given.rate, start=start, seed=given.seed)
-    assert isinstance(model, HandDetector)
-    save_detector(model, given.out)
+    train(
+        frames,
+        60.0 * given.minutes,
+        given.out,
+        batch=given.batch,
+        rate=given.rate,
+        start=start,
+        precision=given.precision,
+        seed=given.seed,
+    )
 
 
 if __name__ == "__main__":
