@@ -26,11 +26,7 @@ def depth_crop(
     depth_unit: float = 1.0,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Crop the cube, resize, clamp and normalise.
-
-    Output pixel (row j, column i) has the normalised coordinate ``q = (2i/(S-1) - 1, 2j/(S-1) - 1)`` and samples
-    ``u = cu + p_x * c_x*fx/z``, ``v = cv + p_y * c_y*fy/z`` with ``p = q``, or ``p = A^-1 q`` with a transform A. The
-    corners of the crop are the corners of the cube, as in the published system.
+    """`poseren_ext.ops.depth_crop` in PyTorch: the same arguments (tensors only), results and errors.
 
     Sampling positions are computed in float64 from the float32 arguments, so that every implementation selects the same
     taps. The four bilinear weights are products of the two fractions rounded to float32; all later values are float32.
@@ -39,28 +35,6 @@ def depth_crop(
     ``invalid=None`` a NaN among the four taps makes the pixel NaN.
     The gradient with respect to a floating-point depth is the weight of the tap if the value is inside the cube or on
     its face, and 0 otherwise. Taps outside the frame and replaced taps have no gradient.
-
-    Args:
-        depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32.
-        center: [B, 3] or [3]: u, v in pixels, z in mm.
-        camera: camera; fx and fy determine the size of the cube in pixels.
-        cube: half edges c in mm: a number, [B] or [B, 3].
-        size: S, side of the output; at least 2.
-        transform: A [B, 2, 3] or [2, 3] of normalised coordinates: augmented = A p.
-        invalid: depth in mm that replaces, before interpolation, every invalid stored value (0, negative, NaN or
-            infinite); "background" for ``z + c_z``; None keeps stored values.
-        interpolation: "bilinear" or "nearest".
-        depth_unit: mm per stored unit.
-        dtype: float32, float16 or bfloat16 of the output.
-
-    Returns:
-        ``clamp(value - z, -c_z, c_z) / c_z``: [B, 1, S, S] (or [1, S, S]) in [-1, 1]. A sample is NaN, and its frame is
-        not read, if center, fx, fy, cube or transform is not finite, if z, fx, fy or cube is not positive, or if the
-        determinant of the transform is 0.
-
-    Raises:
-        TypeError: depth has an unsupported dtype, or dtype is not floating-point.
-        ValueError: Shapes do not match, size or depth_unit is out of range, or invalid or interpolation is unknown.
     """
     depth, batched = batched_depth(depth)
     B, H, W = depth.shape

@@ -21,7 +21,7 @@ def hand_center(
     cube: float | Tensor = 150.0,
     camera: CameraLike | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean pixel and mean depth of the valid pixels.
+    """`poseren_ext.ops.hand_center` in PyTorch: the same arguments (tensors only), results and errors.
 
     A pixel is valid if its depth is positive and finite, ``near <= depth * depth_unit <= far``, and the mask, if any,
     is True. Depths in mm below the smallest normal float32 (1.2e-38) count as 0.
@@ -31,25 +31,6 @@ def hand_center(
     All comparisons are in float32 and inclusive; the depth of an integer pixel is rounded to float32 first. Sums are
     exact int64 for integer depth and float64 for floating-point depth; they are divided (and multiplied by the unit) in
     float64; the centre that an iteration starts from is rounded to float32.
-
-    Args:
-        depth: [B, H, W] or [H, W]; uint16, int32, float16, bfloat16 or float32.
-        near: nearest valid depth, mm; 0 or less means any positive depth.
-        far: farthest valid depth, mm.
-        mask: bool, of depth's shape: False excludes a pixel.
-        depth_unit: mm per stored unit.
-        iterations: Number of refinements inside the cube.
-        cube: half edges in mm: a number, [B] or [B, 3].
-        camera: camera; required if iterations is positive.
-
-    Returns:
-        center float32 [B, 3] (or [3]): u, v in pixels ((0, 0) is the middle of the top-left pixel), depth in mm; NaN
-        for a frame without valid pixels. count int64 [B] (or []): number of valid pixels in the mean.
-
-    Raises:
-        TypeError: depth has an unsupported dtype, or mask is not bool.
-        ValueError: Shapes do not match, near is greater than far, depth_unit is not positive, or iterations is positive
-            and camera is missing.
     """
     depth, batched = batched_depth(depth)
     B, H, W = depth.shape

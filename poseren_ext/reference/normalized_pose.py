@@ -11,24 +11,7 @@ from poseren_ext.reference._inputs import camera_rows, companion, cube_rows
 
 
 def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
-    """Convert joints from pixels and mm to the cube's coordinates, in which [-1, 1] spans the depth crop.
-
-    ``p = ((u - cu) * z / (fx * c_x), (v - cv) * z / (fy * c_y), (d - z) / c_z)`` with (cu, cv, z) the centre. u and v
-    use the centre's z, not the joint's own: x and y are positions in the crop, not lengths.
-
-    Args:
-        uvd: [B, J, 3] or [J, 3]: u, v in pixels, d in mm.
-        center: [B, 3] or [3]: u, v in pixels, z in mm.
-        camera: whose fx and fy tell how large the cube looks.
-        cube: half edges in mm: a number, [B] or [B, 3].
-
-    Returns:
-        [B, J, 3] (or [J, 3]): float32, or float64 if uvd is. NaN for a sample whose centre is not finite or has z <= 0.
-
-    Raises:
-        TypeError: uvd is not a floating-point tensor.
-        ValueError: Shapes do not match.
-    """
+    """`poseren_ext.ops.normalize_pose` in PyTorch: the same arguments (tensors only), results and errors."""
     uvd, center, scale, batched = _frames(uvd, "uvd", center, camera, cube)
     z = center[..., 2:]
     offset = uvd - center
@@ -37,24 +20,7 @@ def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: flo
 
 
 def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: float | Tensor = 150.0) -> Tensor:
-    """Convert joints from the cube's coordinates to pixels and mm: the inverse of :func:`normalize_pose`.
-
-    ``u = x * (fx * c_x) / z + cu``, ``v = y * (fy * c_y) / z + cv``, ``d = p_z * c_z + z``.
-
-    Args:
-        pose: normalised joints [B, J, 3] or [J, 3].
-        center: [B, 3] or [3]: u, v in pixels, z in mm.
-        camera: whose fx and fy tell how large the cube looks.
-        cube: half edges in mm: a number, [B] or [B, 3].
-
-    Returns:
-        uvd [B, J, 3] (or [J, 3]): u, v in pixels, d in mm; float32, or float64 if pose is. NaN for a sample whose
-        centre is not finite or has z <= 0.
-
-    Raises:
-        TypeError: pose is not a floating-point tensor.
-        ValueError: Shapes do not match.
-    """
+    """`poseren_ext.ops.denormalize_pose` in PyTorch: the same arguments (tensors only), results and errors."""
     pose, center, scale, batched = _frames(pose, "pose", center, camera, cube)
     z = center[..., 2:]
     offset = torch.cat([pose[..., :2] * scale[..., :2] / z, pose[..., 2:] * scale[..., 2:]], -1)

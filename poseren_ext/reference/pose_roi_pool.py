@@ -18,28 +18,12 @@ LIMIT = 1e6
 def roi_windows(
     pose: Tensor, joints: Sequence[int], *, image_size: int = 96, roi_size: int = 48, spatial_scale: float = 0.125
 ) -> Tensor:
-    """Feature-map windows around guided joints (paper, section 3.2, equations 3 and 4).
+    """`poseren_ext.ops.roi_windows` in PyTorch: the same arguments (tensors only), results and errors.
 
     All operations are in float32 and in this order, so that every implementation rounds borderline windows equally:
     ``x1 = (x+1)*S/2 - r/2``, ``x2 = (x+1)*S/2 + r/2``; if ``x1 < 0``: ``x1 = 0``, ``x2 = r``; then if ``x2 >= S-1``:
     ``x2 = S-1``, ``x1 = S-1-r``; ``first = round(x1*s)``, ``last = round(x2*s)``, half away from zero.
-    Only x and y are used, so a NaN depth has no effect. Coordinates with a magnitude of 1e6 or more count as infinite.
-
-    Args:
-        pose: normalised joints [B, J, >=2] or [J, >=2], floating-point; x and y in [-1, 1] span the depth crop.
-        joints: M indices into J.
-        image_size: side S of the depth crop, pixels.
-        roi_size: side r of a window, pixels.
-        spatial_scale: feature cells per crop pixel, s.
-
-    Returns:
-        int32 [B, M, 4] (or [M, 4]): first column, first row, last column, last row, inclusive. The window of a joint
-        that is NaN or infinite is -1, -1, -1, -1. The last cell may lie one beyond the map, as in the published system.
-        If float32 cannot distinguish ``x1*s`` or ``x2*s`` from a half, a window may be one cell wider.
-
-    Raises:
-        TypeError: pose is not a floating-point tensor.
-        ValueError: The shape is not [B, J, >=2], an index is outside J, or the window is larger than the crop.
+    If float32 cannot distinguish ``x1*s`` or ``x2*s`` from a half, a window may be one cell wider.
     """
     if not pose.is_floating_point():
         raise TypeError(f"pose has dtype {pose.dtype}; expected floating-point normalised joints [B, J, 3]")
@@ -71,35 +55,10 @@ def pose_roi_pool(
     mode: Literal["max", "align"] = "max",
     sampling_ratio: int = 2,
 ) -> Tensor:
-    """Regions of a feature map around guided joints (paper, section 3.2).
+    """`poseren_ext.ops.pose_roi_pool` in PyTorch: the same arguments (tensors only), results and errors.
 
-    ``"max"``: RoI max pooling of the window of :func:`roi_windows`. Bin p of an axis covers the cells
-    ``[first + floor(p*h/P), first + ceil((p+1)*h/P))`` with ``h = last - first + 1``, in exact integers, clipped to the
-    map; an empty bin is 0, a NaN in a bin gives NaN, the gradient goes to the first of equal maxima in row-major order.
-    ``"align"``: RoI align of the continuous window ``((p+1)*S/2 -+ r/2)*s - 0.5`` around the joint (cell centres are
-    integers), which is not shifted inside the crop. Each bin is the mean of sampling_ratio^2 bilinear samples; a sample
-    more than one cell outside the map is 0, a nearer one is clamped to the map. It is also differentiable with respect
-    to the pose. In both modes a joint that is NaN or infinite (see :func:`roi_windows`) has a NaN region and no
-    gradient.
-
-    Args:
-        features: [B, C, H, W] or [C, H, W], any floating type.
-        pose: normalised joints [B, J, >=2] or [J, >=2]. "max" uses it in float32, "align" in float64 if it is float64
-            and in float32 otherwise.
-        joints: M indices into J.
-        output_size: P, bins along each side.
-        image_size: side of the depth crop, pixels.
-        roi_size: side of a window, pixels.
-        spatial_scale: feature cells per crop pixel.
-        mode: "max" or "align".
-        sampling_ratio: samples along each side of a bin ("align").
-
-    Returns:
-        [B, M, C, P, P] (or [M, C, P, P]) in the dtype of the features. "align" accumulates in at least float32.
-
-    Raises:
-        TypeError: features or pose is not a floating-point tensor.
-        ValueError: Shapes do not match, an index is outside J, a size is not positive, or mode is unknown.
+    The bounds of bins ("max") are computed in exact integers. "align" uses the pose in float64 if it is float64 and in
+    float32 otherwise, and accumulates in at least float32.
     """
     if not features.is_floating_point():
         raise TypeError(f"features have dtype {features.dtype}; expected a floating-point [B, C, H, W]")
