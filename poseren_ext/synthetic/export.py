@@ -68,18 +68,7 @@ def export_stack(
     """Write frames and labels atomically into one .npz file, which `poseren predict` reads.
 
     `depth`: uint16 [N, H, W] mm; `uvd` and `xyz`: float32 [N, J, 3]; `center`: [N, 3]; `camera`: fx, fy, cx, cy;
-    `joints`: their names.
-
-    Args:
-        hands: the set; its camera must have a size.
-        path: the file.
-        count: number of frames.
-        first: index of the first frame.
-        progress: called with the number of frames written.
-
-    Raises:
-        ValueError: count is below 1, or the camera has no size.
-        OSError: The file cannot be written.
+    `joints`: their names. Arguments and errors as `export_frames`.
     """
     _require_frames(count)
     parts = []
