@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from poseren_ext import __version__
 from poseren_ext.cli._errors import run
@@ -71,4 +73,10 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit; an error is one line on stderr (POSEREN_TRACEBACK=1 shows where it comes from)."""
     given = None if arguments is None else list(arguments)
-    sys.exit(run(lambda: app(args=given, prog_name="poseren", standalone_mode=False)))
+    sys.exit(run(lambda: _parser().main(args=given, prog_name="poseren", standalone_mode=False)))
+
+
+@cache
+def _parser() -> Any:
+    """The commands with their options: built once, which takes as long as a short command."""
+    return get_command(app)
