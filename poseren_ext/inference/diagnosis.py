@@ -8,6 +8,7 @@ resolution, a frame without a hand, an arm or a table in the crop, a hand larger
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -212,6 +213,7 @@ def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Fi
     if region.second is not None:  # no warning: geometry does not tell a second hand from a face or a shoulder
         u2, v2, d2 = region.second
         place += f", the nearest of two surfaces of a hand's size; the other one is at {u2:.0f}, {v2:.0f}, {d2:.0f} mm"
+        place += " (if it is a hand, poseren predict --max-hands 2 estimates both)"
     surface = region.crop < 0.99
     other = surface & ~_cropped(region, cube, region.crop.shape[0])
     border = np.concatenate([region.mask[0], region.mask[-1], region.mask[:, 0], region.mask[:, -1]])
@@ -289,7 +291,7 @@ def _cropped(region: Region, cube: float, size: int) -> Image:
 
 
 def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
-    """The findings of all frames: each fine check once, others with the frames that have them, most frequent first.
+    """The findings of all frames: each fine check once, others once per cause, the most frequent first.
 
     Frames of several sizes, and a recording that stands still, are found only here.
     """
@@ -299,13 +301,16 @@ def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
     ordered = sorted(checkups, key=lambda checkup: next(iter(ranked_units(checkup.units)), unit) != unit)
     for check in ("frame", "camera", "unit", "hand", "pose", "cube"):
         for kind in ("fine", "note", "fault"):
-            these = [(c.name, f) for c in ordered for f in c.findings if (f.check, f.kind) == (check, kind)]
-            if these and len(checkups) > 1:
+            causes: dict[str, list[tuple[str, Finding]]] = {}
+            for checkup in ordered:
+                for finding in checkup.findings:
+                    if (finding.check, finding.kind) == (check, kind):
+                        causes.setdefault(_cause(finding, checkup.name), []).append((checkup.name, finding))
+            for these in sorted(causes.values(), key=len, reverse=True):
                 name, first = these[0]
                 where = "all frames" if len(these) == len(checkups) else f"{len(these)} of {len(checkups)} frames"
-                result.append(replace(first, text=f"{where}, {name} for one: {first.text}"))
-            elif these:
-                result += [finding for _, finding in these]
+                several = f"{where}, {name} for one: " if len(checkups) > 1 else ""
+                result.append(replace(first, text=several + first.text))
     sizes = sorted({checkup.depth.shape for checkup in checkups if checkup.depth.size})  # those that could be read
     if len(sizes) > 1:
         text = " and ".join(f"{shape[-1]}x{shape[0]}" for shape in sizes)
@@ -314,6 +319,13 @@ def summarize(checkups: Sequence[Checkup]) -> list[Finding]:
     if still:
         result.append(Finding("note", "frame", "all frames are the same one: did the recording stand still?"))
     return result
+
+
+def _cause(finding: Finding, name: str) -> str:
+    """What findings of one cause have in common: their text without numbers and without the frame's name."""
+    if finding.kind == "fine" or finding.check == "unit":
+        return ""
+    return re.sub(r"\d+(\.\d+)?", "", finding.text.replace(name, "") if name else finding.text)
 
 
 def _likeliest_unit(checkups: Sequence[Checkup]) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.diagnosis import Finding, Image, Region
 from poseren_ext.inference.estimator import Estimator, Hand
+from poseren_ext.inference.forearm import forearm_remark
 from poseren_ext.inference.hand_pose import UNCERTAIN_MM
 from poseren_ext.models import PoseREN
 from poseren_ext.models.files import BOTH, load_model
@@ -36,7 +37,9 @@ class PoseCheck:
         self._estimators: dict[tuple[Camera, float], dict[str, Estimator]] = {}
 
     def __call__(self, depth: Image, region: Region) -> Finding | None:
-        """What the predicted errors say; None if the model predicts none, or the hand cannot be estimated.
+        """What the predicted errors say; None if the hand cannot be estimated, or the model predicts none.
+
+        The form of a forearm is reported without predicted errors too.
 
         Args:
             depth: the frame as stored [H, W].
@@ -54,19 +57,21 @@ class PoseCheck:
             except ValueError:  # the centre has findings of its own
                 return None
             if error is None:
-                return None
+                remark = forearm_remark(region)
+                return Finding("note", "hand", remark) if remark else None
             errors[side] = float(error)
         own = min(errors, key=errors.__getitem__) if self._hand == "auto" else self._hand
-        return judge(own, errors, self._name)
+        return judge(own, errors, self._name, forearm_remark(region))
 
 
-def judge(own: str, errors: dict[str, float], model: str = "") -> Finding:
+def judge(own: str, errors: dict[str, float], model: str = "", remark: str = "") -> Finding:
     """The finding for a hand and the predicted errors of both, mm.
 
     Args:
         own: "right" or "left": what the frames are said to show.
         errors: of each of the two.
         model: its name.
+        remark: why a pose may be uncertain, with the remedy; empty if nothing is known.
     """
     other = "left" if own == "right" else "right"
     expects = f"the model expects a mean joint error of {errors[own]:.0f} mm for a {own} hand"
@@ -75,6 +80,8 @@ def judge(own: str, errors: dict[str, float], model: str = "") -> Finding:
         return Finding("note", "pose", f"{both}: this looks like a {other} hand; give --hand {other}")
     if errors[own] <= UNCERTAIN_MM:
         return Finding("fine", "pose", both)
+    if remark:
+        return Finding("note", "pose", f"{both}: the pose is uncertain: {remark}")
     remedy = "look at the picture; turn the palm to the camera"
     if model not in ("any_view", BOTH):
         remedy += ", or use --model both, which knows every side"
