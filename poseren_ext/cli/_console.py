@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What the commands share: a console, tables, result files."""
+"""What the commands share: a console and tables."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -60,14 +59,3 @@ def table(
     for index, row in enumerate(rows):
         result.add_row(*map(Text, row), style="bold" if index == best else None)
     return result
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-    """
-    from poseren_ext._utils.atomic_files import write_atomic
-
-    write_atomic(path, text)

@@ -25,8 +25,9 @@ def evaluate_hand_files(
     markdown: Path | None,
 ) -> None:
     """Pair the hands of every system with the labelled ones, and print and write the results."""
+    from poseren_ext._utils.atomic_files import write_atomic
     from poseren_ext._utils.markdown import markdown_table
-    from poseren_ext.cli._console import console, table, write_text
+    from poseren_ext.cli._console import console, table
     from poseren_ext.evaluation.hand_pairs import FARTHEST, evaluate_hands
     from poseren_ext.io.hand_files import read_hands, same_frames
 
@@ -45,9 +46,9 @@ def evaluate_hand_files(
     else:
         console().print(table(title, COLUMNS, rows))
         if json_file is not None:
-            write_text(json_file, text + "\n")
+            write_atomic(json_file, text + "\n")
     if markdown is not None:
-        write_text(markdown, f"{title}.\n\n{markdown_table(COLUMNS, rows)}")
+        write_atomic(markdown, f"{title}.\n\n{markdown_table(COLUMNS, rows)}")
 
 
 def _row(one: HandsEvaluation) -> list[str]:

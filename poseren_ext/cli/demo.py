@@ -83,7 +83,8 @@ def demo_command(
 
     poseren demo --out hands.gif --fps 15
     """
-    from poseren_ext.cli._console import console, say, table, write_text
+    from poseren_ext._utils.atomic_files import write_atomic
+    from poseren_ext.cli._console import console, say, table
     from poseren_ext.cli._estimator import build_estimator
     from poseren_ext.models.files import BOTH, load_model
     from poseren_ext.plotting import check_path, save
@@ -113,7 +114,7 @@ def demo_command(
     console().print(table(None, *_rows(report)))
     say(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; {'video' if is_video else 'picture'}: {out}")
     if json_file is not None:
-        write_text(json_file, text + "\n")
+        write_atomic(json_file, text + "\n")
 
 
 def _synthetic(count: int, seed: int, skeleton: str) -> _Recording:

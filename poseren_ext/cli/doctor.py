@@ -49,7 +49,8 @@ def doctor_command(
 
     poseren doctor frame.npy --camera 475.07,475.07,315.9,245.3
     """
-    from poseren_ext.cli._console import say, write_text
+    from poseren_ext._utils.atomic_files import write_atomic
+    from poseren_ext.cli._console import say
     from poseren_ext.inference.diagnosis import summarize, worst
     from poseren_ext.inference.pose_check import PoseCheck
     from poseren_ext.io.depth_files import find_frames, seen_through
@@ -75,7 +76,7 @@ def doctor_command(
         drawn = f"; picture: {picture}"
     report = json.dumps(_report(checkups, findings), indent=1)
     if json_file is not None and json_file != options.STDOUT:
-        write_text(json_file, report + "\n")
+        write_atomic(json_file, report + "\n")
     if json_file == options.STDOUT:
         print(report)
     else:

@@ -99,8 +99,9 @@ def evaluate_command(
 
     poseren eval --gt scenes/hands.csv --pred predicted.csv
     """
+    from poseren_ext._utils.atomic_files import write_atomic
     from poseren_ext.cli._comparison import compare, to_html, to_latex, to_markdown
-    from poseren_ext.cli._console import console, write_text
+    from poseren_ext.cli._console import console
     from poseren_ext.datasets.registry import dataset_info, open_dataset
 
     if plot is not None:
@@ -136,10 +137,10 @@ def evaluate_command(
             for part in _tables(table.title, table.columns, table.rows, best=best, width=out.width):
                 out.print(part)
         if json_file is not None:
-            write_text(json_file, text + "\n")
+            write_atomic(json_file, text + "\n")
     for path, write in ((markdown, to_markdown), (html, to_html), (latex, to_latex)):
         if path is not None:
-            write_text(path, write(tables))
+            write_atomic(path, write(tables))
     if plot is not None:
         _plot(plot, info.name, results, skeleton)
 

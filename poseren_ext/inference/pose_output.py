@@ -98,7 +98,7 @@ def save_pose(
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"{os.fspath(path)} exists; overwrite=True replaces it, or choose another name")
     layout = layout or default_layout(chosen)
-    save_rows(path, chosen, pose_rows(pose, layout, frames), layout.describe(pose.skeleton), layout.axes)
+    save_rows(path, chosen, pose_rows(pose, layout, frames), layout.describe(pose.skeleton))
 
 
 def default_layout(file_format: Format) -> JointLayout:

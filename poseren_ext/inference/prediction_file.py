@@ -181,7 +181,7 @@ class PredictionFile(PredictionRows):
                 **{key: self._settings["settings"][key] for key in ("camera",) if key in self._settings["settings"]},
                 "missing": missing_entries(self.missing, self.names),
             }
-            joint_files.save_rows(self.path, self._format, rows, about, self._layout.axes)
+            joint_files.save_rows(self.path, self._format, rows, about)
         self._complete = True
         self._write_record()
         if self._growing != self.path:

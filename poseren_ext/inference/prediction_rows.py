@@ -66,7 +66,7 @@ class PredictionRows:
         return len(self._layout.joint_names(self._skeleton))
 
     def _header(self) -> str:
-        return joint_files.header_line("csv", self._layout.joint_names(self._skeleton), self._layout.axes)
+        return joint_files.header_line(self._layout.joint_names(self._skeleton), self._layout.space)
 
     def _take(self, outcomes: Sequence[FrameOutcome]) -> JointRows:
         """The rows of the next frames.
@@ -153,7 +153,7 @@ class PredictionStream(PredictionRows):
         if self._format not in joint_files.GROWING:
             rows = joint_rows([row for part in self._kept for row in part], self._joints)
             about = {**self._layout.describe(self._skeleton), "missing": missing_entries(self.missing, self.names)}
-            joint_files.write_rows(self._stream, self._format, rows, about, self._layout.axes)
+            joint_files.write_rows(self._stream, self._format, rows, about)
         self._stream.flush()
 
 

@@ -92,9 +92,9 @@ def require_format(name: Format) -> None:
             raise ModuleNotFoundError("Parquet needs pyarrow: pip install 'poseren_ext[parquet]'") from None
 
 
-def header_line(name: Format, joints: Sequence[str], axes: str) -> str:
-    """The first line of a growing file; text files have none."""
-    return "" if name == "txt" else ",".join([*CSV_COLUMNS, *coordinate_names(joints, axes)]) + "\n"
+def header_line(joints: Sequence[str], axes: str) -> str:
+    """The first line of a CSV file."""
+    return ",".join([*CSV_COLUMNS, *coordinate_names(joints, axes)]) + "\n"
 
 
 def coordinate_names(joints: Sequence[str], axes: str) -> list[str]:
@@ -129,7 +129,7 @@ def read_csv_rows(path: Path, joints: int) -> JointRows:
     )
 
 
-def save_rows(path: str | os.PathLike[str], name: Format, rows: JointRows, about: dict[str, Any], axes: str) -> None:
+def save_rows(path: str | os.PathLike[str], name: Format, rows: JointRows, about: dict[str, Any]) -> None:
     """Write a whole file; one that exists is replaced.
 
     Args:
@@ -137,7 +137,6 @@ def save_rows(path: str | os.PathLike[str], name: Format, rows: JointRows, about
         name: its format.
         rows: what it holds.
         about: the layout, as `JointLayout.describe` gives it, and more that JSON, .npz and Parquet keep.
-        axes: names of the three coordinates.
 
     Raises:
         OSError: the file cannot be written; one that was there is unchanged.
@@ -145,15 +144,16 @@ def save_rows(path: str | os.PathLike[str], name: Format, rows: JointRows, about
     """
     require_format(name)
     with atomic_file(Path(path)) as file:
-        write_rows(file, name, rows, about, axes)
+        write_rows(file, name, rows, about)
 
 
-def write_rows(file: IO[bytes], name: Format, rows: JointRows, about: dict[str, Any], axes: str) -> None:
+def write_rows(file: IO[bytes], name: Format, rows: JointRows, about: dict[str, Any]) -> None:
     """Write rows to an open binary file; arguments as in `save_rows`."""
     joints = about["joint_names"]
     if name in GROWING:
         decimals = 6 if "m" in about["units"] else 3
-        text = header_line(name, joints, axes) + text_lines(name, rows, decimals)
+        head = header_line(joints, about["space"]) if name == "csv" else ""
+        text = head + text_lines(name, rows, decimals)
         file.write(text.encode("utf-8", "surrogateescape"))
     elif name == "json":
         file.write((json.dumps({**about, "frames": list(_records(rows, about))}, indent=1) + "\n").encode())
@@ -169,7 +169,7 @@ def write_rows(file: IO[bytes], name: Format, rows: JointRows, about: dict[str, 
             about=np.array(json.dumps(about)),
         )
     else:
-        _write_parquet(file, rows, about, axes)
+        _write_parquet(file, rows, about)
 
 
 def hand_record(frame: str, hand_id: int, hand: str, error_mm: float, joints: Any, decimals: int) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _records(rows: JointRows, about: dict[str, Any]) -> Iterable[dict[str, Any]]
         yield hand_record(*row, decimals)
 
 
-def _write_parquet(file: IO[bytes], rows: JointRows, about: dict[str, Any], axes: str) -> None:
+def _write_parquet(file: IO[bytes], rows: JointRows, about: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -205,7 +205,7 @@ def _write_parquet(file: IO[bytes], rows: JointRows, about: dict[str, Any], axes
         "hand": pa.array([hand or None for hand in rows.hands], pa.string()),
         "error_mm": pa.array(np.asarray(rows.error_mm, np.float64), from_pandas=True),
     }
-    for index, column in enumerate(coordinate_names(about["joint_names"], axes)):
+    for index, column in enumerate(coordinate_names(about["joint_names"], about["space"])):
         columns[column] = pa.array(np.ascontiguousarray(numbers[:, index]), from_pandas=True)  # NaN: null
     pq.write_table(pa.table(columns).replace_schema_metadata({"poseren": json.dumps(about)}), file)
 

@@ -68,11 +68,6 @@ class JointLayout:
             object.__setattr__(self, "extrinsics", check_extrinsics(self.extrinsics))
 
     @property
-    def axes(self) -> str:
-        """Names of the three coordinates."""
-        return self.space
-
-    @property
     def decimals(self) -> int:
         """Decimals in text: a thousandth of a pixel or of a millimetre."""
         return 6 if self.unit == "m" else 3

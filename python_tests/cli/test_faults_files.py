@@ -20,7 +20,6 @@ from helpers.trust_record import record
 
 import poseren_ext
 from poseren_ext._utils.atomic_files import atomic_file, atomic_path, write_atomic
-from poseren_ext.cli._console import write_text
 from poseren_ext.datasets.icvl import ICVL
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import write_pack
@@ -110,7 +109,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "model": ("a.safetensors", lambda path: save(small_model("msra21", spread=0.5), path)),
     "checkpoint": ("a.safetensors", lambda path: write_checkpoint(path, Checkpoint({"w": torch.zeros(5000)}, {}))),
     "poses": ("a.txt", lambda path: write_poses(path, np.ones((200, 14, 3)))),
-    "text": ("a.json", lambda path: write_text(path, "x" * 9999)),
+    "text": ("a.json", lambda path: write_atomic(path, "x" * 9999)),
     "picture": ("a.png", _picture),
     "any other file": ("a.onnx", _write_by_path),
 }
