@@ -12,7 +12,7 @@ JOBS ?= 1
 SOAK_SECONDS ?= 600
 PYTEST_ARGS ?=
 # The tests of a file run in one process, one after another: they share what its fixtures make.
-PARALLEL := -n auto --dist loadfile
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 # Tests of the native ops, on the CPU and on hostsim.
 NATIVE_TESTS := $(addprefix python_tests/ops/test_,hand_center.py depth_crop.py depth_crop_grad.py roi_windows.py \

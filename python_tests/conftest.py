@@ -92,6 +92,18 @@ def _on(where: Device) -> Iterator[str]:
         yield where.torch
 
 
+_LONGEST = ("test_learning_paper.py", "test_learning_released.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that take longest, then those with most tests, so that no worker is busy alone at the end.
+
+    With `--dist loadfile --no-loadscope-reorder` the workers take the files in this order.
+    """
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in _LONGEST, -tests[item.path]))
+
+
 _launches: Counter[str] = Counter()
 
 
