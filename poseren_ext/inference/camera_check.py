@@ -10,6 +10,7 @@ from typing import Literal
 from poseren_ext.geometry.camera import Camera
 
 _WIDEST, _NARROWEST = 120.0, 30.0  # degrees across the frame
+_OPEN = 150.0  # degrees; parts that were cut out of frames see less too
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,11 @@ def judge_camera(camera: Camera, shape: tuple[int, ...]) -> CameraVerdict:
         return CameraVerdict("fault", f"{text}; {advice}", scaled)
     centered = replace(camera, cx=(width - 1) / 2, cy=(height - 1) / 2, width=None, height=None)
     advice = "the principal point is far from the middle; of frames that were cut out, subtract the corner from cx, cy"
-    if 0 <= camera.cx < width and 0 <= camera.cy < height and not known:
+    if camera.cx == camera.cy == 0:
+        advice = "cx and cy are 0: the principal point is missing; it is near the middle of the image"
+    elif angle > _OPEN:
+        advice = "depth cameras see 30 to 120 degrees; give fx, fy in pixels"
+    elif 0 <= camera.cx < width and 0 <= camera.cy < height and not known:
         return CameraVerdict("note", f"{text}; {advice}", camera)
     return CameraVerdict("fault", f"{text}; {advice}", centered)
 

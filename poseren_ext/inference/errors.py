@@ -22,6 +22,10 @@ class NoHandError(ValueError):
         super().__init__(message)
         self.frames = tuple(frames)
 
+    def __reduce__(self) -> tuple[type[NoHandError], tuple[str, tuple[int, ...]]]:
+        """For pickle: errors of worker processes are sent to their parent."""
+        return type(self), (str(self), self.frames)
+
 
 class HandDistanceError(ValueError):
     """A hand nearer or farther than depth cameras see hands: most often the depth unit is wrong."""

@@ -30,6 +30,8 @@ from poseren_ext.models.packed import PackedChoice
 
 Hand: TypeAlias = Literal["left", "right", "auto"]
 
+SMALLEST_CUBE, LARGEST_CUBE = 30.0, 500.0
+"""Half edges, mm, of cubes that hold a hand."""
 CENTER_ITERATIONS = 3
 """Iterations of the centre of mass inside the cube around the last one, for center="cube"."""
 _NEAREST = 1e-3  # mm: any depth but 0
@@ -79,15 +81,19 @@ class Estimator:
     ) -> None:
         if hand not in ("left", "right", "auto", None):
             raise ValueError(f"hand is {hand!r}; expected 'left', 'right', 'auto' or None (the model's own)")
-        if not (isinstance(stages, int) and stages >= 0):
-            raise ValueError(f"stages is {stages!r}; expected a whole number, 0 or more")
-        if not (isinstance(tta, int) and tta >= 1):
-            raise ValueError(f"tta is {tta!r}; expected a whole number, 1 or more")
+        for name, number, least in (("stages", stages, 0), ("tta", tta, 1)):
+            if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
+                raise ValueError(f"{name} is {number!r}; expected a whole number, {least} or more")
         if precision not in (None, "float32", "bfloat16", "int8"):
             raise ValueError(f"precision is {precision!r}; expected 'float32', 'bfloat16', 'int8' or None (float32)")
         for name, value in (("cube", cube), ("depth_unit", depth_unit)):
-            if not (isinstance(value, numbers.Real) and 0 < value < np.inf):
+            if isinstance(value, bool) or not (isinstance(value, numbers.Real) and 0 < value < np.inf):
                 raise ValueError(f"{name} is {value!r}; expected a positive number of mm")
+        if not SMALLEST_CUBE <= cube <= LARGEST_CUBE:
+            raise ValueError(
+                f"cube is {cube:g}; expected {SMALLEST_CUBE:g} to {LARGEST_CUBE:g} mm: half the edge of the cube "
+                "around a hand; 150 suits adults"
+            )
         packed = [
             packed_model(
                 snapshot(load_model(one), device) if isinstance(one, PoseREN) or device else one, precision or "float32"
@@ -99,8 +105,8 @@ class Estimator:
         self.intrinsics = intrinsics(self.camera, device=self.device)
         self.hand: Hand = hand or self.model.config.hand
         self.cube = float(cube)
-        self.stages = stages
-        self.tta = tta
+        self.stages = int(stages)
+        self.tta = int(tta)
         self.depth_unit = float(depth_unit)
         self._views: dict[str, Tensor | None] = {}
         for side in ("right", "left"):
@@ -154,7 +160,8 @@ class Estimator:
         if isinstance(initial, Tensor):
             check_initial(ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube))
         hands = ("right", "left") if self.hand == "auto" else (self.hand,)
-        uvd, run, error = self._run(frames.depth, centers, initial, hands)
+        with torch.autocast(self.device.type, enabled=False):  # coordinates in bfloat16 are wrong by pixels
+            uvd, run, error = self._run(frames.depth, centers, initial, hands)
         chosen = self._choose(frames.depth, uvd, error)
         frame = torch.arange(len(centers), device=self.device)
         if missing == "skip":

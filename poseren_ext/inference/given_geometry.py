@@ -32,7 +32,10 @@ def given_centers(center: Any, frames: InputFrames, *, allow_nan: bool = False) 
     Raises:
         ValueError: the shape is another, or a centre is not finite with a positive depth.
     """
-    centers = as_tensor(center).to(frames.depth.device, torch.float32)
+    try:
+        centers = as_tensor(center).to(frames.depth.device, torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"center is {center!r}; expected numbers u, v (pixels), d (mm): [3] or [B, 3]") from None
     shape = tuple(centers.shape)
     if centers.dim() == 1:
         centers = centers.expand(len(frames.depth), -1)

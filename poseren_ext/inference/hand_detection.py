@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,8 +97,8 @@ def find_hands(
     Raises:
         ValueError: depth is neither [H, W] nor [B, H, W], max_hands is below 1, or the method is unknown.
     """
-    if max_hands < 1:
-        raise ValueError(f"max_hands is {max_hands}; expected 1 or more")
+    if isinstance(max_hands, bool) or not isinstance(max_hands, numbers.Integral) or max_hands < 1:
+        raise ValueError(f"max_hands is {max_hands!r}; expected a whole number, 1 or more")
     if method is not None and method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected None or one of {', '.join(map(repr, get_args(Method)))}")
     if isinstance(depth, Tensor | np.ndarray) and depth.ndim == 2:

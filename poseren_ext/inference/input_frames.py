@@ -79,6 +79,11 @@ def read_frames(depth: object, device: torch.device) -> InputFrames:
     if depth.dtype not in DEPTH_DTYPES:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in DEPTH_DTYPES)
         raise TypeError(f"depth has dtype {depth.dtype}; expected one of {names}: 8-bit images are no depth frames")
+    if depth.is_nested or depth.layout != torch.strided or depth.is_meta:
+        kind = "no values (meta device)" if depth.is_meta else f"layout {depth.layout}"
+        raise TypeError(f"depth has {kind}; expected a dense tensor")
+    if not is_list and depth.dim() == 3 and depth.shape[-1] in (2, 3, 4) and depth.shape[-2] > 4:
+        raise ValueError(f"depth has shape {tuple(depth.shape)}: {depth.shape[-1]} channels; expected one, [H, W]")
     if not is_list and depth.dim() in (3, 4) and depth.shape[-1] == 1 and depth.shape[-2] > 1:
         depth = depth[..., 0]  # [H, W, 1]: one channel
     if depth.dim() not in (2, 3):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is given is checked, a frame's answer is its own, and an estimator computes what its model computes."""
 
+import pickle
 import warnings
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import torch
 from helpers.drawn_hand import hand
 from torch import nn
 
-from poseren_ext import CAMERAS, Camera, Estimator, HandDistanceError, NoHandError, refine
+from poseren_ext import CAMERAS, Camera, Estimator, HandDistanceError, NoHandError, find_hands, refine
 from poseren_ext.geometry.camera import as_camera
 from poseren_ext.inference.camera_check import reordered
 from poseren_ext.inference.diagnosis import check_intrinsics
@@ -391,3 +392,80 @@ def test_no_hand_in_a_wrong_unit_names_the_unit(true, given):
     with pytest.raises(ValueError, match="depth_unit=") as caught:
         refine(frame, camera=CAMERA, depth_unit=given)
     assert f"depth_unit={true:g} (" in str(caught.value) or f" or {true:g} (" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("camera", "says"),
+    [
+        (np.eye(3), "cx and cy are 0"),
+        (np.diag([240.0, 240.0, 1.0]), "cx and cy are 0"),
+        ((240.0, 240.0, 0.0, 0.0), "cx and cy are 0"),
+        ((2.0, 2.0, 100.0, 60.0), "fx, fy in pixels"),
+        ((20.0, 20.0, 300.0, 20.0), "fx, fy in pixels"),
+    ],
+)
+def test_intrinsics_without_principal_point_or_focal_length_are_refused(camera, says):
+    with pytest.raises(ValueError, match=says):
+        refine(hand(), camera=camera)
+
+
+@pytest.mark.parametrize("cube", [0.15, 15, 29.9, 501, 1e6, True, np.float32(0.3)])
+def test_cubes_that_hold_no_hand_are_refused(cube):
+    with pytest.raises(ValueError, match="cube is"):
+        Estimator(camera=CAMERA, cube=cube)
+
+
+@pytest.mark.parametrize("setting", ["stages", "tta", "depth_unit", "cube"])
+def test_settings_are_numbers_of_any_kind_but_truth_values(setting):
+    value = {"stages": 2, "tta": 1, "depth_unit": 1, "cube": 150}[setting]
+    for kind in (np.int32, np.int64, np.uint8):
+        assert getattr(Estimator(camera=CAMERA, **{setting: kind(value)}), setting) == value
+    for wrong in (True, "1", None, 1j, [1]):
+        with pytest.raises(ValueError, match=f"{setting} is"):
+            Estimator(camera=CAMERA, **{setting: wrong})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_autocast_changes_nothing(estimator, dtype, kind):
+    expected = estimator(kind(hand())).joints
+    with torch.autocast("cpu", dtype=dtype):
+        result = estimator(kind(hand())).joints
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+NO_FRAME = {
+    "meta": lambda: torch.empty(240, 320, device="meta"),
+    "sparse_coo": lambda: torch.zeros(240, 320).to_sparse(),
+    "sparse_csr": lambda: torch.zeros(240, 320).to_sparse_csr(),
+    "dense": lambda: torch.nested.nested_tensor([torch.zeros(240, 320)]),
+    "3 channels": lambda: np.zeros((240, 320, 3), np.uint16),
+    "2 channels": lambda: np.zeros((240, 320, 2), np.float32),
+    "4 channels": lambda: torch.zeros(240, 320, 4),
+}
+
+
+@pytest.mark.parametrize("says", NO_FRAME)
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+def test_what_holds_no_frame_is_named(estimator, says):
+    with pytest.raises((TypeError, ValueError), match=rf"^depth has .*{says}"):
+        estimator(NO_FRAME[says]())
+
+
+@pytest.mark.parametrize("center", [["160", "110", "500"], np.array([160, None, 500]), {"u": 1}, [[1, 2], [3]]])
+def test_centres_that_are_no_numbers_are_named(estimator, center):
+    with pytest.raises((TypeError, ValueError), match=r"center (is|has)"):
+        estimator(hand(), center=center)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, True])
+def test_numbers_of_hands_that_are_none_are_refused(count):
+    with pytest.raises(ValueError, match="max_hands is"):
+        find_hands(hand(), CAMERA, count)
+
+
+def test_errors_reach_the_parent_of_a_process():
+    copy = pickle.loads(pickle.dumps(NoHandError("no hand", [1, 2])))
+    assert (str(copy), copy.frames) == ("no hand", (1, 2))
+    assert str(pickle.loads(pickle.dumps(HandDistanceError("far")))) == "far"

@@ -28,6 +28,7 @@ KINDS = {
         _SOUND + "intrinsics_in_another_order_are_recognised",
         _SOUND + "intrinsics_of_another_size_are_refused_with_those_that_fit",
         _SOUND + "focal_lengths_in_millimetres_are_refused",
+        _SOUND + "intrinsics_without_principal_point_or_focal_length_are_refused",
         "geometry/test_camera.py::test_a_camera_that_cannot_be",
         "geometry/test_camera.py::test_what_stands_for_no_camera",
         "io/test_camera_files.py::test_files_without_a_usable_camera",
@@ -72,6 +73,11 @@ KINDS = {
         "io/test_frames.py::test_bad_numpy",
         "io/test_frames.py::test_pictures_that_hold_no_depth",
         "io/test_recordings.py::test_damaged_recordings",
+    ),
+    "settings out of range or of another type": (
+        _SOUND + "cubes_that_hold_no_hand_are_refused",
+        _SOUND + "settings_are_numbers_of_any_kind_but_truth_values",
+        _SOUND + "numbers_of_hands_that_are_none_are_refused",
     ),
     "MATLAB files": ("cli/test_cli_eval.py::test_matlab_results", "cli/test_cli_eval.py::test_matlab_faults"),
     "outputs that exist, records that are not ours": (
