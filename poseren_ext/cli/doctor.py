@@ -28,7 +28,7 @@ def doctor_command(
     camera: options.Camera = None,
     depth_unit: options.DepthUnit = None,
     cube: options.Cube = 150.0,
-    model: options.Model = "demo",
+    model: options.Model = "both",
     hand: options.HandOption = None,
     picture: Annotated[
         Path | None,

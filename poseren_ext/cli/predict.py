@@ -29,7 +29,7 @@ def predict_command(
     ],
     camera: options.Camera = None,
     depth_unit: options.DepthUnit = None,
-    model: options.Model = "demo",
+    model: options.Model = "both",
     hand: options.HandOption = None,
     max_hands: options.MaxHands = 1,
     stages: options.Stages = 3,

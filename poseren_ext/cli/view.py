@@ -25,7 +25,7 @@ def view_command(
     source: SourceOption = None,
     camera: LiveCamera = None,
     depth_unit: options.DepthUnit = None,
-    model: options.Model = "demo",
+    model: options.Model = "both",
     hand: options.HandOption = "auto",
     stages: options.Stages = 3,
     cube: options.Cube = 150.0,

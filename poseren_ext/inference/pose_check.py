@@ -28,7 +28,7 @@ class PoseCheck:
     """
 
     def __init__(
-        self, model: PoseREN | str | os.PathLike[str] = "demo", hand: Hand | None = None, cube: float = 150.0
+        self, model: PoseREN | str | os.PathLike[str] = BOTH, hand: Hand | None = None, cube: float = 150.0
     ) -> None:
         self._model = model if model == BOTH else load_model(model)
         self._name = str(model) if isinstance(model, str | os.PathLike) else ""

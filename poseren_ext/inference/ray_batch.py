@@ -26,7 +26,7 @@ from poseren_ext.io.depth_files import FrameFile, find_frames
 from poseren_ext.io.joint_files import Format
 from poseren_ext.io.joint_layout import JointLayout
 from poseren_ext.models import PoseREN
-from poseren_ext.models.files import load_model
+from poseren_ext.models.files import BOTH, load_model
 
 Batch = dict[str, npt.NDArray[Any]]
 
@@ -36,7 +36,7 @@ def label_frames(
     out: str | os.PathLike[str],
     *,
     camera: Camera | Sequence[float],
-    model: PoseREN | str = "demo",
+    model: PoseREN | str = BOTH,
     workers: int = 2,
     batch: int = 64,
     pattern: str = "*",
@@ -60,7 +60,7 @@ def label_frames(
         inputs: depth files and folders of them.
         out: the file.
         camera: intrinsics of the frames.
-        model: a ``PoseREN``, the path of a safetensors file that every node has, or "demo".
+        model: a ``PoseREN``, the path of a safetensors file that every node has, or a bundled one, as for `Estimator`.
         workers: processes that hold the model.
         batch: frames that a worker takes at a time.
         pattern: which files of a folder.

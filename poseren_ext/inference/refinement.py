@@ -14,7 +14,7 @@ from poseren_ext.inference.estimator import Estimator, Hand
 from poseren_ext.inference.frame_hands import FrameHands
 from poseren_ext.inference.hand_pose import Array, HandPose
 from poseren_ext.models import PoseREN
-from poseren_ext.models.files import Precision
+from poseren_ext.models.files import BOTH, Precision
 
 if TYPE_CHECKING:
     from typing_extensions import Required, Unpack
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @overload
 def refine(  # type: ignore[overload-overlap]  # 1 is an int, too
     depth: Array | Sequence[Array],
-    model: PoseREN | str | os.PathLike[str] = "demo",
+    model: PoseREN | str | os.PathLike[str] = BOTH,
     *,
     max_hands: Literal[1] = 1,
     **settings: Unpack[_Settings],
@@ -46,14 +46,14 @@ def refine(  # type: ignore[overload-overlap]  # 1 is an int, too
 @overload
 def refine(
     depth: Array | Sequence[Array],
-    model: PoseREN | str | os.PathLike[str] = "demo",
+    model: PoseREN | str | os.PathLike[str] = BOTH,
     *,
     max_hands: int,
     **settings: Unpack[_Settings],
 ) -> FrameHands: ...
 def refine(
     depth: Array | Sequence[Array],
-    model: PoseREN | str | os.PathLike[str] = "demo",
+    model: PoseREN | str | os.PathLike[str] = BOTH,
     *,
     camera: object,
     init_pose: Array | Literal["mean"] | None = None,
@@ -77,7 +77,8 @@ def refine(
     Args:
         depth: [H, W] or [B, H, W], numpy or torch (uint16, int32, float16, bfloat16 or float32), or a list of frames,
             whose sizes may differ. 0, negative, NaN and infinite values mean no depth.
-        model: a ``PoseREN``, the path of a safetensors file, or "demo": the model that comes with the package.
+        model: a ``PoseREN``, the path of a safetensors file, or one that comes with the package: "demo" for palms,
+            "any_view" for hands from every side, or "both": the better one for each hand.
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
         init_pose: where the cascade starts: None takes the model's Init-CNN, "mean" its mean pose; or joints [B, J, 3]

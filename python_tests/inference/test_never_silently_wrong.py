@@ -308,7 +308,7 @@ def test_an_estimator_is_a_snapshot_of_its_model():
 
 @pytest.mark.parametrize("kind", ["half", "bfloat16", "double"])
 def test_models_of_other_types_work(kind):
-    expected = refine(hand(), camera=CAMERA).joints
+    expected = refine(hand(), "demo", camera=CAMERA).joints
     joints = refine(hand(), getattr(load_model("demo"), kind)(), camera=CAMERA).joints
     np.testing.assert_allclose(joints, expected, atol=15 if kind == "bfloat16" else 0.5)
 

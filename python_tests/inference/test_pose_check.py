@@ -84,7 +84,7 @@ def test_a_forearm_is_named_without_an_error_head(monkeypatch):
     refine_once = PackedPoseREN.refine
     monkeypatch.setattr(PackedPoseREN, "refine", lambda *given: (*refine_once(*given)[:2], None))
     checkup = examine(_arm(), CAMERA)
-    finding = PoseCheck()(checkup.depth, checkup.region)
+    finding = PoseCheck("demo")(checkup.depth, checkup.region)
     assert (finding.kind, finding.check) == ("note", "hand")
 
 
@@ -110,4 +110,4 @@ def test_a_model_without_an_error_head_says_nothing(monkeypatch):
     refine_once = PackedPoseREN.refine
     monkeypatch.setattr(PackedPoseREN, "refine", lambda *given: (*refine_once(*given)[:2], None))
     checkup = examine(hand(), CAMERA)
-    assert PoseCheck()(checkup.depth, checkup.region) is None
+    assert PoseCheck("demo")(checkup.depth, checkup.region) is None

@@ -8,6 +8,7 @@ import torch
 
 from poseren_ext import Estimator
 from poseren_ext.models import load_model
+from poseren_ext.models.packed import CONFIDENT_MM
 from poseren_ext.synthetic import split_hands
 from poseren_ext.synthetic.splits import SplitKind
 from poseren_ext.training.synthetic_batches import render_store
@@ -24,15 +25,19 @@ def test_errors_by_view(name: str, kind: SplitKind, largest: float) -> None:
     assert float(stage_errors(poses[-1:], labels, 150.0).mean()) < largest
 
 
-def test_both_gives_each_hand_the_pose_with_the_smaller_predicted_error() -> None:
+def test_both_gives_a_hand_in_doubt_the_pose_with_the_smaller_predicted_error() -> None:
     palms, backs = (split_hands(kind).frames(torch.arange(6)) for kind in ("palm", "back"))
     depth, center = (torch.cat([getattr(palms, name), getattr(backs, name)]) for name in ("depth", "center"))
     camera = split_hands("palm").camera
     one, other, both = (Estimator(name, camera=camera)(depth, center=center) for name in ("demo", "any_view", "both"))
-    first = one.error_mm < other.error_mm
+    sure = one.error_mm <= CONFIDENT_MM
+    assert sure[:6].any()
+    assert not sure[6:].any()
+    first = sure | (one.error_mm <= other.error_mm)
     assert 0 < int(first.sum()) < len(first)
-    assert torch.equal(both.joints, torch.where(first[:, None, None], one.joints, other.joints))
-    assert torch.equal(both.error_mm, torch.minimum(one.error_mm, other.error_mm))
+    joints = torch.where(first[:, None, None], one.joints, other.joints)
+    torch.testing.assert_close(both.joints, joints, rtol=0.0, atol=0.1)
+    torch.testing.assert_close(both.error_mm, torch.where(first, one.error_mm, other.error_mm), rtol=0.0, atol=0.1)
     assert torch.equal(both.stages_run, torch.where(first, one.stages_run, other.stages_run))
 
 

@@ -23,6 +23,7 @@ from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import PoseREN, load_model
+from poseren_ext.models.files import BOTH
 from poseren_ext.ops import denormalize_pose, normalize_pose
 from poseren_ext.reference import moved_windows
 from poseren_ext.synthetic import SPLIT_KINDS, SyntheticHands, split_hands
@@ -86,12 +87,12 @@ class Part:
 
 
 def measure(
-    model: PoseREN, kinds: Sequence[str] = SPLIT_KINDS, *, frames: int = TEST_FRAMES, folder: Path | None = None
+    model: PoseREN | str, kinds: Sequence[str] = SPLIT_KINDS, *, frames: int = TEST_FRAMES, folder: Path | None = None
 ) -> list[SplitResult]:
     """Measures a model on test splits: what `poseren render --split-kind`, `predict` and `eval` give.
 
     Args:
-        model: knows right hands.
+        model: knows right hands; as for `Estimator`.
         kinds: names of the splits.
         frames: of each split.
         folder: keeps the rendered frames, one folder per split, for other models; by default they are not kept.
@@ -99,14 +100,16 @@ def measure(
     return [_measure_split(model, kind, frames, folder) for kind in kinds]
 
 
-def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -> SplitResult:
-    hands = split_hands(kind, skeleton=model.skeleton.name)  # type: ignore[arg-type]  # refuses unknown names
-    estimator = Estimator(model, camera=hands.camera, hand=model.config.hand, cube=hands.cube, stages=STAGES)
+def _measure_split(model: PoseREN | str, kind: str, count: int, folder: Path | None) -> SplitResult:
+    skeleton = load_model("demo" if model == BOTH else model).skeleton.name
+    hands = split_hands(kind, skeleton=skeleton)  # type: ignore[arg-type]  # refuses unknown names
+    estimator = Estimator(model, camera=hands.camera, cube=hands.cube, stages=STAGES)
+    packed = estimator.model
     errors, own, paired, means, moved, lost, held = [], [], [], [], [], [], []
     for part in test_parts(hands, count, folder and folder / kind):
         stages = torch.as_tensor(estimator(part.depth, center=part.center, return_stages=True).stages)
         errors.append(_errors(stages, part, hands))
-        mean = model.mean_pose.expand(len(part.center), -1, -1)
+        mean = packed.mean_pose.expand(len(part.center), -1, -1)
         mean_uvd = denormalize_pose(mean, part.center, hands.camera, cube=hands.cube)
         means.append(_errors(mean_uvd[None], part, hands)[0])
         uvd, center, found = _own(estimator, part, mean_uvd)
@@ -116,7 +119,7 @@ def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -
         held.append(found & (truth.abs() <= 1.0).all(2).all(1))
         lost.append(~found)
         poses = [normalize_pose(stage, part.center, hands.camera, cube=hands.cube) for stage in stages]
-        moved.append(moved_windows(torch.stack(poses), model.head.config)[1:])
+        moved.append(moved_windows(torch.stack(poses), packed.head.config)[1:])
     error, own_error = torch.cat(errors, 1), torch.cat(own)
     return SplitResult(
         kind=kind,
@@ -209,12 +212,12 @@ def split_table(results: Sequence[SplitResult]) -> str:
 def main() -> None:
     """Prints the table of a model."""
     parser = argparse.ArgumentParser(prog="python -m tools.bundle_model.measure", description=__doc__)
-    parser.add_argument("model", help="a model file, or demo")
+    parser.add_argument("model", help="a model file, demo, any_view or both")
     parser.add_argument("--frames", type=int, default=TEST_FRAMES, help="of each split")
     parser.add_argument("--folder", type=Path, help="keeps the rendered frames here")
     parser.add_argument("--splits", nargs="+", default=SPLIT_KINDS, choices=SPLIT_KINDS)
     given = parser.parse_args()
-    print(split_table(measure(load_model(given.model), given.splits, frames=given.frames, folder=given.folder)))
+    print(split_table(measure(given.model, given.splits, frames=given.frames, folder=given.folder)))
 
 
 if __name__ == "__main__":
