@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The cascade for many samples. It never synchronises with the host: kernels of a stage without work return at once, so
-// that a CUDA graph can capture it.
+// The cascade for a large batch. It never synchronises with the host, so that a CUDA graph can capture it: all kernels
+// are launched, and those without work return at once.
 #include "cuda/cascade.h"
 
 #include "cuda/cascade_batch_state.h"
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kThreads) start_cascade(const BatchCascade c) 
   if (threadIdx.x == 0) c.op.stages_run[c.first + sample] = 0;
 }
 
-// ---- the work of a stage: one block per sample, one thread per region
+// ---- the work lists of a stage: one block per sample, one thread per region
 constexpr int kPlanThreads = JointList::kCapacity;
 
 __device__ inline bool feeds_a_finger(const FingerTree& tree, int m) {
@@ -30,7 +30,7 @@ __device__ inline bool feeds_a_finger(const FingerTree& tree, int m) {
 }
 
 __global__ void __launch_bounds__(kPlanThreads) plan_cascade_stage(const BatchCascade c, int64_t stage) {
-  SHARED(wanted, bool[JointList::kCapacity]);  // regions that have to be computed
+  SHARED(needs_region, bool[JointList::kCapacity]);  // regions that must be computed
   const RegionPool& p = c.op.pool;
   const int sample = static_cast<int>(blockIdx.x), m = static_cast<int>(threadIdx.x);
   const int pose_size = static_cast<int>(p.num_joints) * 3;
@@ -48,12 +48,12 @@ __global__ void __launch_bounds__(kPlanThreads) plan_cascade_stage(const BatchCa
   const bool any_moved = __syncthreads_or(moved), any_used_moved = __syncthreads_or(used && moved);
   const bool invalid = __syncthreads_or(used && is_invalid(window)), needed = any_used_moved && !invalid;
 
-  wanted[m] = needed && used && moved;
-  if (is_region) c.needs[int64_t{m} * c.capacity + sample] = wanted[m];
+  needs_region[m] = needed && used && moved;
+  if (is_region) c.needs[int64_t{m} * c.capacity + sample] = needs_region[m];
   __syncthreads();
   for (int f = m; f < c.num_fingers(); f += kPlanThreads) {
     bool any = false;
-    for (int k = 0; k < c.op.tree.members; k++) any |= wanted[c.op.tree.region[f * c.op.tree.members + k]];
+    for (int k = 0; k < c.op.tree.members; k++) any |= needs_region[c.op.tree.region[f * c.op.tree.members + k]];
     c.needs[int64_t{c.finger_list(f)} * c.capacity + sample] = any;
   }
   if (m == 0) {
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kPlanThreads) plan_cascade_stage(const BatchCa
   for (int i = m; i < pose_size; i += kPlanThreads) c.pose(stage, sample)[i] = invalid ? kNaN<float> : before[i];
 }
 
-// ---- the samples of each work list, in order: one block per list
+// ---- compacts each work list, keeping the order of the samples: one block per list
 __global__ void __launch_bounds__(kThreads) compact_lists(const BatchCascade c) {
   constexpr int kWarps = kThreads / kWarp;
   SHARED(warp_counts, int[kWarps]);
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads) compact_lists(const BatchCascade c) 
   if (threadIdx.x == 0) c.sizes[blockIdx.x] = found;
 }
 
-// ---- the regions that moved: one block per region of a sample
+// ---- pools the regions that moved: one block per region of a sample
 template <class Reader>
 __device__ void pool_split(const Reader& reader, const BatchCascade& c, int64_t row) {
   constexpr int kPack = Pack<BFloat16>::kSize;
@@ -141,7 +141,7 @@ struct LayerProblem {
   __device__ float activation(int group, int64_t row, float sum) const {
     const int64_t i = group * layer.rows + row;
     const float value = (layer.scale ? sum * layer.scale[i] : sum) + layer.bias[i];
-    return value < 0 ? 0.0f : value;  // NaN stays
+    return value < 0 ? 0.0f : value;  // keeps NaN
   }
 };
 
@@ -174,7 +174,7 @@ struct FingerProblem : LayerProblem<W> {
   }
 };
 
-// A group is a slice of the depth.
+// Split-K: a group is a slice of the depth.
 template <class W>
 struct PoseProblem : LayerProblem<W> {
   __device__ const W* weight(int) const { return static_cast<const W*>(this->layer.weight); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The state of the cascade for many samples, in device memory: the work list of every layer and the values that are
-// kept from stage to stage.
+// The state of the cascade for a large batch, in device memory: the work list of each layer, and the activations that
+// later stages reuse.
 #pragma once
 
 #include <algorithm>
@@ -26,17 +26,17 @@ struct SplitRows {
 // Lists of samples: one for each region, then one for each finger, then one for the pose.
 struct BatchCascade {
   CascadeRefine op;
-  int64_t first;            // sample of the call that is sample 0 here
-  int count;                // samples at once
-  int capacity;             // of each list, of rows a group: at least count
-  Window* known;            // [count, M]: of the last stage
-  uint8_t* needs;           // [lists, capacity]: whether the list holds the sample
+  int64_t first;            // index in the batch of the first sample
+  int count;                // samples in this pass
+  int capacity;             // samples that each list and each group of rows can hold; at least count
+  Window* known;            // [count, M]: windows of the previous stage
+  uint8_t* needs;           // [lists, capacity]: whether the sample is in the list
   int* samples;             // [lists, capacity]
   int* sizes;               // [lists]
   SplitRows pooled;         // [M, capacity] rows of C*P*P
-  SplitRows region_hidden;  // [capacity, F] rows of K*W1: hidden activations, adjacent as the fingers read them
+  SplitRows region_hidden;  // [capacity, F] rows of K*W1: the inputs of a finger are adjacent
   SplitRows finger_hidden;  // [capacity] rows of F*W2
-  float* partial;           // [splits, capacity, 3J]: the pose's sums over parts of the depth
+  float* partial;           // [slices, capacity, 3J]: partial sums of the pose layer
 
   POSEREN_HD int num_regions() const { return static_cast<int>(op.pool.joints.count); }
   POSEREN_HD int num_fingers() const { return static_cast<int>(op.tree.fingers); }
@@ -50,13 +50,13 @@ struct BatchCascade {
   }
 };
 
-// The pose layer is deep and has few rows: blocks share its depth.
+// Split-K: the pose layer has a large depth and few rows, so that blocks divide its depth among them.
 inline constexpr int64_t kPoseSlice = 256;
 POSEREN_HD inline int64_t pose_slices(const CascadeRefine& op) {
   return (op.joint.depth + kPoseSlice - 1) / kPoseSlice;
 }
 
-// Lays the arrays of a BatchCascade out in memory from `begin` on.
+// Assigns addresses in the scratch memory to the arrays of a BatchCascade.
 class ScratchLayout {
  public:
   explicit ScratchLayout(void* begin) : begin_(static_cast<char*>(begin)) {}
@@ -80,7 +80,7 @@ class ScratchLayout {
 
 inline constexpr int64_t kSamplesAtOnce = 512;  // bounds the scratch memory
 
-// Samples `first` and the following, as many as go at once; `layout` ends up behind the arrays.
+// The cascade of the pass that begins at sample `first`. Advances `layout` past its arrays.
 inline BatchCascade batch_cascade(const CascadeRefine& op, int64_t first, ScratchLayout& layout) {
   BatchCascade c{};
   c.op = op;

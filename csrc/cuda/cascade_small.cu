@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The cascade for a few samples as one kernel: all stages, all layers, every weight that is needed read once a stage.
+// The cascade for a small batch: one cooperative kernel computes all stages and layers, and reads each weight that it
+// needs once per stage.
 //
-// One block per multiprocessor. The rows of a layer are split evenly; the blocks meet at a grid barrier between layers
-// and prefetch their next weights before it. Every block detects without communication that no window moved.
+// One block per SM. The rows of a layer are split evenly among the blocks. Between layers the blocks wait at a grid
+// barrier, and before it they prefetch their next weights. Each block finds out by itself when no window has moved.
 #include "cuda/cascade.h"
 
 #include "cuda/cascade_small_plan.h"
@@ -28,7 +29,7 @@ __device__ inline int member(unsigned set, int i) {
   return __ffs(static_cast<int>(set)) - 1;
 }
 
-// Adjacent rows of one group.
+// A range of rows of one group.
 struct Rows {
   int64_t group, first, last;
 };
@@ -83,7 +84,8 @@ class SmallKernel {
     return op_.poses + (stage * op_.pool.batch + sample) * pose_size();
   }
 
-  // Block 0 writes what needs no computation. A value always belongs to the same thread, which sees its earlier writes.
+  // Block 0 writes poses that need no computation. Each value is always written by the same thread, which therefore
+  // sees its earlier writes.
   __device__ void start() {
     if (blockIdx.x > 0) return;
     for (int64_t i = threadIdx.x; i < op_.pool.batch * pose_size(); i += kThreads) op_.poses[i] = op_.pose[i];
@@ -99,7 +101,7 @@ class SmallKernel {
     if (threadIdx.x < op_.pool.batch) op_.stages_run[threadIdx.x] += plan_.moved >> threadIdx.x & 1;
   }
 
-  // The layers of the regions that moved.
+  // Computes the layers of the regions that moved.
   __device__ void compute_regions(int64_t stage) {
     const int64_t rows = op_.region.rows;
     Share share(plan_.num_regions, rows);
@@ -114,7 +116,7 @@ class SmallKernel {
     }
   }
 
-  // The layers of the fingers with such regions.
+  // Computes the layers of the fingers with such regions.
   __device__ void compute_fingers() {
     const HeadLayer& layer = op_.finger;
     Share share(plan_.num_fingers, layer.rows);
@@ -129,10 +131,10 @@ class SmallKernel {
     }
   }
 
-  // Stages the inputs of the members in shared memory for multiply().
+  // Copies the inputs of the members to shared memory for multiply().
   template <class StageOne>
   __device__ void stage_inputs(int depth, unsigned members, const StageOne& stage_one) {
-    __syncthreads();  // the previous rows no longer need their inputs
+    __syncthreads();  // all warps have read the previous inputs
     for (int i = 0; i < __popc(members); i++) stage_one(member(members, i), inputs_ + i * staged_size<kPack>(depth));
     __syncthreads();
   }
@@ -162,14 +164,14 @@ class SmallKernel {
       input[staged_index<kPack>(k)] = region_hidden[int64_t{members[k / rows]} * rows + k % rows];
   }
 
-  // store(row, sample, value) for a stretch of a group's rows and the members, whose inputs are staged.
+  // Calls store(row, sample, value) for a range of rows of a group and the members whose inputs are in shared memory.
   template <class Store>
   __device__ void multiply(const HeadLayer& layer, int64_t group, const Rows& stretch, unsigned members,
                            const Store& store) const {
     const W* weights = static_cast<const W*>(layer.weight) + group * layer.rows * layer.depth;
     const auto write = [&](int64_t row, int i, float sum) {
       const float value = finish(layer, group * layer.rows + row, sum);
-      store(row, member(members, i), value < 0 ? 0.0f : value);  // NaN stays
+      store(row, member(members, i), value < 0 ? 0.0f : value);  // keeps NaN
     };
     const int count = __popc(members);
     const auto dot = [&]<int kSamples>(std::integral_constant<int, kSamples>) {
@@ -200,7 +202,7 @@ class SmallKernel {
       }
   }
 
-  // The thread's part of the product of a row and a sample's input.
+  // The thread's share of the dot product of a row and a sample's input.
   __device__ float pose_products(int64_t row, int sample) const {
     const int64_t depth = op_.joint.depth;
     const W* weights = static_cast<const W*>(op_.joint.weight) + row * depth;
@@ -215,10 +217,10 @@ class SmallKernel {
     return sum;
   }
 
-  __device__ float sum_of_block(float value) const {  // thread 0's
+  __device__ float sum_of_block(float value) const {  // valid in thread 0
     SHARED(partial, float[kWarps]);
     value = fold_warp(value);
-    __syncthreads();  // the sum before has been taken
+    __syncthreads();  // the previous sum has been read
     if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
     __syncthreads();
     if (threadIdx.x == 0)
@@ -256,7 +258,7 @@ __global__ void __launch_bounds__(kThreads, 1) cascade_small(const SmallCascade 
   SmallKernel<W, kPack>(c, plan, inputs).run();
 }
 
-// Enough for any pack, and for the samples beyond the last that a product of 4 or 8 goes through.
+// Padding for any pack size, and for the unused samples of a product of 4 or 8 samples.
 size_t shared_bytes(const CascadeRefine& op) {
   constexpr int kLargestPack = 16;
   const int64_t depth = op.region.depth > op.finger.depth ? op.region.depth : op.finger.depth;

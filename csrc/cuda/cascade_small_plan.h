@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The work of a stage for a few samples. Every block computes the same plan in its shared memory, without waiting for
-// another.
+// The work list of a stage for a small batch. Every block computes the same list in its own shared memory, so that no
+// communication between blocks is needed.
 #pragma once
 
 #include "core/cascade.h"
@@ -10,14 +10,14 @@ namespace poseren::cuda {
 
 inline constexpr int kSmallBatch = 8;
 
-// Sets of samples are bits: sample b is bit b.
+// A set of samples is a bit mask: bit b is sample b.
 struct CascadePlan {
-  Window known[kSmallBatch * JointList::kCapacity];  // [B, M]: of the last stage
-  unsigned region_samples[JointList::kCapacity];     // [M]: those whose region has to be computed
-  unsigned finger_samples[FingerTree::kCapacity];    // [F]
+  Window known[kSmallBatch * JointList::kCapacity];  // [B, M]: windows of the previous stage
+  unsigned region_samples[JointList::kCapacity];     // [M]: samples whose region must be computed
+  unsigned finger_samples[FingerTree::kCapacity];    // [F]: samples whose finger must be computed
   bool used[JointList::kCapacity];                   // [M]: whether the region feeds a finger
-  int16_t regions[JointList::kCapacity];             // those with samples
-  int16_t fingers[FingerTree::kCapacity];            // those with samples
+  int16_t regions[JointList::kCapacity];             // regions with samples
+  int16_t fingers[FingerTree::kCapacity];            // fingers with samples
   int num_regions, num_fingers;
   unsigned moved, used_moved, invalid;
   unsigned needed;  // samples whose pose must be computed; others keep theirs or are invalid
@@ -32,7 +32,7 @@ class CascadePlanner {
       for (int slot = 0; slot < op_.tree.slots(); slot++) plan_.used[op_.tree.region[slot]] = true;
   }
 
-  // Plans stages 1, 2, ... in order; called by all threads of the block.
+  // Must be called for stages 1, 2, ... in this order, by all threads of the block.
   __device__ void plan_stage(int64_t stage) {
     const Before before{stage, stage > 1 ? plan_.needed : 0, stage > 1 ? plan_.invalid : 0};
     __syncthreads();
@@ -63,7 +63,7 @@ class CascadePlanner {
  private:
   struct Before {
     int64_t stage;
-    unsigned needed, invalid;  // samples in the stage before
+    unsigned needed, invalid;  // sets of the previous stage
   };
 
   __device__ static int thread() { return static_cast<int>(threadIdx.x); }

@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kTile* kRows) depth_crop(const DepthCrop p) {
   }
 }
 
-// One thread per pixel of a frame. A gather: each stored depth has one owner and one sum.
+// One thread per pixel of a frame, which gathers the gradient of its stored depth.
 constexpr int kGradThreads = 256;
 
 template <class T, class G>

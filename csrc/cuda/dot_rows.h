@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Weight rows times a few vectors. Memory bandwidth is the limit, so each weight is read once, 16 bytes per lane.
+// Matrix-vector products for a few vectors. Memory bandwidth is the limit, so each weight is read once, 16 bytes per
+// lane.
 //
-// A warp takes whole rows; lane l takes every 32nd pack of kPack weights from pack l on, and the lanes are folded by
-// halves. A sum's order depends on the row's length alone: the same bits for one sample and for eight.
+// A warp computes whole rows: lane l sums the packs l, l + 32, ... of kPack weights, then the lanes are reduced as a
+// tree. The order of a sum depends only on the length of the row, so one sample and eight give the same bits.
 #pragma once
 
 #include "cuda/warp.h"
 
 namespace poseren::cuda {
 
-// Where element k of a vector lies in shared memory. A lane reads its kPack elements four at a time; those fours are
-// laid out so that the warp reads 512 bytes in a row, which come without bank conflicts.
+// The position of element k of a vector in shared memory. A lane reads its kPack elements as float4; the float4 of the
+// 32 lanes are adjacent (512 bytes), which avoids bank conflicts.
 template <int kPack>
 __device__ inline int staged_index(int k) {
   if constexpr (kPack <= 4) {
@@ -22,7 +23,7 @@ __device__ inline int staged_index(int k) {
   }
 }
 
-// Floats that a vector of `depth` elements takes there.
+// The number of floats in shared memory of a vector of `depth` elements.
 template <int kPack>
 __host__ __device__ inline int staged_size(int depth) {
   constexpr int kBlock = kPack * kWarp;
@@ -30,7 +31,7 @@ __host__ __device__ inline int staged_size(int depth) {
 }
 
 template <int kPack>
-inline constexpr int kPart = kPack < 4 ? kPack : 4;  // elements that a lane reads at a time
+inline constexpr int kPart = kPack < 4 ? kPack : 4;  // elements per read of a lane
 
 // The part of a staged vector that begins at element `first` of it.
 template <int kPack>
@@ -70,12 +71,12 @@ __device__ inline void add_packs(const Pack<W> (&weights)[kRows], const float* i
   }
 }
 
-// The lane's part of rows [kRows, depth] times kSamples staged inputs.
+// Adds the lane's share of rows [kRows, depth] times kSamples staged inputs.
 template <int kPack, int kRows, int kSamples, class W>
 __device__ inline void add_products(const W* const (&rows)[kRows], int depth, const float* inputs,
                                     float (&sums)[kRows * kSamples]) {
   const int size = staged_size<kPack>(depth);
-#pragma unroll(kRows == 2 ? 4 : 1)  // as many loads in flight as registers allow
+#pragma unroll(kRows == 2 ? 4 : 1)  // more loads in flight would spill registers
   for (int k = static_cast<int>(threadIdx.x % kWarp) * kPack; k < depth; k += kWarp * kPack) {
     Pack<W> weights[kRows];
 #pragma unroll
@@ -92,7 +93,7 @@ __device__ void dot_rows(const W* weights, int depth, int64_t first, int64_t las
   constexpr int kRows = kSamples <= 4 ? 2 : 4;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   for (int64_t row = first + warp * kRows; row < last; row += warps * kRows) {
-    const W* rows[kRows];  // past the end: the last row again, its sums unused
+    const W* rows[kRows];  // rows past the end repeat the last row; their sums are not written
 #pragma unroll
     for (int r = 0; r < kRows; r++) rows[r] = weights + (row + r < last ? row + r : last - 1) * int64_t{depth};
     float sums[kRows * kSamples] = {};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Products of the weights of several groups with the samples that each group needs.
+// Grouped GEMM: each group multiplies its weights by the samples in its work list.
 //
-// The number of samples of a group is in device memory: the grid covers all samples, and blocks past the count return.
-// A block multiplies a tile of samples by a tile of weight rows; a sum depends only on its sample and row.
+// The length of a work list is in device memory, so the grid covers all samples and blocks past the end return at once.
+// A block multiplies a tile of samples by a tile of weight rows. A sum does not depend on the other samples and rows.
 #pragma once
 
 #include "cuda/tensor_core.h"
@@ -11,18 +11,18 @@
 namespace poseren::cuda {
 
 struct GemmTile {
-  static constexpr int kSamples = 64, kRows = 64, kDepth = 32;  // small: several blocks a multiprocessor hide latency
-  static constexpr int kStride = kDepth + 8;                    // elements; the eight spare ones keep banks apart
+  static constexpr int kSamples = 64, kRows = 64, kDepth = 32;  // small, so that several blocks per SM hide latency
+  static constexpr int kStride = kDepth + 8;                    // elements; the padding of 8 avoids bank conflicts
   static constexpr int kThreads = 128;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-  static constexpr int kBlocks = 3;  // of a multiprocessor: with four, older GPUs run out of registers
+  static constexpr int kBlocks = 3;  // per SM; with four, older GPUs run out of registers
 #else
   static constexpr int kBlocks = 4;
 #endif
-  static constexpr int kWarpSamples = 32, kWarpRows = 32;  // of a warp's part of the tile
+  static constexpr int kWarpSamples = 32, kWarpRows = 32;  // the part of the tile that a warp computes
   static constexpr int kUnit = 8;                          // elements that a thread loads at a time
   static constexpr int kUnitsOfLine = kDepth / kUnit;
-  static constexpr int kPartSize = kSamples * kStride;  // elements of one part of the samples' or the rows' tile
+  static constexpr int kPartSize = kSamples * kStride;  // elements per bfloat16 part of a tile
   static constexpr int kResultStride = kFragment + 4;   // floats
 
   template <class W>
@@ -32,12 +32,12 @@ struct GemmTile {
 };
 static_assert(GemmTile::kSamples == GemmTile::kRows);
 
-// A block's tile of a problem. Problem says what there is to multiply:
-//   count(group)             how many samples (device memory)
-//   input(group, i, part)    [depth], the i-th sample's values, split into parts, 16-byte aligned
+// One tile, computed by one block. Problem describes the operands:
+//   count(group)             the number of samples (device memory)
+//   input(group, i, part)    [depth], one bfloat16 part of the i-th sample's input, 16-byte aligned
 //   weight(group)            [rows, depth] of W
-//   rows(), depth(), is_packed()   whether every 8 weights of a row lie where one load can fetch them
-//   begin(group), end(group) the group's part of the depth; begins at a multiple of kUnit
+//   rows(), depth(), is_packed()   is_packed: 8 weights of a row can be read by one aligned load
+//   begin(group), end(group) the range of the depth that the group sums; begin is a multiple of kUnit
 //   store(group, i, row, sum)
 template <class W>
 struct alignas(sizeof(W) == 1 ? 8 : 16) WeightUnit {
@@ -69,7 +69,7 @@ class Gemm {
     for (auto& line : sums_)
       for (auto& sum : line) wmma::fill_fragment(sum, 0.0f);
     for (int64_t k = begin_; k < end_; k += T::kDepth) {
-      load(k);  // the other blocks of the multiprocessor multiply meanwhile
+      load(k);  // other blocks of the SM multiply during the loads
       put();
       __syncthreads();
       multiply();
@@ -83,7 +83,7 @@ class Gemm {
 
   __device__ static int thread() { return static_cast<int>(threadIdx.x); }
 
-  // ---- from memory to registers; what is beyond the samples, rows or depth is 0
+  // ---- global memory to registers, with zeros beyond the last sample, row and depth
   __device__ void load(int64_t k) {
 #pragma unroll
     for (int u = 0; u < kInputUnits; u++) {
@@ -123,7 +123,7 @@ class Gemm {
     return unit;
   }
 
-  // ---- from registers to shared memory, weights split into parts
+  // ---- registers to shared memory; splits weights into bfloat16 parts
   __device__ void put() {
 #pragma unroll
     for (int u = 0; u < kInputUnits; u++) {
@@ -144,12 +144,12 @@ class Gemm {
         store_pack(weights_ + part * T::kPartSize + place(unit), parts[part]);
     }
   }
-  // Units run along a line, then over the lines, then over the parts.
+  // Units are numbered along the depth, then over the lines, then over the parts.
   __device__ static int place(int unit) {
     return unit / T::kUnitsOfLine * T::kStride + unit % T::kUnitsOfLine * T::kUnit;
   }
 
-  // ---- from shared memory to the sums
+  // ---- shared memory to the accumulators
   __device__ void multiply() {
     if (row_ + warp_row() >= p_.rows()) return;
     const BFloat16* const inputs = inputs_ + warp_sample() * T::kStride;
@@ -185,7 +185,7 @@ class Gemm {
       for (int e = 0; e < MatrixC::num_elements; e++) sums_[i][j].x[e] += products[j].x[e];
   }
 
-  // ---- from the sums to the problem, through shared memory, because the lane layout of fragments is unspecified
+  // ---- accumulators to Problem::store, through shared memory, because the layout of fragments is unspecified
   __device__ void store() {
     float* const result = reinterpret_cast<float*>(inputs_) + thread() / kWarp * kFragment * T::kResultStride;
 #pragma unroll
@@ -224,7 +224,7 @@ class Gemm {
   MatrixC sums_[kSampleFragments][kRowFragments];
 };
 
-// Blocks of neighbouring sample tiles read the same weights at the same time: x counts them.
+// Grid: x sample tiles (neighbours read the same weights at the same time), y row tiles, z groups.
 template <class W, class Problem>
 __global__ void __launch_bounds__(GemmTile::kThreads, GemmTile::kBlocks) grouped_gemm(const Problem problem) {
   DYNAMIC_SHARED(BFloat16, shared);

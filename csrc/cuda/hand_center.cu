@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One block per frame. Warp w sums rows w, w + 32, ... of a region: it is a lane of core's sum over rows. With only a
-// few integer frames, whose sums are exact in any order, several blocks share a frame.
+// One block per frame. Warp w sums rows w, w + 32, ... of a region, in the order that core/hand_center.h defines.
+// Integer sums are exact in any order: with few integer frames, several blocks share a frame.
 #include "core/kernels.h"
 
 #include "cuda/warp.h"
@@ -76,7 +76,7 @@ struct RowSummer {
   }
 };
 
-// Lane 0 gets the sums of all lanes. Floating-point depths were folded row by row.
+// Lane 0 gets the sums of all lanes. Floating-point depths have been reduced row by row before.
 template <class T>
 __device__ CenterSums<T> fold_lanes_of_warp(CenterSums<T> sums) {
   sums.count = fold_warp(sums.count);
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) hand_center(const HandCenter p)
 
 constexpr int kMaxShares = 32, kShareWarps = 8;
 
-// Several blocks (grid y) share a frame. They meet after each pass, and each folds the sums of all.
+// Several blocks (grid y) share a frame. After each pass they wait at a grid barrier, and each adds up all sums.
 template <class T, bool kMasked>
 __global__ void __launch_bounds__(kShareWarps* kWarp) shared_hand_center(const HandCenter p) {
   SHARED(region, CenterRegion);
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kShareWarps* kWarp) shared_hand_center(const H
   if (threadIdx.x == 0) region = whole_frame(p);
   __syncthreads();
   for (int64_t pass = 0; pass <= p.iterations; pass++) {
-    // Two sets of sums, because a block may be one pass ahead of blocks that still read.
+    // Double-buffered, because a block may be one pass ahead of blocks that still read.
     CenterSums<T>* const sums = static_cast<CenterSums<T>*>(p.scratch) + (pass % 2 * gridDim.x + sample) * shares;
     const CenterSums<T> own = sum_rows<T, kMasked, 2, kShareWarps>(
         p, sample, region, static_cast<int>(share) * kShareWarps + warp, shares * kShareWarps);

@@ -44,7 +44,7 @@ struct Launch {
   bool cooperative = false;  // all blocks run concurrently and may use grid_barrier
 };
 
-// Of the current device.
+// Limits of the current device.
 struct DeviceLimits {
   int multiprocessors;
   size_t shared;  // bytes per block
@@ -52,8 +52,8 @@ struct DeviceLimits {
 
 namespace detail {
 
-// "pool", from __PRETTY_FUNCTION__ of a function whose template argument is the kernel: "... [with auto kKernel =
-// poseren::cuda::{anonymous}::pool<float>; ...]" and the like.
+// The name of a kernel, such as "pool", from __PRETTY_FUNCTION__ of a function with the kernel as template argument:
+// "... [with auto kKernel = poseren::cuda::{anonymous}::pool<float>; ...]".
 inline std::string kernel_name(std::string pretty) {
   constexpr const char* mark = "kKernel = ";
   pretty.erase(0, pretty.find(mark) + std::char_traits<char>::length(mark));
@@ -79,8 +79,8 @@ namespace detail {
   throw std::runtime_error(message);
 }
 
-// Allows the kernel all dynamic shared memory of the current device, once for each device. Every thread sets the same
-// value, so that two launches at once cannot lower each other's limit.
+// Raises the kernel's limit of dynamic shared memory to that of the current device, once per device. All threads set
+// the same value, so concurrent launches do not lower each other's limit.
 template <auto kKernel>
 cudaError_t allow_dynamic_shared() {
   static std::atomic<uint64_t> allowed = 0;  // a bit per device
@@ -129,7 +129,7 @@ __device__ inline void prefetch(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
-// Starts the kernel; an empty grid is no work. Throws std::runtime_error when CUDA refuses.
+// Launches the kernel; does nothing if the grid is empty. Throws std::runtime_error if CUDA reports an error.
 template <auto kKernel, class... Args>
 void launch(const Launch& at, const Args&... args) {
   if (!at.grid.x || !at.grid.y || !at.grid.z) return;

@@ -30,7 +30,8 @@ struct MaxReader {
   }
 };
 
-// Blends the rows of a bin's sampling points into a line and samples it at their columns: the CPU's order of sums.
+// Blends the rows of a bin's sampling points into a line, then samples the line at their columns, in the same order of
+// sums as the CPU.
 template <class T, class Position>
 struct AlignReader {
   using Sum = Accumulator<T>;
@@ -61,7 +62,7 @@ struct AlignReader {
   }
 };
 
-// The region of an invalid joint: NaN.
+// Fills the region of an invalid joint with NaN.
 template <class T>
 struct InvalidReader {
   __device__ Accumulator<T> operator()(int64_t, int64_t, int64_t) const { return kNaN<Accumulator<T>>; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Gradients of pose_roi_pool as gathers: every value has one owner and one sum in a fixed order. No atomics.
+// Gradients of pose_roi_pool as gathers: one thread sums each value in a fixed order, without atomics.
 #include "core/kernels.h"
 #include "cuda/warp.h"
 
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kThreads, 1) pose_roi_pool_feature_grad(const 
 }
 
 // ---- gradient of the pose: one block per joint of a sample
-// Adds the slope of one sampling point, weighted by the gradient of its bin.
+// Adds the derivative at one sampling point, weighted by the gradient of its bin.
 template <class T>
 __device__ void add_slope(const MapStrides& s, const T* plane, const Tap<Accumulator<T>>& tx,
                           const Tap<Accumulator<T>>& ty, double grad, Slope& slope) {
@@ -121,7 +121,7 @@ __device__ void add_slope(const MapStrides& s, const T* plane, const Tap<Accumul
   if (ty.moves) slope.y += grad * ((1 - tx.weight) * (high_low - low_low) + tx.weight * (high_high - low_high));
 }
 
-// The thread's part of region m: every kThreads-th sampling point of its channels.
+// The thread's share of region m: every kThreads-th sampling point of its channels.
 template <class T, class Position>
 __device__ void add_region_slope(const PoseRoiPoolPoseGrad& p, int64_t sample, int64_t m, Slope& slope) {
   const RegionPool& pool = p.pool;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Matrix products on tensor cores that keep float32's precision.
 //
-// A float is the exact sum of three bfloat16 (8 + 8 + 8 bits of mantissa), a product of two floats that of nine
-// products, of which those with the three smallest exponents are beyond float32's precision. bfloat16 and int8 weights
-// are one bfloat16 each, so that their products are exact.
+// A float is the exact sum of three bfloat16 (8 + 8 + 8 bits of mantissa). The product of two floats is then the sum of
+// nine products; the three smallest are below the precision of float32 and are left out. A bfloat16 or int8 weight is a
+// single bfloat16, and its products are exact.
 #pragma once
 
 #include "core/number.h"
@@ -29,12 +29,12 @@ __device__ inline void load_matrix(Matrix& matrix, const BFloat16* from, int str
   wmma::load_matrix_sync(matrix, reinterpret_cast<const __nv_bfloat16*>(from), stride);
 }
 
-inline constexpr int kParts = 3;  // of a float
+inline constexpr int kParts = 3;  // bfloat16 per float
 
 template <class W>
 inline constexpr int kWeightParts = std::is_same_v<W, float> ? kParts : 1;
 
-// The products of parts that are computed: the others are smaller than the last bit of float32.
+// Whether the product of two parts is computed; the others are smaller than the last bit of float32.
 __device__ constexpr bool counts(int part, int weight_part) {
   return part + weight_part < kParts;
 }

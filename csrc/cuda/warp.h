@@ -30,7 +30,7 @@ __device__ inline Pack<T> load_pack(const T* address) {  // 16-byte aligned
   return bit_cast<Pack<T>>(*reinterpret_cast<const uint4*>(address));
 }
 
-// For memory that does not change meanwhile and is not read again soon.
+// A streaming load, for memory that the kernel does not write and does not read again soon.
 template <class T>
 __device__ inline Pack<T> load_pack_once(const T* address) {  // 16-byte aligned
   return bit_cast<Pack<T>>(__ldcs(reinterpret_cast<const uint4*>(address)));
@@ -44,7 +44,7 @@ __device__ inline void store_pack(T* address, const Pack<T>& pack) {  // 16-byte
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Folds by halves: lane l adds lane l + 16, then l + 8, ... Lane 0 gets the sum.
+// Tree reduction: lane l adds lane l + 16, then l + 8, ... Lane 0 gets the sum.
 template <class T>
 __device__ inline T fold_warp(T value) {
   for (int half = kWarp / 2; half > 0; half /= 2) value += __shfl_down_sync(kAllLanes, value, half);
