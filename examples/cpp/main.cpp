@@ -3,9 +3,9 @@
 //
 //   estimate MODEL.pt2 FX,FY,CX,CY FRAME.pgm...
 //
-// MODEL.pt2: written by `poseren export MODEL.pt2 --range NEAR FAR`, which includes the centre of the hand.
+// MODEL.pt2: written by `poseren export MODEL.pt2 --detect HEIGHT WIDTH`, which includes the detection of the hand.
 // FRAME.pgm: 16-bit portable graymaps of one size, mm, as the camera gives them.
-// Prints one line per frame: x y z in mm of every joint; nan for a frame without a pixel in the range.
+// Prints one line per frame: x y z in mm of every joint; nan for a frame without a hand.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>

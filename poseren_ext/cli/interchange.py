@@ -69,6 +69,13 @@ def export_command(
             "the mean of the pixels in this range, and is no input. Default: the caller detects the hand.",
         ),
     ] = None,
+    detect: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            "--detect",
+            help="Height and width of the frames: detect the hand in the graph, with the bundled network.",
+        ),
+    ] = None,
     depth_unit: Annotated[
         float, typer.Option("--depth-unit", help="Millimetres per stored unit, such as 0.125 for SR300 and SR305.")
     ] = 1.0,
@@ -78,15 +85,14 @@ def export_command(
     """Export the estimator, depth to joints, to other runtimes: ONNX in standard operators, or an AOTInductor package.
 
     Inputs: depth [B, H, W] (ONNX float32, package uint16), center [B, 3] (u, v, mm), camera [B, 4] (fx, fy, cx, cy).
-    Outputs: joints [B, J, 3] in mm, uvd [B, J, 3]. With --range, center is an output instead: whole frames in, joints
-    out. It is the mean of all pixels in the range; the detection of hands among other things (find_hands) cannot be
-    exported. examples/cpp runs such a package.
+    Outputs: joints [B, J, 3] in mm, uvd [B, J, 3]. With --detect or --range, center is an output instead: whole frames
+    in, joints out. examples/cpp runs such a package.
 
     [bold]Examples[/bold]
 
     poseren export hand.onnx --model nyu.safetensors
 
-    poseren export hand.pt2 --range 200 700 --stages 2
+    poseren export hand.onnx --detect 480 640 --stages 2
     """
     from poseren_ext.cli._console import say
     from poseren_ext.models.files import load_model
@@ -94,11 +100,14 @@ def export_command(
     if out.suffix not in (".onnx", ".pt2"):
         raise typer.BadParameter(f"{out}; expected a name that ends in .onnx or .pt2", param_hint="OUT")
     options.check_outputs(out, overwrite=overwrite)
+    if detect and depth_range:
+        raise typer.BadParameter("not together with --range: each finds the hand in another way", param_hint="--detect")
     estimator = load_model(model)
     settings: dict[str, Any] = {
         "stages": stages,
         "hand": hand,
         "depth_range": depth_range,
+        "detect": detect,
         "depth_unit": depth_unit,
     }
     if out.suffix == ".onnx":

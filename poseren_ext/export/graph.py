@@ -13,7 +13,11 @@ from poseren_ext import ops
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.geometry.crop_transforms import mean_of_views, turned_views
 from poseren_ext.inference.estimator import CENTER_ITERATIONS, Hand
+from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND
+from poseren_ext.inference.learnt_detection import LEAST_SCORE, bundled_detector, hand_cells, settled
+from poseren_ext.inference.surface_detection import LONGEST_SIDE
 from poseren_ext.models import PoseREN
+from poseren_ext.models.detector import padded
 
 
 class EstimatorGraph(nn.Module):
@@ -32,6 +36,7 @@ class EstimatorGraph(nn.Module):
         depth_unit: mm per stored unit.
 
     Attributes:
+        frame_size: Height and width of the frames; None for any size.
         inputs: Names of the arguments of ``forward``.
         outputs: Names of its results; "error_mm" only with a model that has an error head, "left" only with "auto".
 
@@ -42,6 +47,7 @@ class EstimatorGraph(nn.Module):
 
     inputs: tuple[str, ...] = ("depth", "center", "camera")
     outputs: tuple[str, ...] = ("joints", "uvd")
+    frame_size: tuple[int, int] | None = None
     mirror: Tensor | None
 
     def __init__(
@@ -116,18 +122,20 @@ class EstimatorGraph(nn.Module):
         return joints, uvd, self.model.error(crop, features, initial, last[0])
 
     def program(self, dtype: torch.dtype) -> torch.export.ExportedProgram:
-        """The graph as an exported program, for any number and any size of frames of this type."""
+        """The graph as an exported program, for any number of frames of this type, of any size or of `frame_size`."""
         device = self.model.mean_pose.device
+        height, width = self.frame_size or (5, 6)
         # Two frames of 5x6 pixels: these sizes differ from all others, so that the exporter does not merge axes.
         example = {
-            "depth": torch.full((2, 5, 6), 500, dtype=dtype, device=device),
+            "depth": torch.full((2, height, width), 500, dtype=dtype, device=device),
             "center": torch.tensor([[3.0, 2.0, 500.0]], dtype=torch.float32, device=device).expand(2, 3).contiguous(),
             "camera": torch.tensor([[500.0, 500.0, 3.0, 2.0]], dtype=torch.float32, device=device)
             .expand(2, 4)
             .contiguous(),
         }
-        batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
-        shapes = {"depth": {0: batch, 1: height, 2: width}, "center": {0: batch}, "camera": {0: batch}}
+        batch = torch.export.Dim("batch")
+        size = {} if self.frame_size else {1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
+        shapes = {"depth": {0: batch} | size, "center": {0: batch}, "camera": {0: batch}}
         with torch.no_grad():
             return torch.export.export(
                 self,
@@ -140,8 +148,7 @@ class FrameGraph(EstimatorGraph):
     """The estimator together with the centre of the hand: whole depth frames and camera in, joints out.
 
     The centre is that of :func:`hand_center` over all pixels in a range of depths, then in the cube around it (paper,
-    section 3.5). The hand must be the only thing in the range. :func:`find_hands`, which detects hands among other
-    things, is not a function of tensors and cannot be exported.
+    section 3.5). The hand must be the only thing in the range; :class:`DetectionGraph` finds it among other things.
 
     Args:
         model: The estimator. The graph shares its weights.
@@ -186,8 +193,70 @@ class FrameGraph(EstimatorGraph):
         return joints, uvd, center, *others
 
 
-def estimator_graph(model: PoseREN, depth_range: tuple[float, float] | None, **settings: Any) -> EstimatorGraph:
-    """A :class:`FrameGraph` for a range of depths (near, far) in mm, or an :class:`EstimatorGraph` without one."""
+class DetectionGraph(EstimatorGraph):
+    """The estimator together with the hand detector: whole depth frames and camera in, joints out.
+
+    The hand is the most certain one that :func:`find_hands` finds with ``method="learnt"``, and the joints are those of
+    :func:`refine` up to rounding. The method "surface", which `find_hands` tries where the network finds no hand, is
+    not in the graph: such frames have NaN joints, as frames have whose hand is nearer than 120 mm or farther than 2 m.
+
+    Args:
+        model: The estimator. The graph shares its weights.
+        frame_size: Height and width of the frames.
+        settings: Those of :class:`EstimatorGraph`.
+
+    Raises:
+        ValueError: The size is not positive, or a setting is invalid.
+    """
+
+    inputs = ("depth", "camera")
+    outputs = (*EstimatorGraph.outputs, "center", "score")
+
+    def __init__(self, model: PoseREN, *, frame_size: tuple[int, int], **settings: Any) -> None:
+        super().__init__(model, **settings)
+        if min(frame_size) < 1:
+            raise ValueError(f"frame_size is {frame_size}; expected height and width in pixels")
+        self.frame_size = frame_size
+        self.stride = -(-max(frame_size) // LONGEST_SIDE)
+        self.detector = copy.deepcopy(bundled_detector()).to(model.mean_pose.device)
+
+    def forward(self, depth: Tensor, camera: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Joints of the most certain hand in each frame.
+
+        Args:
+            depth: Depth frames as stored, [B, H, W].
+            camera: fx, fy, cx, cy in pixels, [B, 4].
+
+        Returns:
+            joints and uvd as of :class:`EstimatorGraph`; the centre [B, 3]: u, v in pixels, d in mm; the score [B] of
+            the detection, 0 to 1; and the predicted error of a model with an error head. All but the score are NaN for
+            a score below 0.35, the least of a hand.
+        """
+        small = depth.float()[:, :: self.stride, :: self.stride] * self.depth_unit
+        small = padded(torch.where((small > 0) & small.isfinite(), small, 0.0))
+        cells = hand_cells(self.detector, small, camera, self.stride).flatten(2)
+        score, best = cells[:, 0].max(1)
+        found = cells[:, 2:].gather(2, best[:, None, None].expand(-1, 3, 1))[:, :, 0]
+        center = settled(found, small, camera, self.stride)
+        distance = center[:, 2]
+        valid = (score >= LEAST_SCORE) & (distance >= NEAREST_HAND) & (distance <= FARTHEST_HAND)
+        center = torch.where(valid[:, None], center, torch.nan)
+        joints, uvd, *others = super().forward(depth, center, camera)
+        return joints, uvd, center, score, *others
+
+
+def estimator_graph(
+    model: PoseREN, depth_range: tuple[float, float] | None, detect: tuple[int, int] | None, **settings: Any
+) -> EstimatorGraph:
+    """The graph of whole frames with a range of depths (near, far) in mm, or with the detector, or of given centres.
+
+    Raises:
+        ValueError: Both a range and detection are asked for, or a setting is invalid.
+    """
+    if detect is not None:
+        if depth_range is not None:
+            raise ValueError("detect with a depth_range; pass one of them: each finds the hand in another way")
+        return DetectionGraph(model, frame_size=detect, **settings)
     if depth_range is None:
         return EstimatorGraph(model, **settings)
     near, far = depth_range

@@ -12,8 +12,9 @@ import torch
 
 from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.export.decompositions import onnx_decompositions
-from poseren_ext.export.graph import EstimatorGraph, FrameGraph, estimator_graph
+from poseren_ext.export.graph import DetectionGraph, EstimatorGraph, FrameGraph, estimator_graph
 from poseren_ext.inference.estimator import Hand
+from poseren_ext.inference.learnt_detection import LEAST_SCORE
 from poseren_ext.models import PoseREN
 
 MIN_OPSET = 18
@@ -26,6 +27,7 @@ def export_onnx(
     stages: int = 3,
     hand: Hand | None = None,
     depth_range: tuple[float, float] | None = None,
+    detect: tuple[int, int] | None = None,
     invalid: float | Literal["background"] = "background",
     depth_unit: float = 1.0,
     opset: int = 20,
@@ -34,9 +36,10 @@ def export_onnx(
 
     The inputs are float32, with any number of frames and any frame size: ``depth`` [B, H, W] as stored, ``center``
     [B, 3] (u, v in pixels, d in mm) and ``camera`` [B, 4] (fx, fy, cx, cy in pixels). The outputs are ``joints``
-    [B, J, 3] in mm and ``uvd`` [B, J, 3]. With a range of depths there is no input ``center``: the graph computes it
-    and it becomes the third output. The last output of a model with an error head is ``error_mm`` [B], the predicted
-    mean joint error. The metadata names joints and units. The model's mode stays as it is.
+    [B, J, 3] in mm and ``uvd`` [B, J, 3]. With a range of depths or ``detect`` there is no input ``center``: the graph
+    computes it and it becomes the third output; ``detect`` adds the ``score`` [B] of the detection. The last output of
+    a model with an error head is ``error_mm`` [B], the predicted mean joint error. The metadata names joints and units.
+    The model's mode stays as it is.
 
     Args:
         model: The estimator.
@@ -46,6 +49,8 @@ def export_onnx(
             the predicted errors, and adds the output left, bool [B].
         depth_range: Nearest and farthest depth of the hand in mm: the centre is then computed in the graph, from all
             pixels in this range (see :class:`FrameGraph`).
+        detect: Detect the hand with the bundled network (see :class:`DetectionGraph`), in frames of this height and
+            width.
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
         opset: Version of the standard operators.
@@ -65,7 +70,9 @@ def export_onnx(
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
     if opset < MIN_OPSET:
         raise ValueError(f"opset is {opset}; expected {MIN_OPSET} or later")
-    graph = estimator_graph(model, depth_range, stages=stages, hand=hand, invalid=invalid, depth_unit=depth_unit)
+    graph = estimator_graph(
+        model, depth_range, detect, stages=stages, hand=hand, invalid=invalid, depth_unit=depth_unit
+    )
     with torch.no_grad():
         program = torch.onnx.export(
             graph.program(torch.float32).run_decompositions(onnx_decompositions()),
@@ -73,6 +80,7 @@ def export_onnx(
             output_names=graph.outputs,
             opset_version=opset,
             dynamo=True,
+            optimize=False,  # takes minutes; runtimes do it themselves
             verbose=False,
         )
     assert program is not None
@@ -98,6 +106,8 @@ def _metadata(graph: EstimatorGraph) -> dict[str, str]:
     }
     if isinstance(graph, FrameGraph):
         metadata["depth_range_mm"] = json.dumps([graph.near, graph.far])
+    if isinstance(graph, DetectionGraph):
+        metadata["least_score"] = str(LEAST_SCORE)
     if graph.model.error is not None:
         metadata["error_mm"] = "predicted mean joint error, mm"
     return metadata

@@ -30,6 +30,7 @@ def export_package(
     stages: int = 3,
     hand: Hand | None = None,
     depth_range: tuple[float, float] | None = None,
+    detect: tuple[int, int] | None = None,
     depth_dtype: torch.dtype = torch.uint16,
     invalid: float | Literal["background"] = "background",
     depth_unit: float = 1.0,
@@ -38,10 +39,10 @@ def export_package(
 
     The package runs on the device that the model is on. The inputs, with any number of frames and any frame size, are
     depth [B, H, W] of ``depth_dtype``, center [B, 3] (u, v in pixels, d in mm) and camera [B, 4] (fx, fy, cx, cy in
-    pixels), both float32. The outputs are joints [B, J, 3] in mm and uvd [B, J, 3]. With a range of depths there is no
-    input center: the package computes it and it becomes the third output. The last output of a model with an error head
-    is the predicted mean joint error [B] in mm. ``examples/cpp`` shows how to run both. The model's mode stays as it
-    is.
+    pixels), both float32. The outputs are joints [B, J, 3] in mm and uvd [B, J, 3]. With a range of depths or
+    ``detect`` there is no input center: the package computes it and it becomes the third output; ``detect`` adds the
+    score [B] of the detection. The last output of a model with an error head is the predicted mean joint error [B] in
+    mm. ``examples/cpp`` shows how to run both. The model's mode stays as it is.
 
     Args:
         model: The estimator.
@@ -51,6 +52,8 @@ def export_package(
             the predicted errors, and adds the output left, bool [B].
         depth_range: Nearest and farthest depth of the hand in mm: the centre is then computed in the package, from all
             pixels in this range (see :class:`FrameGraph`).
+        detect: Detect the hand with the bundled network (see :class:`DetectionGraph`), in frames of this height and
+            width.
         depth_dtype: uint16, int32, float16, bfloat16 or float32.
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
@@ -65,6 +68,8 @@ def export_package(
         raise ValueError(f"path is {path}; expected a name that ends in .pt2")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; create it first")
-    graph = estimator_graph(model, depth_range, stages=stages, hand=hand, invalid=invalid, depth_unit=depth_unit)
+    graph = estimator_graph(
+        model, depth_range, detect, stages=stages, hand=hand, invalid=invalid, depth_unit=depth_unit
+    )
     with torch.no_grad(), atomic_path(path) as draft:
         torch._inductor.aoti_compile_and_package(graph.program(depth_dtype), package_path=str(draft))

@@ -46,49 +46,77 @@ def learnt_hands(
     """The hands of one frame [H, W], the most certain first; arguments as those of `find_hands`."""
     stride = reduction(frame.shape)
     small = np.ascontiguousarray(frame[::stride, ::stride], np.float32) * np.float32(depth_unit)
-    small = np.where(np.isfinite(small) & (small > 0), small, np.float32(0))
-    focal = float(np.sqrt(camera.fx * camera.fy)) / stride
+    depth = padded(torch.from_numpy(np.where(np.isfinite(small) & (small > 0), small, np.float32(0)))[None])
     with torch.inference_mode():
-        focals = torch.tensor([focal], dtype=torch.float32)
-        maps = (detector or bundled_detector())(padded(torch.from_numpy(small)[None]), focals)[0].float()
-        candidates = _candidates(maps)
-    hands: list[LearntHand] = []
-    for score, left, column, row, d in sorted(candidates, reverse=True):
-        u, v = ((x * CELL - 0.5) * stride for x in (column, row))
-        side: Literal["right", "left"] = "left" if left > 0.0 else "right"
-        hand = LearntHand((u, v, d), side if abs(left) >= _CERTAIN else None, score)
-        if all(_distance(hand, other, camera) > _SAME_HAND for other in hands):
-            hands.append(hand)
-    return [hand._replace(center=_settled(hand.center, small, camera, stride)) for hand in hands[:max_hands]]
+        intrinsics = torch.tensor([[camera.fx, camera.fy, camera.cx, camera.cy]], dtype=torch.float32)
+        cells = hand_cells(detector or bundled_detector(), depth, intrinsics, stride)[0]
+        found = cells[:, cells[0] >= LEAST_SCORE].T.tolist()
+        hands: list[LearntHand] = []
+        for score, left, u, v, d in sorted(found, reverse=True):
+            side: Literal["right", "left"] = "left" if left > 0.0 else "right"
+            hand = LearntHand((u, v, d), side if abs(left) >= _CERTAIN else None, score)
+            if all(_distance(hand, other, camera) > _SAME_HAND for other in hands):
+                hands.append(hand)
+        centers = torch.tensor([hand.center for hand in hands[:max_hands]]).view(-1, 3)
+        centers = settled(centers, depth, intrinsics, stride)
+    return [hand._replace(center=tuple(center)) for hand, center in zip(hands, centers.tolist(), strict=False)]
 
 
-def _settled(
-    center: tuple[float, float, float], depth: npt.NDArray[np.float32], camera: Camera, stride: int
-) -> tuple[float, float, float]:
+def hand_cells(detector: HandDetector, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
+    """What the network finds in each cell of reduced frames, decoded.
+
+    Each position is the mean of what the cells around give, weighted by their scores: it moves smoothly with the image.
+
+    Args:
+        detector: the network.
+        depth: reduced and padded frames [B, H, W] mm, 0 where there is none.
+        camera: fx, fy, cx, cy of the whole frames, [B, 4] pixels.
+        stride: pixels of the whole frame per pixel of the reduced one.
+
+    Returns:
+        [B, 5, H / 4, W / 4]: score, which is 0 where it is no local maximum or at an impossible depth; logit of a left
+        hand; the centre's u, v (pixels of the whole frame) and d (mm).
+    """
+    maps = detector(depth, (camera[:, 0] * camera[:, 1]).sqrt() / stride).float()
+    score, left, across, down, distance = maps.unbind(1)
+    score = score.sigmoid()
+    columns, rows = torch.arange(maps.shape[3], device=maps.device), torch.arange(maps.shape[2], device=maps.device)
+    values = torch.stack(
+        [left, columns + across + 0.5, rows[:, None] + down + 0.5, 1000.0 * distance.clamp(max=3.0).exp()], 1
+    )
+    weight = score[:, None]
+    means = F.avg_pool2d(weight * values, 3, 1, 1) / F.avg_pool2d(weight, 3, 1, 1)
+    pixels, mm = (means[:, 1:3] * CELL - 0.5) * stride, means[:, 3]
+    peak = (score == F.max_pool2d(weight, 3, 1, 1)[:, 0]) & (mm > _NEAREST) & (mm < _FARTHEST)
+    return torch.cat([torch.where(peak, score, 0.0)[:, None], means[:, :1], pixels, means[:, 3:]], 1)
+
+
+def settled(center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
     """The mean of the surface around a centre, each point weighted by its distance; the joints lie a little behind it.
 
     It moves less than the network's answer when the image moves: one step of a mean shift.
 
     Args:
-        center: u, v (pixels of the whole frame), d (mm).
-        depth: the reduced frame [h, w] mm, 0 where there is none.
-        camera: intrinsics of the whole frame.
+        center: u, v (pixels of the whole frame), d (mm) [N, 3].
+        depth: the reduced frames [N, H, W] mm, 0 where there is none; or one frame [1, H, W] of all centres.
+        camera: fx, fy, cx, cy of the whole frames [N, 4] or [1, 4], pixels.
         stride: the reduction.
     """
-    u, v, d = center
-    x = (np.arange(depth.shape[1], dtype=np.float32) * stride - camera.cx) / camera.fx
-    y = (np.arange(depth.shape[0], dtype=np.float32)[:, None] * stride - camera.cy) / camera.fy
-    across, down = x * depth - (u - camera.cx) / camera.fx * d, y * depth - (v - camera.cy) / camera.fy * d
-    squared = across**2 + down**2 + (depth - np.float32(d)) ** 2
+    u, v, d = center[:, :, None, None].unbind(1)
+    fx, fy, cx, cy = camera[:, :, None, None].unbind(1)
+    x = (torch.arange(depth.shape[2], device=depth.device) * stride - cx) / fx
+    y = (torch.arange(depth.shape[1], device=depth.device)[:, None] * stride - cy) / fy
+    right, below = (u - cx) / fx * d, (v - cy) / fy * d
+    across, down = x * depth - right, y * depth - below
+    squared = across**2 + down**2 + (depth - d) ** 2
     # A pixel's area grows with the square of its depth.
-    weight = np.exp(squared * np.float32(-0.5 / _SURFACE**2)) * depth**2
-    total = float(weight.sum())
-    if total <= 0.0:
-        return center
-    z = float((weight * depth).sum()) / total + _BEHIND
-    right = (u - camera.cx) / camera.fx * d + float((weight * across).sum()) / total
-    below = (v - camera.cy) / camera.fy * d + float((weight * down).sum()) / total
-    return right / z * camera.fx + camera.cx, below / z * camera.fy + camera.cy, z
+    weight = torch.exp(squared * (-0.5 / _SURFACE**2)) * depth**2
+    total, *moments = (
+        part.sum((1, 2), keepdim=True) for part in (weight, *(weight * p for p in (across, down, depth)))
+    )
+    z = moments[2] / total + _BEHIND
+    moved = [(right + moments[0] / total) / z * fx + cx, (below + moments[1] / total) / z * fy + cy, z]
+    return torch.where(total[:, :, 0] > 0.0, torch.cat(moved, 1)[:, :, 0], center)
 
 
 def _distance(a: LearntHand, b: LearntHand, camera: Camera) -> float:
@@ -97,32 +125,6 @@ def _distance(a: LearntHand, b: LearntHand, camera: Camera) -> float:
         ((u - camera.cx) * d / camera.fx, (v - camera.cy) * d / camera.fy, d) for u, v, d in (a.center, b.center)
     )
     return float(np.sqrt((x - p) ** 2 + (y - q) ** 2 + (z - r) ** 2))
-
-
-def _candidates(maps: Tensor) -> list[list[float]]:
-    """Local maxima of the heat map: score, logit of a left hand, column, row (cells), depth (mm).
-
-    Each position is the mean of what the cells around the maximum give, weighted by their scores: it moves smoothly
-    with the image.
-
-    Args:
-        maps: [5, h, w] of the network.
-    """
-    score = maps[0].sigmoid()
-    peak = (score == F.max_pool2d(score[None, None], 3, 1, 1)[0, 0]) & (score >= LEAST_SCORE)
-    row, column = peak.nonzero().unbind(1)
-    h, w = score.shape
-    steps = torch.tensor([-1, 0, 1])
-    rows, columns = (row[:, None] + steps)[:, :, None], (column[:, None] + steps)[:, None, :]  # [N, 3, 1], [N, 1, 3]
-    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
-    at, across = rows.clamp(0, h - 1), columns.clamp(0, w - 1)
-    weight = torch.where(inside, score[at, across], 0.0)
-    weight = weight / weight.sum((1, 2), keepdim=True)
-    left, u, v, depth = (maps[channel, at, across] for channel in range(1, 5))
-    values = (left, columns + u + 0.5, rows + v + 0.5, 1000.0 * depth.clamp(max=3.0).exp())
-    means = [(weight * value).sum((1, 2)) for value in values]
-    found = torch.stack([score[row, column], *means], 1)
-    return [one for one in found.tolist() if _NEAREST < one[4] < _FARTHEST]
 
 
 @lru_cache(maxsize=1)

@@ -54,7 +54,7 @@ def test_export_calls_the_exporter(tmp_path, poseren, monkeypatch):
     for name in ("a.onnx", "a.pt2"):
         options = ("--model", tmp_path / "a.safetensors", "--stages", 2, "--depth-unit", 0.125, "--range", 200, 700)
         assert poseren("export", tmp_path / name, *options)[0] == 0
-    settings = {"stages": 2, "hand": None, "depth_range": (200, 700), "depth_unit": 0.125}
+    settings = {"stages": 2, "hand": None, "depth_range": (200, 700), "detect": None, "depth_unit": 0.125}
     assert calls == [("nyu14", "a.onnx", settings | {"opset": 20}), ("nyu14", "a.pt2", settings)]
 
 
@@ -64,3 +64,9 @@ def test_export_of_either_hand_needs_an_error_head(tmp_path, poseren):
     status, _, errors = poseren(*arguments)
     assert status == 1
     assert "the model predicts no error to choose by" in " ".join(errors.split())
+
+
+def test_detection_and_a_range_exclude_each_other(poseren, tmp_path):
+    status, _, errors = poseren("export", tmp_path / "a.onnx", "--detect", 480, 640, "--range", 200, 700)
+    assert status == 2
+    assert "not together with --range" in " ".join(errors.split())

@@ -11,12 +11,14 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from helpers.live_frames import CAMERA, moving
 from helpers.small_models import frames, small_config, small_model
 from torch import nn
 
 from poseren_ext import Estimator, ops, reference
-from poseren_ext.export import FrameGraph, export_onnx, onnx_decompositions
+from poseren_ext.export import export_onnx, onnx_decompositions
 from poseren_ext.geometry.camera import uvd_to_xyz
+from poseren_ext.inference.learnt_detection import LEAST_SCORE
 from poseren_ext.models import ErrorHeadConfig
 
 
@@ -160,29 +162,39 @@ def test_a_users_module_with_our_ops_exports_to_standard_operators(tmp_path):
     assert np.isnan(theirs[-1][2]).all()
 
 
-def test_whole_frames_of_either_hand_in_onnxruntime_and_openvino(tmp_path):
+def test_raw_frames_of_either_hand_give_the_joints_of_refine_in_onnxruntime_and_openvino(tmp_path):
+    """With detection, centre, both hands and predicted error in the file; the last frame is empty."""
     path = tmp_path / "frames.onnx"
-    model = small_model(small_config(error=ErrorHeadConfig(channels=6, width=8)), spread=0.3)
-    export_onnx(model, path, hand="auto", depth_range=(500, 700), stages=1)
-    depth, _, camera = frames(6, 97, 61)
-    with torch.inference_mode():
-        *theirs, left = FrameGraph(model, hand="auto", near=500, far=700, stages=1)(depth, camera)
-    pose = Estimator(model, camera=camera[0], hand="auto", stages=1)(depth, center=theirs[2])
-    assert set(pose.hand) == {"left", "right"}, "one side only shows nothing"
-    assert pose.hand == tuple("left" if one else "right" for one in left)
-    torch.testing.assert_close(theirs[0], pose.joints, rtol=0, atol=1e-2)
+    model = small_model(small_config(error=ErrorHeadConfig(channels=6, width=8)), spread=1.0)
+    export_onnx(model, path, hand="auto", detect=(240, 320), stages=1)
+    depth = torch.from_numpy(moving(3).astype(np.float32))
+    depth[1], depth[2] = depth[0].flip(1), 0
+    camera = torch.tensor([[CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy]]).repeat(3, 1)
+    pose = Estimator(model, camera=CAMERA, hand="auto", stages=1)(depth, missing="nan")
+    left = [side == "left" for side in pose.hand]
+    assert set(left[:2]) == {False, True}, "one side only shows nothing"
+    assert pose.joints.isnan().all((1, 2)).tolist() == [False, False, True]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = {"depth": depth.numpy(), "camera": camera.numpy()}
-    assert [output.name for output in session.get_outputs()] == ["joints", "uvd", "center", "error_mm", "left"]
-    for results, tolerance in ((session.run(None, inputs), 1e-3), (network(list(inputs.values())).values(), 0.1)):
-        *ours, side = results
-        np.testing.assert_array_equal(side, left)
-        for one, their in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(one, their, rtol=1e-6, atol=tolerance)
+    assert [output.name for output in session.get_outputs()] == [
+        "joints",
+        "uvd",
+        "center",
+        "score",
+        "error_mm",
+        "left",
+    ]
+    for results, tolerance in ((session.run(None, inputs), 1e-2), (network(list(inputs.values())).values(), 0.1)):
+        joints, uvd, center, score, error, side = results
+        theirs = pose.joints, pose.uvd, pose.center, pose.error_mm
+        for ours, their in zip((joints, uvd, center, error), theirs, strict=True):
+            np.testing.assert_allclose(ours, their, rtol=1e-5, atol=tolerance)
+        assert side[:2].tolist() == left[:2]
+        assert (score >= LEAST_SCORE).tolist() == [True, True, False]
     about = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert about["hand"] == "auto"
-    assert json.loads(about["depth_range_mm"]) == [500, 700]
+    assert float(about["least_score"]) == LEAST_SCORE
 
 
 def test_refusals(tmp_path):
@@ -191,5 +203,7 @@ def test_refusals(tmp_path):
         export_onnx(model, tmp_path / "a.onnx", opset=17)
     with pytest.raises(ValueError, match="stages is -1"):
         export_onnx(model, tmp_path / "a.onnx", stages=-1)
+    with pytest.raises(ValueError, match="detect with a depth_range; pass one of them"):
+        export_onnx(model, tmp_path / "a.onnx", depth_range=(200, 700), detect=(480, 640))
     with pytest.raises(FileNotFoundError, match="no folder"):
         export_onnx(model, tmp_path / "nowhere" / "a.onnx")

@@ -10,20 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.live_frames import CAMERA, moving
 from helpers.small_models import frames, small_model
 
 from poseren_ext import Estimator
 from poseren_ext.export import EstimatorGraph, FrameGraph, export_package, ops_library
+from poseren_ext.inference.learnt_detection import LEAST_SCORE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cpp"
 RANGE = 500, 700  # mm
+INTRINSICS = CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy
 TOOLS = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     path = tmp_path_factory.mktemp("package") / "estimator.pt2"
-    export_package(small_model(), path, hand="left", depth_range=RANGE)
+    export_package(small_model(), path, hand="left", detect=(250, 330))
     return path
 
 
@@ -38,28 +41,38 @@ def program(tmp_path_factory):
     return folder / "estimate"
 
 
-def expected(depth, camera):
-    with torch.inference_mode():
-        return FrameGraph(small_model(), hand="left", near=RANGE[0], far=RANGE[1])(depth, camera)
+def hands(count):
+    """Frames of a hand in a larger image, the last one empty: uint16 [count, 250, 330]."""
+    depth = np.pad(moving(count), ((0, 0), (0, 10), (0, 10)))
+    depth[-1] = 0
+    return torch.from_numpy(depth)
+
+
+def refined(depth):
+    return Estimator(small_model(), camera=INTRINSICS, hand="left")(depth, missing="nan")
 
 
 def test_package_equals_python(package):
-    depth, _, camera = frames(7, dtype=torch.uint16)
-    result = torch._inductor.aoti_load_package(str(package))(depth, camera)
-    torch.testing.assert_close(list(result), list(expected(depth, camera)), rtol=1e-6, atol=1e-3)
+    depth = hands(4)
+    camera = torch.tensor([INTRINSICS]).repeat(4, 1)
+    joints, uvd, center, score = torch._inductor.aoti_load_package(str(package))(depth, camera)
+    pose = refined(depth)
+    assert pose.joints.isnan().all((1, 2)).tolist() == [False, False, False, True]
+    for ours, theirs in ((joints, pose.joints), (uvd, pose.uvd), (center, pose.center)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-2, equal_nan=True)
+    assert (score >= LEAST_SCORE).tolist() == [True, True, True, False]
 
 
 def test_program_takes_raw_frames_and_equals_python(package, program, tmp_path):
-    depth, _, _ = frames(3, dtype=torch.uint16)
+    depth = hands(3)
     files = [tmp_path / f"{i}.pgm" for i in range(3)]
     for file, frame in zip(files, depth.numpy(), strict=True):
-        file.write_bytes(b"P5\n320 240\n65535\n" + frame.astype(">u2").tobytes())
-    command = [program, package, "475,474,160,120", *files]
+        file.write_bytes(b"P5\n330 250\n65535\n" + frame.astype(">u2").tobytes())
+    command = [program, package, ",".join(map(str, INTRINSICS)), *files]
     done = subprocess.run(command, capture_output=True, text=True, env={}, timeout=60)
     assert done.returncode == 0, done.stderr
     joints = np.array([line.split() for line in done.stdout.splitlines()], np.float32).reshape(3, 14, 3)
-    theirs = expected(depth, torch.tensor([[475.0, 474, 160, 120]]).repeat(3, 1))[0]
-    np.testing.assert_allclose(joints, theirs.numpy(), rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(joints, refined(depth).joints, rtol=1e-5, atol=1e-2)
 
 
 def test_program_knows_no_python(program):

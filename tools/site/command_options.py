@@ -14,7 +14,8 @@ from typer.models import ArgumentInfo
 from poseren_ext.cli import app
 
 MARK = "<!-- options of every command -->"
-_KINDS = {str: "text", int: "number", float: "number", Path: "path", tuple[float, float]: "two numbers"}
+_PAIRS = dict.fromkeys((tuple[int, int], tuple[float, float]), "two numbers")
+_KINDS = {str: "text", int: "number", float: "number", Path: "path"} | _PAIRS
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
