@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from poseren_ext._utils.counter_rng import Counter
@@ -42,6 +42,7 @@ def _swept(cones: Cones, window: torch.Tensor, size: int, steps: int = 400) -> t
 
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6))
+@example(seed=920)
 def test_round_cones_are_swept_spheres(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     u = torch.rand(2, 8, generator=generator)
@@ -50,11 +51,11 @@ def test_round_cones_are_swept_spheres(seed: int) -> None:
     window = torch.tensor([[-0.32, -0.32, 0.02, 0.02]])
     image = render_depth(cones, window, 32, 32)[0].double()
     expected = _swept(cones, window, 32)
-    # 400 spheres leave steps of half a mm at most; only the very edge may differ in what is hit at all.
+    # 400 spheres leave steps of half a mm at most; at the very edge of a cone they may miss it and show what is behind.
     both = image.isfinite() & expected.isfinite()
-    assert float((image - expected)[both].abs().max()) < 1.0
+    edge = (image.isfinite() != expected.isfinite()) | (both & ((image - expected).abs() >= 1.0))
+    assert int(edge.sum()) <= 4
     assert float((image[both] - expected[both]).median().abs()) < 0.01
-    assert int((image.isfinite() != expected.isfinite()).sum()) <= 4
 
 
 @pytest.mark.parametrize("other", [(0.0, 0.0, 500.0, 30.0), (5.0, 0.0, 500.0, 10.0), (0.0, 0.0, 520.0, 29.0)])
