@@ -122,7 +122,7 @@ TESTS = [test for tests in KINDS.values() for test in tests]
 
 
 def _cases(request: pytest.FixtureRequest) -> Counter[str]:
-    """How many cases each test has: of this session if it has all the tests, else of a collection of its own."""
+    """How many cases each test has: of this run of pytest if it has all the tests, else of a collection of its own."""
     ids = [item.nodeid for item in request.session.items]
     if not {f"python_tests/{test}" for test in TESTS} <= {name.partition("[")[0] for name in ids}:
         files = sorted({f"python_tests/{test.partition('::')[0]}" for test in TESTS})
