@@ -62,7 +62,7 @@ def export_onnx(
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401  needed by torch.onnx
+        import onnxscript.optimizer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; exporting to ONNX needs: pip install 'poseren_ext[onnx]'") from error
     path = Path(path)
@@ -80,10 +80,12 @@ def export_onnx(
             output_names=graph.outputs,
             opset_version=opset,
             dynamo=True,
-            optimize=False,  # takes minutes; runtimes do it themselves
+            optimize=False,  # its rewriting takes minutes; runtimes do that themselves
             verbose=False,
         )
     assert program is not None
+    onnxscript.optimizer.fold_constants(program.model)
+    onnxscript.optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
     onnx.helper.set_model_props(proto, _metadata(graph))
     with atomic_path(path) as draft:
