@@ -37,9 +37,9 @@ def export_onnx(
     The inputs are float32, with any number of frames and any frame size: ``depth`` [B, H, W] as stored, ``center``
     [B, 3] (u, v in pixels, d in mm) and ``camera`` [B, 4] (fx, fy, cx, cy in pixels). The outputs are ``joints``
     [B, J, 3] in mm and ``uvd`` [B, J, 3]. With a range of depths or ``detect`` there is no input ``center``: the graph
-    computes it and it becomes the third output; ``detect`` adds the ``score`` [B] of the detection. The last output of
-    a model with an error head is ``error_mm`` [B], the predicted mean joint error. The metadata names joints and units.
-    The model's mode stays as it is.
+    computes it and it becomes the third output; ``detect`` adds the ``score`` [B] of the detection, and fixes the frame
+    size. The last output of a model with an error head is ``error_mm`` [B], the predicted mean joint error. Metadata
+    names joints and units. The model's mode stays as it is.
 
     Args:
         model: The estimator.

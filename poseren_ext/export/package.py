@@ -41,8 +41,8 @@ def export_package(
     depth [B, H, W] of ``depth_dtype``, center [B, 3] (u, v in pixels, d in mm) and camera [B, 4] (fx, fy, cx, cy in
     pixels), both float32. The outputs are joints [B, J, 3] in mm and uvd [B, J, 3]. With a range of depths or
     ``detect`` there is no input center: the package computes it and it becomes the third output; ``detect`` adds the
-    score [B] of the detection. The last output of a model with an error head is the predicted mean joint error [B] in
-    mm. ``examples/cpp`` shows how to run both. The model's mode stays as it is.
+    score [B] of the detection, and fixes the frame size. The last output of a model with an error head is the predicted
+    mean joint error [B] in mm. ``examples/cpp`` shows how to run both. The model's mode stays as it is.
 
     Args:
         model: The estimator.
