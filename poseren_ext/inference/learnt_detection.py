@@ -57,7 +57,7 @@ def learnt_hands(
             hand = LearntHand((u, v, d), side if abs(left) >= _CERTAIN else None, score)
             if all(_distance(hand, other, camera) > _SAME_HAND for other in hands):
                 hands.append(hand)
-        centers = torch.tensor([hand.center for hand in hands[:max_hands]]).view(-1, 3)
+        centers = torch.tensor([hand.center for hand in hands[:max_hands]], dtype=torch.float32).view(-1, 3)
         centers = settled(centers, depth, intrinsics, stride)
     return [hand._replace(center=tuple(center)) for hand, center in zip(hands, centers.tolist(), strict=False)]
 
