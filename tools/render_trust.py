@@ -55,7 +55,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     if isinstance(value, float):
-        return "same bits" if value == 0 else f"{value:.3g}" if value < 1 else f"{value:.1f}"
+        return "identical" if value == 0 else f"{value:.3g}" if value < 1 else f"{value:.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Regions of a feature map around guided joints, and their gradients (paper, section 3.2): the parameters of the three
-// ops and the maths of one bin or one sampling point. Every device has loops of its own.
+// ops and the maths of one bin or one sampling point. The loops over them are written per device.
 #pragma once
 
 #include <cmath>

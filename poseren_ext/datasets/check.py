@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Is this folder the dataset that it should be? What was found, what looks odd, and what is wrong."""
+"""Checks that a dataset's folder, or a pack, is complete and consistent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CheckResult:
     """One line of the report.
 
     Attributes:
-        kind: "found": as it should be; "odd": works, but look at it; "wrong": training or evaluation would fail or lie.
+        kind: "found": as it should be; "odd": works, but look at it; "wrong": unfit for training.
         text: what, where, and what was expected.
     """
 
@@ -44,11 +44,11 @@ def check(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[CheckResult]:
-    """Looks at a dataset's folder or at a pack; findings come as they are made.
+    """Checks a dataset's folder or a pack; yields each result as soon as it is known.
 
     Args:
         path: the folder or the pack.
-        dataset: which one it should be, a key of ``DATASETS``; by default any.
+        dataset: the expected dataset, a key of ``DATASETS``; by default any.
         quick: read three frames of each split instead of all.
         workers: threads that read frames.
         progress: called with frames read, and how many there are.
@@ -156,9 +156,9 @@ def _check_frames(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[CheckResult]:
-    faults, homeless, gaps = [], [], []
+    faults, without_centers, gaps = [], [], []
 
-    def look(index: int) -> tuple[str, str, npt.NDArray[np.float64]]:
+    def check_frame(index: int) -> tuple[str, str, npt.NDArray[np.float64]]:
         """What is wrong with a frame, why it has no centre, and how far joints lie behind the surface, mm."""
         try:
             frame = dataset.read(index)
@@ -171,9 +171,9 @@ def _check_frames(
         return "", "", _gaps(dataset.uvd[index], frame)
 
     with ThreadPoolExecutor(workers) as pool:
-        for done, (fault, without_center, gap) in enumerate(pool.map(look, frames), start=1):
+        for done, (fault, without_center, gap) in enumerate(pool.map(check_frame, frames), start=1):
             faults += [fault] * bool(fault)
-            homeless += [without_center] * bool(without_center)
+            without_centers += [without_center] * bool(without_center)
             gaps.append(gap)
             if progress is not None:
                 progress(done, len(frames))
@@ -182,8 +182,8 @@ def _check_frames(
         yield CheckResult("wrong", f"{what}: {len(faults)} of {len(frames)} frames cannot be read: {_listed(faults)}")
     elif frames:
         yield CheckResult("found", f"{what}: {len(frames)} frames read")
-    if homeless:
-        yield CheckResult("odd", f"{what}: {len(homeless)} frames have no centre of their own: {_listed(homeless)}")
+    if without_centers:
+        yield CheckResult("odd", f"{what}: {len(without_centers)} frames have no centre: {_listed(without_centers)}")
     joints = np.concatenate([np.empty(0), *gaps])
     if len(joints):
         middle = float(np.median(joints))

@@ -118,7 +118,7 @@ def fig9(bench: Bench) -> Report:
 
 def _own_error(results: Results, name: str) -> str:
     """Why a grid may not improve on the Init-CNN."""
-    note = "A grid does not use the initial pose, so this is a second network of its own error, not a refinement"
+    note = "A grid does not use the initial pose, so this is an independent second network, not a refinement"
     own, init = ([one.mean_3d for one in results[system]] for system in (name, "Init-CNN"))
     if len(own) < 3:
         return f"{note}."

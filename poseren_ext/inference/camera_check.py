@@ -20,7 +20,7 @@ class CameraVerdict:
     Attributes:
         kind: "fine"; "note": unusual; "fault": they cannot be of these frames.
         text: why, and what to give instead.
-        camera: the intrinsics to go on with: the given ones, or those that fit the frames.
+        camera: the intrinsics for the checks that follow: the given ones, or those that fit the frames.
         narrow: the only fault is a narrow angle of view.
     """
 

@@ -64,7 +64,7 @@ def other_units(frame: npt.NDArray[Any], camera: Camera, unit: float) -> dict[fl
 
 
 def unit_advice(frame: npt.NDArray[Any], camera: Camera, unit: float) -> str:
-    """What to do about a frame without a hand, as far as its unit goes; empty if no unit gives it a hand."""
+    """Units with which the frame has a hand, as advice to the user; empty if there is none."""
     options = [
         f"{other:g} ({UNITS[other]}; {palm[0]:.0f} mm away)" for other, palm in other_units(frame, camera, unit).items()
     ]

@@ -165,7 +165,7 @@ def _frame_summary(frame: Image, unit: float) -> Finding:
 
 
 def check_intrinsics(camera: Camera, shape: tuple[int, ...]) -> tuple[Finding, Camera]:
-    """Can frames of this size (rows, columns) come from this camera? And the camera to go on with."""
+    """Whether frames of this size (rows, columns) can come from this camera, and the camera to check with."""
     verdict = judge_camera(camera, shape)
     return Finding(verdict.kind, "camera", verdict.text), verdict.camera
 

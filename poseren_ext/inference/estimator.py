@@ -53,8 +53,8 @@ class Estimator:
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine; 0 gives the initial pose.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
-        precision: of the fully connected layers' weights: "float32", "bfloat16" or "int8" (one scale per row);
-            sums are float32. A model from a file is kept only in this form.
+        precision: type of the fully connected layers' weights: "float32", "bfloat16" or "int8" (one scale per row);
+            sums are float32. Of a model from a file only this form stays in memory.
         tta: test-time augmentation: the mean over crops rotated by equal parts of the circle. On the bundled
             model two rotations lower the error by 9 % and four by 15 %, for two and four times the work.
         device: the compute device; None is the device of the model. The estimator is a snapshot: it does not follow

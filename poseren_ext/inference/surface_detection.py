@@ -220,7 +220,7 @@ class _Search:
         return radii
 
     def _grow(self, seed: Mask, near: float) -> tuple[Mask, Mask]:
-        """The surface that the seed is part of, and the pixels at which it goes on elsewhere.
+        """The surface around the seed (region growing), and the pixels where it continues beyond that.
 
         It ends at the frame's border, REACH behind its nearest point, and where it becomes broader than a hand.
         """

@@ -116,7 +116,7 @@ class RosRecording(Recording):
         if len({c.topic for c in depth}) > 1:
             topics = ", ".join(c.topic for c in depth)
             raise FrameError(
-                f"{self.path}: several topics of depth images: {topics}; save the one to use in a bag of its own"
+                f"{self.path}: several topics of depth images: {topics}; copy the one to use into a new bag"
             )
         return depth[0]
 

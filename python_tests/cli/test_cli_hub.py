@@ -91,7 +91,7 @@ def test_the_card_repeats_the_record_of_the_training_run(poseren, hub, tmp_path)
 def test_the_card_of_a_bundled_model_is_its_own(poseren, hub):
     assert poseren("hub", "push", "demo", "someone/demo").code == 0
     card = hub.commits["someone/demo"][0]["README.md"].decode()
-    assert "## What it measures" in card
+    assert "## Accuracy" in card
     assert "# demo: a compact" not in card  # one title
     assert same_weights(load_model("demo"), load_model("someone/demo"))
 

@@ -195,7 +195,7 @@ def test_predict_on_a_full_disk_keeps_whole_lines_and_continues(
     assert out.read_bytes() == b"".join(whole.splitlines(keepends=True)[:4])
     assert predict(recording, model, out, "--resume") == 0
     assert out.read_bytes() == whole
-    record("faults", "full disk during predict", injected=1, kept="all whole lines; continued to the same bytes")
+    record("faults", "full disk during predict", injected=1, kept="all whole lines; resumed, byte-identical file")
 
 
 def test_predict_when_a_frame_vanishes(

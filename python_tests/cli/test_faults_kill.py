@@ -90,7 +90,7 @@ def test_train(tmp_path: Path, random: Random) -> None:
     kept = ("phase", "step", "loss", "learning_rate", "validation_mm")
     assert [[row[key] for key in kept] for row in logs[0]] == [[row[key] for key in kept] for row in logs[1]]
     assert names(folder) == names(tmp_path / "whole")  # no drafts of those that were killed
-    record("faults", "kill -9 during train", injected=kills, kept="the last checkpoint; resumed, bit-identical result")
+    record("faults", "kill -9 during train", injected=kills, kept="the last checkpoint; resumed, bit-identical")
 
 
 @pytest.mark.timeout(60 + 20 * KILLS)
@@ -106,7 +106,7 @@ def test_predict(tmp_path: Path, recording: Path, model: Path, random: Random) -
     kills = until_done([*arguments, out], random, check, begun=out, again=("--resume",))
     assert out.read_bytes() == whole
     assert len(read_poses(out)) == 60
-    record("faults", "kill -9 during predict", injected=kills, kept="all whole lines; continued to the same bytes")
+    record("faults", "kill -9 during predict", injected=kills, kept="all whole lines; resumed, byte-identical file")
 
 
 @pytest.mark.timeout(60 + 20 * KILLS)

@@ -112,7 +112,10 @@ def test_a_disk_that_gets_full(
     assert train(pack, folder, "--resume") == 0
     same(folder, whole)
     record(
-        "faults", f"full disk during train, at its {file}", injected=turn, kept="the last checkpoint; same bits after"
+        "faults",
+        f"full disk during train, at its {file}",
+        injected=turn,
+        kept="the last checkpoint; resumed, bit-identical",
     )
 
 
@@ -134,7 +137,7 @@ def test_a_disk_that_becomes_read_only(
     assert "Read-only file system" in message
     assert train(pack, folder, "--resume") == 0
     same(folder, whole)
-    record("faults", "read-only disk during train", injected=2, kept="the last checkpoint; same bits after")
+    record("faults", "read-only disk during train", injected=2, kept="the last checkpoint; resumed, bit-identical")
 
 
 def test_a_folder_that_cannot_be_written_at_the_start(

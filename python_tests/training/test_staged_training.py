@@ -33,7 +33,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-class Stopped(Exception):  # noqa: N818 (it is no error)
+class Stopped(Exception):  # noqa: N818 (not an error)
     """The training was stopped by the test."""
 
 
@@ -106,7 +106,7 @@ def whole(short: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return Trainer(short, tmp_path_factory.mktemp("whole")).run().state_dict()
 
 
-def test_each_stage_says_which_samples_it_saw(staged: Path) -> None:
+def test_the_log_of_phases_names_the_training_samples_of_each_stage(staged: Path) -> None:
     init, first, second = json.loads((staged / "run" / "phases.json").read_text())
     assert (init["phase"], init["samples_per_epoch"], init["steps"]) == ("init", TRAINED, 4 * 8)
     assert [(part["set"], part["from"], part["samples"]) for part in first["initial_poses"]] == [
@@ -123,7 +123,7 @@ def test_each_stage_says_which_samples_it_saw(staged: Path) -> None:
 def test_the_second_stage_starts_from_what_the_first_predicts_on_frames_as_they_are(
     short: TrainConfig, tmp_path: Path
 ) -> None:
-    """Stopped at the start of stage 2: the checkpoint holds R^1's training set; the sample moves with its crop."""
+    """At the start of stage 2 the checkpoint holds the poses of stage 1, and augmentation moves them with the crop."""
     run, config = tmp_path / "run", short
     with pytest.raises(Stopped):
         StopAt("stage_2", 0)(config, run).run()
@@ -156,7 +156,7 @@ def test_the_second_stage_starts_from_what_the_first_predicts_on_frames_as_they_
 
 
 @pytest.mark.parametrize(("phase", "step"), [("stage_1", 5), ("stage_2", 0), ("stage_2", 7)])
-def test_a_stopped_stage_resumes_to_the_same_bits(
+def test_a_stopped_stage_resumes_bit_identically(
     phase: str, step: int, short: TrainConfig, whole: dict[str, Tensor], tmp_path: Path
 ) -> None:
     with pytest.raises(Stopped):
@@ -164,7 +164,7 @@ def test_a_stopped_stage_resumes_to_the_same_bits(
     _require_same(Trainer(short, tmp_path, resume=True).run(), whole)
 
 
-def test_a_run_stopped_between_stages_resumes_to_the_same_bits(
+def test_a_run_stopped_between_stages_resumes_bit_identically(
     short: TrainConfig, whole: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped while P^1 is predicted, after the last checkpoint of stage 1."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two processes train like one; one of them writes files; after a kill they resume to the same bits."""
+"""Two processes train like one; only one writes files; a run resumed after a kill is bit-identical."""
 
 from __future__ import annotations
 

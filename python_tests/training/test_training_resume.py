@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A killed training resumes to the same bits; a damaged checkpoint is detected."""
+"""A resumed training run is bit-identical to one that was not killed; a damaged checkpoint is detected."""
 
 from __future__ import annotations
 

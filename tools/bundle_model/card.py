@@ -76,7 +76,7 @@ A Pose-REN with narrow fully connected layers, trained on synthetic hands alone:
 | samples seen | {samples} |
 | licence | MIT, weights too |
 
-## What it measures
+## Accuracy
 
 {frames:,} synthetic frames of each test split, of subjects that training never saw (seeds {seeds}), whole frames of
 640x480 in whole mm, one rotation. Mean joint error in mm. The centre is given (the visible hand's; for `palm` that of
@@ -89,10 +89,10 @@ finds at most two and the one nearer to the labelled hand counts, so that the ot
 "over 30 mm": frames whose mean joint error is larger, given centres. "cube holds all": frames in which the cube around
 the library's own centre holds every joint. Frames in which the library finds no hand count as the mean pose.
 
-Each stage, given centres, and the share of windows that moved at stages 1 and 2 (the rest of the work is skipped by the
-exact shortcut):
+The error after each stage, given centres, and the share of regions that stages 2 and 3 recompute. The other regions did
+not move, and their earlier results are used again, which does not change the poses:
 
-| split | Init-CNN | stage 1 | stage 2 | stage 3 | windows moved |
+| split | Init-CNN | stage 1 | stage 2 | stage 3 | regions recomputed |
 | --- | --- | --- | --- | --- | --- |
 {stages}
 
@@ -122,7 +122,7 @@ Last run: recipe `{config.recipe}`, seed {config.seed}, {config.init_steps:,} st
 
 ## Limits
 
-- The hands that it knows are synthetic: real frames are answered worse than the figures above.
+- It was trained on synthetic hands only: errors on real frames are larger than the figures above.
 - Palms are known best; sides, backs, held objects and second hands are answered with the errors above.
 - One right hand, or a left one mirrored; the hand region must be centred within a few centimetres.
 - The widths are a twentieth of the paper's: it shows how the system works, not how well the paper's network does.

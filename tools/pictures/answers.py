@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a model answers, drawn: the worst frames of each test split beside the truth, and recorded frames.
+"""Pictures of a model's estimates: the worst frames of each test split above the labels, and recorded frames.
 
 `python -m tools.pictures.answers worst` and, with POSEREN_TEST_DATA set, `python -m tools.pictures.answers recorded`.
 """
@@ -31,31 +31,31 @@ _CELL = 1.3  # inches
 
 
 def worst_frames(model: PoseREN, kind: str, count: int) -> Figure:
-    """The twelve frames of a test split with the largest mean joint error: the answer above, the truth below.
+    """The twelve frames of a test split with the largest mean joint error: the estimate above, the labels below.
 
     Args:
-        model: knows right hands.
+        model: a model of right hands.
         kind: name of the split.
         count: how many frames the twelve are chosen from.
     """
     hands = split_hands(kind, skeleton=model.skeleton.name)  # type: ignore[arg-type]  # one of the names
     estimator = Estimator(model, camera=hands.camera, hand=model.config.hand)
-    crops, answers, truths, errors = [], [], [], []
+    crops, estimates, labels, errors = [], [], [], []
     for first in range(0, count, 16):
         frames = hands.frames(torch.arange(first, min(first + 16, count)))
         depth = stored_depth(frames.depth)
         uvd = torch.as_tensor(estimator(depth, center=frames.center).uvd).float()
         error = (uvd_to_xyz(uvd.double(), hands.camera, check=False) - frames.xyz.double()).norm(dim=-1).mean(1)
         crops.append(depth_crop(frames.depth, frames.center, hands.camera)[:, 0])
-        answers.append(normalize_pose(uvd, frames.center, hands.camera))
-        truths.append(normalize_pose(frames.uvd, frames.center, hands.camera))
+        estimates.append(normalize_pose(uvd, frames.center, hands.camera))
+        labels.append(normalize_pose(frames.uvd, frames.center, hands.camera))
         errors.append(error)
     error = torch.cat(errors)
     order = error.argsort(descending=True)[:_WORST]
     figure = new_figure(_CELL * len(order), 2 * _CELL)
     axes = figure.subplots(2, len(order), squeeze=False)
     for column, k in enumerate(order.tolist()):
-        for row, poses in enumerate((answers, truths)):
+        for row, poses in enumerate((estimates, labels)):
             draw_crop(axes[row, column], torch.cat(crops)[k].numpy())
             draw_skeleton(axes[row, column], torch.cat(poses)[k].numpy(), model.skeleton, size=0.5)
         axes[0, column].set_title(f"{float(error[k]):.0f} mm", fontsize=8)
@@ -63,10 +63,10 @@ def worst_frames(model: PoseREN, kind: str, count: int) -> Figure:
 
 
 def recorded_frames(model: PoseREN, folder: Path, hand: Literal["right", "auto"] = "right") -> Figure:
-    """The joints in frames of an SR305 camera and in one of NYU, where the library finds the hand.
+    """The joints in frames of an SR305 camera and in one of NYU, in which the library detects the hand.
 
     Args:
-        model: knows right hands.
+        model: a model of right hands.
         folder: with `sr305/*/*.png` (1/8 mm) and `nyu/depth_1_0000001.png`; they show right hands.
         hand: the hand setting of the estimator.
     """
