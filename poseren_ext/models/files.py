@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from poseren_ext._utils.atomic_files import atomic_path
-from poseren_ext.models.config import ModelConfig
+from poseren_ext.models.config import ModelConfig, WeightDtype
 from poseren_ext.models.network import PoseREN
 from poseren_ext.models.packed import PackedPoseREN
 from poseren_ext.models.quantization import byte_rows, fully_connected_weights
@@ -47,6 +48,9 @@ _REMEDY = "Expected a file written by poseren_ext.models.save: download or save 
 def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
     """Write a model to one safetensors file, weights in the ``weight_dtype`` of its configuration.
 
+    Weights that int8 rows would change, such as those of a bundled model after fine-tuning, are written in float32, and
+    so says the file's configuration; :func:`round_to_bytes` rounds them to int8 rows.
+
     The file is written atomically: readers never see half of it, and a failed write leaves an older file unchanged.
 
     Args:
@@ -56,15 +60,19 @@ def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
     Raises:
         FileNotFoundError: The folder does not exist.
         OSError: The disk is full or not writable.
-        ValueError: A weight is not finite or too large for float16, or ``weight_dtype`` is "int8" and the weights are
-            not rounded (:func:`round_to_bytes`).
+        ValueError: A weight is not finite or too large for float16.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}; create it first")
-    dtypes, scales = _stored_dtypes(model)
+    config, state = model.config, model.state_dict()
+    scales = _scale_names(model, config.weight_dtype)
+    rows = {name: found for name in scales if (found := byte_rows(state[name].detach().cpu()))}
+    if len(rows) < len(scales):
+        config, rows = replace(config, weight_dtype="float32"), {}
+    dtypes = _stored_dtypes(model, config.weight_dtype)
     tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         stored = tensor.detach().cpu()
         if dtypes[name] != torch.int8:
             stored = stored.to(dtypes[name])
@@ -73,16 +81,11 @@ def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
                 f"cannot save {path}: {name} holds values that are NaN or infinite as {stored.dtype}; a training that "
                 "diverged gives such weights, and float16 ends at 65504"
             )
-        if dtypes[name] == torch.int8:
-            rows = byte_rows(stored)
-            if rows is None:
-                raise ValueError(
-                    f"cannot save {path}: weight_dtype is 'int8' and {name} is not rounded; call "
-                    "models.round_to_bytes(model) before you measure it, or choose 'float16'"
-                )
-            stored, tensors[scales[name]] = rows
-        tensors[name] = stored
-    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": model.config.to_json()}
+        if name in rows:
+            tensors[name], tensors[scales[name]] = rows[name]
+        else:
+            tensors[name] = stored
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": config.to_json()}
     with atomic_path(path) as draft:
         write_tensors(draft, tensors, metadata)
 
@@ -127,7 +130,7 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
             shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
             _check_tensors(model, shapes)
             tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
-            for name, scale in _scale_names(model).items():
+            for name, scale in _scale_names(model, model.config.weight_dtype).items():
                 tensors[name].mul_(tensors.pop(scale)[..., None])
     except (SafetensorError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). {_REMEDY}") from error
@@ -212,7 +215,8 @@ def _read_config(metadata: dict[str, str] | None) -> ModelConfig:
 
 def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> None:
     """Checks that a file holds every tensor that the model needs, of the right shape and stored type, and no other."""
-    dtypes, scales = _stored_dtypes(model)
+    scales = _scale_names(model, model.config.weight_dtype)
+    dtypes = _stored_dtypes(model, model.config.weight_dtype)
     expected: dict[str, tuple[list[int], str]] = {}
     for name, tensor in model.state_dict().items():
         expected[name] = (list(tensor.shape), _CODES[dtypes[name]])
@@ -229,23 +233,22 @@ def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> N
         raise ValueError("; ".join(faults[:3]) + (f" and {len(faults) - 3} more faults" if len(faults) > 3 else ""))
 
 
-def _stored_dtypes(model: PoseREN) -> tuple[dict[str, torch.dtype], dict[str, str]]:
-    """The stored type of each tensor, and the names of the scales of int8 weights.
+def _stored_dtypes(model: PoseREN, weight_dtype: WeightDtype) -> dict[str, torch.dtype]:
+    """The type of each tensor in a file with weights of this type.
 
-    Weights have the type that the configuration names; the mean pose (3J numbers) is always float32. The weights of an
-    error head in a file with int8 rows are float16.
+    The mean pose (3J numbers) is always float32. The weights of an error head in a file with int8 rows are float16.
     """
     dtypes = dict.fromkeys(model.state_dict(), torch.float32)
-    if model.config.weight_dtype == "float16":
+    if weight_dtype == "float16":
         dtypes |= {name: torch.float16 for name, _ in model.named_parameters()}
-    if model.config.weight_dtype == "int8":
+    if weight_dtype == "int8":
         dtypes |= {name: torch.float16 for name in dtypes if name.startswith("error.")}
-    scales = _scale_names(model)
-    return dtypes | dict.fromkeys(scales, torch.int8), scales
+    return dtypes | dict.fromkeys(_scale_names(model, weight_dtype), torch.int8)
 
 
-def _scale_names(model: PoseREN) -> dict[str, str]:
-    return fully_connected_weights(model) if model.config.weight_dtype == "int8" else {}
+def _scale_names(model: PoseREN, weight_dtype: WeightDtype) -> dict[str, str]:
+    """Name of each weight in int8 rows -> name of its scales in the file."""
+    return fully_connected_weights(model) if weight_dtype == "int8" else {}
 
 
 def _is_finite(tensor: Tensor) -> bool:

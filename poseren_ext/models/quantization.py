@@ -42,7 +42,7 @@ def round_to_bytes(model: PoseREN) -> None:
 
 def byte_rows(weight: Tensor) -> tuple[Tensor, Tensor] | None:
     """Rounded weights as int8 [..., R, K] and the float32 step [..., R] of each row; None if they are not rounded."""
-    stored, steps = torch.empty_like(weight, dtype=torch.int8), torch.empty(weight.shape[:-1])
+    stored, steps = torch.empty_like(weight, dtype=torch.int8), torch.empty(weight.shape[:-1], dtype=torch.float32)
     groups = zip(weight, stored, steps, strict=True) if weight.dim() > 2 else [(weight, stored, steps)]
     for rows, whole, step in groups:  # one group at a time keeps the temporaries small
         step.copy_(steps_of(rows)[..., 0])

@@ -79,15 +79,22 @@ def test_int8_rows_are_lossless_for_a_rounded_model_and_take_a_quarter_of_the_sp
     assert torch.equal(packed.finger_scale, expected.finger_scale)
 
 
-def test_int8_rows_refuse_weights_that_they_would_change(model: PoseREN, tmp_path: Path) -> None:
+def test_weights_that_int8_rows_would_change_are_written_in_float32(model: PoseREN, tmp_path: Path) -> None:
+    """A bundled model after fine-tuning."""
+    round_to_bytes(model)
     model.config = replace(model.config, weight_dtype="int8")
-    with pytest.raises(ValueError, match=r"init\.head\.region_weight is not rounded; call models.round_to_bytes"):
-        save(model, tmp_path / "model")
+    with torch.no_grad():
+        model.head.finger_weight.mul_(torch.rand_like(model.head.finger_weight))
+    save(model, tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.config == replace(model.config, weight_dtype="float32")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
     with torch.no_grad():
         model.init.head.region_weight[0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
-        save(model, tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
+        save(model, tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_int8_rows_without_their_scales_are_refused(model: PoseREN, tmp_path: Path) -> None:
