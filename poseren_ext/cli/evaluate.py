@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from poseren_ext.evaluation.metrics import Evaluation
     from poseren_ext.geometry.camera import Camera
     from poseren_ext.geometry.skeleton import Skeleton
+    from poseren_ext.io.pose_conventions import AxesConvention
+    from poseren_ext.io.pose_files import Poses
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def evaluate_command(
     pred: Annotated[
         list[str],
         typer.Option(
-            "--pred", help="NAME=FILE, FILE (.txt, .mat or .csv), or a folder of such files; repeat for more systems."
+            "--pred",
+            help="NAME=FILE, FILE (what predict writes: .txt, .csv, .json, .npz, .parquet; or .mat), or a folder of "
+            "such files; repeat for more systems.",
         ),
     ],
     dataset: Annotated[
@@ -92,6 +96,8 @@ def evaluate_command(
     [bold]Examples[/bold]
 
     poseren eval --dataset nyu --gt labels.txt --pred Pose-REN=Pose-REN.txt
+
+    poseren eval --dataset msra --gt labels.txt --pred demo=joints.csv --pred mine=joints.json
 
     poseren eval --dataset icvl --gt labels.txt --pred predictions/ --plot icvl.png --json icvl.json --latex icvl.tex
 
@@ -162,17 +168,10 @@ def _results(
     gt: Path, pred: Sequence[str], info: DatasetInfo, camera_text: str | None, reading: _Reading
 ) -> list[Evaluation]:
     """Every system's errors, the largest first, as in the paper's legends."""
-    from poseren_ext.cli._console import console
     from poseren_ext.cli._option_values import parse_camera
     from poseren_ext.evaluation.metrics import evaluate
-    from poseren_ext.io.pose_conventions import (
-        AxesConvention,
-        parse_order,
-        reorder,
-        require_plausible,
-        suggest_options,
-        xyz_file_to_uvd,
-    )
+    from poseren_ext.io.joint_tables import JointNamesError, read_frame_poses, tells_its_joints
+    from poseren_ext.io.pose_conventions import AxesConvention, parse_order
     from poseren_ext.io.pose_files import JointCountError, read_poses, require_uvd
 
     skeleton, select = info.skeleton, reading.select
@@ -180,36 +179,58 @@ def _results(
     camera = parse_camera(camera_text) if camera_text else info.camera
     convention = AxesConvention.parse(reading.axes)
     permutation = parse_order(reading.order, joints) if reading.order else None
-    uvd_files = reading.file_format == "uvd"
     try:
         every = read_poses(gt, joints=joints, in_front=True)
         require_uvd(gt, every, camera.width, camera.height)
         labels = every if select is None else read_poses(gt, joints=joints, select=select)
         results = []
         for name, file in _systems(pred).items():
-            stored = read_poses(
-                file,
-                joints=joints if permutation is None else None,
-                frames=len(every),
-                select=select,
-                columns=reading.columns,
-                key=reading.key,
-                in_front=uvd_files,
-            )
-            stored = stored if permutation is None else reorder(file, stored, permutation)
-            poses = stored
-            if not uvd_files:
-                poses = xyz_file_to_uvd(file, stored, camera, convention)
-            else:
+            if file.is_file() and tells_its_joints(file):
+                poses = read_frame_poses(file, skeleton.joints, camera, frames=len(every), select=select)
                 require_uvd(file, poses, camera.width, camera.height)
-            require_plausible(file, stored, poses, labels, camera)
-            better = suggest_options(stored, poses, labels, camera, file_format=reading.file_format, axes=reading.axes)
-            if better:
-                console(stderr=True).print(f"WARNING: {file}: {better}", markup=False, soft_wrap=True)
+            else:
+                poses = _as_told(file, reading, convention, permutation, camera, labels, len(every))
             results.append(evaluate(poses, labels, camera, skeleton=skeleton, name=name, viewpoint=info.by_viewpoint))
     except JointCountError as error:
         raise ValueError(f"{error}. {_joints_hint(error.found, info)}") from None
+    except JointNamesError as error:
+        raise ValueError(f"{error}. {_names_hint(error.names, info)}") from None
     return sorted(results, key=lambda one: -one.mean_3d)
+
+
+def _as_told(
+    file: Path,
+    reading: _Reading,
+    convention: AxesConvention,
+    permutation: Sequence[int] | None,
+    camera: Camera,
+    labels: Poses,
+    frames: int,
+) -> Poses:
+    """u, v, d of a file of numbers alone, read as the options tell."""
+    from poseren_ext.cli._console import console
+    from poseren_ext.io.pose_conventions import reorder, require_plausible, suggest_options, xyz_file_to_uvd
+    from poseren_ext.io.pose_files import read_poses, require_uvd
+
+    uvd = reading.file_format == "uvd"
+    stored = read_poses(
+        file,
+        joints=labels.shape[1] if permutation is None else None,
+        frames=frames,
+        select=reading.select,
+        columns=reading.columns,
+        key=reading.key,
+        in_front=uvd,
+    )
+    stored = stored if permutation is None else reorder(file, stored, permutation)
+    poses = stored if uvd else xyz_file_to_uvd(file, stored, camera, convention)
+    if uvd:
+        require_uvd(file, poses, camera.width, camera.height)
+    require_plausible(file, stored, poses, labels, camera)
+    better = suggest_options(stored, poses, labels, camera, file_format=reading.file_format, axes=reading.axes)
+    if better:
+        console(stderr=True).print(f"WARNING: {file}: {better}", markup=False, soft_wrap=True)
+    return poses
 
 
 def _joints_hint(found: int, info: DatasetInfo) -> str:
@@ -225,6 +246,16 @@ def _joints_hint(found: int, info: DatasetInfo) -> str:
     return text
 
 
+def _names_hint(names: Sequence[str], info: DatasetInfo) -> str:
+    """The likely mistake behind files without some of the dataset's joints."""
+    from poseren_ext.datasets.registry import DATASETS
+    from poseren_ext.geometry.joint_orders import anatomy
+
+    fitting = [name for name, reader in DATASETS.items() if set(anatomy(reader.info.skeleton)) <= set(names)]
+    text = f"--dataset {info.name} has the joints of {info.skeleton.name}"
+    return f"{text}. Did you mean --dataset {' or '.join(fitting)}?" if fitting else text
+
+
 def _slice(text: str | None, option: str) -> slice | None:
     if text is None:
         return None
@@ -235,7 +266,7 @@ def _slice(text: str | None, option: str) -> slice | None:
 
 
 def _systems(pred: Sequence[str]) -> dict[str, Path]:
-    """Names and files of --pred: NAME=FILE, FILE (named after itself), or a folder of .txt files."""
+    """Names and files of --pred: NAME=FILE, FILE (named after itself), or a folder of files."""
     found: dict[str, Path] = {}
     for text in pred:
         name, equals, file = text.partition("=")
@@ -243,17 +274,27 @@ def _systems(pred: Sequence[str]) -> dict[str, Path]:
             name, equals, file = "", "", text
         path = Path(file if equals else text)
         if path.is_dir():
-            found_files = [one for one in sorted(path.iterdir()) if one.suffix.lower() in (".txt", ".mat")]
-            files = {one.stem: one for one in found_files if not one.name.startswith(".")}
+            files = [(one.stem, one) for one in sorted(path.iterdir()) if _is_prediction(one)]
             if not files:
-                raise FileNotFoundError(f"{path}: no .txt or .mat file in this folder")
+                raise FileNotFoundError(
+                    f"{path}: no file of predictions in this folder (.txt, .mat, .csv, .json, .npz, .parquet)"
+                )
         else:
-            files = {name if equals else path.stem: path}
-        for own, one in files.items():
+            files = [(name if equals else path.stem, path)]
+        for own, one in files:
             if own in found:
                 raise ValueError(f"two predictions are called {own!r}: give them names with --pred NAME={one}")
             found[own] = one
     return found
+
+
+def _is_prediction(path: Path) -> bool:
+    """Whether a file in a folder of predictions is one, and not hidden or a record or table beside them."""
+    from poseren_ext.io.joint_tables import is_joint_table
+
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return path.suffix.lower() in (".txt", ".mat") or is_joint_table(path)
 
 
 def _tables(

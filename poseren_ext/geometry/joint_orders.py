@@ -8,6 +8,7 @@ not have is missing: NaN in the result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -67,6 +68,13 @@ def anatomy(skeleton: Skeleton) -> tuple[str, ...]:
     """The joints of a skeleton by anatomy, such as "thumb cmc"."""
     names = _ANATOMY.get(skeleton.name, {})
     return tuple(names.get(joint, joint) for joint in skeleton.joints)
+
+
+def as_anatomy(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of joints by anatomy: translated if they are all those of a skeleton, otherwise as they are."""
+    skeleton = next((one for one in SKELETONS.values() if set(one.joints) == set(names)), None)
+    known = dict(zip(skeleton.joints, anatomy(skeleton), strict=True)) if skeleton else {}
+    return tuple(known.get(name, name) for name in names)
 
 
 def joint_names(order: str) -> tuple[str, ...]:

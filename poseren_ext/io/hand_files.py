@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""CSV files with any number of hands per frame: what `poseren predict --max-hands 2` and `render --scenes` write."""
+"""Files with any number of hands per frame: what `poseren predict --max-hands 2` and `render --scenes` write."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from poseren_ext.geometry.camera import Camera, uvd_to_xyz
-from poseren_ext.io.number_tables import read_lines
+from poseren_ext.geometry.camera import Camera
+from poseren_ext.io.joint_tables import JointTableError, read_joint_table
 
 
 class HandFileError(ValueError):
@@ -38,9 +37,8 @@ def read_hands(
     """The hands of each frame.
 
     Args:
-        path: a CSV file with a header: `frame`, `side` or `hand`, and `NAME_u`, `NAME_v`, `NAME_d` (px, px, mm) or
-            `NAME_x`, `NAME_y`, `NAME_z` (mm) of every joint; other columns are not read. A row without numbers stands
-            for a frame without a hand.
+        path: a file of joints as `poseren_ext.io.joint_tables` reads it. A row without numbers stands for a frame
+            without a hand.
         camera: intrinsics, for joints in uvd.
         order: names of the joints in the wanted order; default: as in the file.
 
@@ -49,34 +47,23 @@ def read_hands(
 
     Raises:
         FileNotFoundError: There is no such file.
-        HandFileError: The file has other columns, or a value that is not a number.
+        ModuleNotFoundError: A Parquet file is given and pyarrow is not installed.
+        HandFileError: The file is damaged, has other joints, or a hand lacks one.
     """
-    rows = csv.reader(read_lines(path, "a CSV file with one line per hand", HandFileError))
-    head = [name.replace(" ", "_") for name in next(rows)]
-    ending = "_u" if any(name.endswith("_u") for name in head) else "_x"
-    names = list(order) if order else [name.removesuffix(ending) for name in head if name.endswith(ending)]
-    side = next((head.index(name) for name in ("side", "hand") if name in head), None)
+    table = read_joint_table(path, HandFileError)
+    names = list(order or table.names)
     try:
-        frame = head.index("frame")
-        columns = [head.index(f"{name}_{axis}") for name in names for axis in ("uvd" if ending == "_u" else "xyz")]
-    except ValueError as error:
-        raise HandFileError(f"{path}: no column {str(error).split(' is')[0]}; the labels have its joint") from None
-    if not names:
-        raise HandFileError(f"{path}: no columns of joints; expected frame, side, NAME_u, NAME_v, NAME_d, ...")
+        xyz = table.xyz(names, camera)
+    except JointTableError as error:
+        raise HandFileError(str(error)) from None
     hands: dict[str, list[Hand]] = {}
-    for number, row in enumerate(rows, start=2):
-        try:
-            found = hands.setdefault(row[frame], [])
-            values = [row[column] if column < len(row) else "" for column in columns]
-            if not any(values):
-                continue
-            joints = np.array([float(value) for value in values]).reshape(-1, 3)
-        except (ValueError, IndexError) as error:
-            raise HandFileError(f"{path}, line {number}: {error}") from None
+    for row, joints in enumerate(xyz):
+        found = hands.setdefault(table.frames[row], [])
+        if np.isnan(table.joints[row]).all():
+            continue
         if not np.isfinite(joints).all():
-            raise HandFileError(f"{path}, line {number}: a joint is missing or not finite")
-        xyz = uvd_to_xyz(joints, camera) if ending == "_u" else joints
-        found.append(Hand(xyz, row[side] if side is not None else ""))
+            raise HandFileError(f"{table.place(row)}: a joint is missing or not finite")
+        found.append(Hand(joints, table.sides[row]))
     return hands, names
 
 

@@ -94,14 +94,7 @@ def read_poses(
                 f"{int(behind.sum())} of {len(poses)} frames are like that; every frame counts in an evaluation: give "
                 "an estimate for each, or compare a part with --frames A:B"
             )
-    if frames is not None and select is not None and len(poses) == len(range(frames)[select]):
-        return poses
-    if frames is not None and len(poses) != frames:
-        raise PoseFileError(
-            f"{path}: {len(poses)} lines; the labels have {frames}. A prediction file has one line for every labelled "
-            "frame, in the same order; to compare a part say which frames it holds (--frames A:B)"
-        )
-    return _selected(path, poses, select)
+    return selected(path, poses, frames, select)
 
 
 def _read_text(path: Path, joints: int | None, columns: slice | None, nan: bool) -> tuple[Poses, list[int]]:
@@ -124,7 +117,15 @@ def _read_text(path: Path, joints: int | None, columns: slice | None, nan: bool)
     return table.values.reshape(len(table.values), -1, 3), table.lines.tolist()
 
 
-def _selected(path: Path, poses: Poses, select: slice | None) -> Poses:
+def selected(path: Path, poses: Poses, frames: int | None, select: slice | None) -> Poses:
+    """The poses of the selected frames; arguments and errors as in `read_poses`."""
+    if frames is not None and select is not None and len(poses) == len(range(frames)[select]):
+        return poses
+    if frames is not None and len(poses) != frames:
+        raise PoseFileError(
+            f"{path}: {len(poses)} lines; the labels have {frames}. A prediction file has one line for every labelled "
+            "frame, in the same order; to compare a part say which frames it holds (--frames A:B)"
+        )
     if select is None:
         return poses
     start, stop = select.start or 0, len(poses) if select.stop is None else select.stop

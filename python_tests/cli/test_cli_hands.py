@@ -51,8 +51,13 @@ def test_one_line_per_hand_with_frame_hand_id_and_side(poseren: Run, frames: Pat
         record.write_text(json.dumps(before | {"complete": False}))
         assert poseren(*predict, "--resume")[0] == 3
         assert out.read_bytes() == whole
-    for name in ("hands.json", "hands.npz"):
-        assert poseren(*predict[:-1], tmp_path / name)[0] == 3
+    for name in ("hands.json", "hands.npz", "hands.parquet"):
+        assert poseren(*predict[:-1], tmp_path / name, "--output-unit", "m", "--order", "mediapipe")[0] == 3
+        code, text, _ = poseren("eval", "--gt", out, "--pred", tmp_path / name, *CAMERA, "--json", "-")
+        (system,) = json.loads(text)["systems"]
+        assert (code, system["found"], system["missed"], system["false"]) == (0, system["hands"], 0, 0)
+        assert system["same_side"] == system["hands"] > 3
+        assert system["mean_3d"] < 0.01
     assert [entry["hand_id"] for entry in json.loads((tmp_path / "hands.json").read_text())["frames"]] == [
         int(row["hand_id"]) for row in rows(out)
     ]

@@ -69,7 +69,7 @@ def test_files_in_uvd_and_xyz_hold_the_same_hands_in_any_order_of_columns(tmp_pa
     )
     labels, names = read_hands(one, CAMERA)
     found, _ = read_hands(two, CAMERA, names)
-    assert names == ["a_b", "c"]
+    assert names == ["a b", "c"]
     assert list(labels) == ["d/0.png", "d/1.png"]
     truth, predicted = same_frames(labels, found, two)
     assert [len(hands) for hands in truth] == [len(hands) for hands in predicted] == [1, 0]

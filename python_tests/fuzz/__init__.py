@@ -3,7 +3,7 @@
 
 READERS = (
     *("png", "bin", "npy", "npz", "labels", "continued labels", "table", "training toml", "model json", "model"),
-    *("checkpoint", "pack", "caffemodel"),
+    *("checkpoint", "pack", "caffemodel", "joints csv", "joints json", "joints npz"),
 )
 OPS = (
     *("hand_center", "depth_crop", "normalize_pose", "denormalize_pose", "roi_windows", "pose_roi_pool"),

@@ -29,17 +29,22 @@ from fuzz.mutate import PLAIN, Mutation, png_chunks, several
 from poseren_ext.datasets.base import read_table
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import checksum
+from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.inference.prediction_file import PredictionFile
 from poseren_ext.inference.prediction_rows import FrameOutcome
 from poseren_ext.io.depth_files import MAX_PIXELS, find_frames
+from poseren_ext.io.joint_files import Format, joint_rows, write_rows
 from poseren_ext.io.joint_layout import JointLayout
+from poseren_ext.io.joint_tables import read_joint_table
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import load
 from poseren_ext.models.caffe import networks
 from poseren_ext.models.config import ModelConfig
 from poseren_ext.training import read_config
 from poseren_ext.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+
+JOINTS = np.array([[10.0, -20.0, 400.0], [0.5, 5.0, 420.0]])
 
 REFUSALS = (ValueError, OSError)
 """What a reader may raise for what is in a file."""
@@ -342,6 +347,29 @@ def _read_caffe(path: Path, data: bytes) -> None:
     assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())
 
 
+def _joints_seeds(file_format: Format) -> list[bytes]:
+    file = io.BytesIO()
+    rows = [("a.png", 0, "left", 7.5, JOINTS), ("b.png", 0, "", math.nan, JOINTS * math.nan)]
+    about = {"joint_names": ["a", "b c"], "space": "xyz", "units": ["mm"] * 3, "coordinate_frame": "camera"}
+    write_rows(file, file_format, joint_rows(rows, 2), about)
+    return [file.getvalue()]
+
+
+def _read_joints(path: Path, data: bytes) -> None:
+    """Whatever is accepted fits together; the joints of a JSON file are those that its parser finds."""
+    table = read_joint_table(path)
+    rows = len(table.frames)
+    assert table.joints.shape == (rows, len(table.names), 3)
+    assert len(table.hand_ids) == len(table.sides) == rows
+    assert all(isinstance(one, str) for one in (*table.frames, *table.sides, *table.names))
+    assert table.xyz(table.names, CAMERAS["sr305"]).shape == table.joints.shape
+    if path.suffix == ".json":
+        missing = [None] * 3
+        for row, record in zip(table.joints, json.loads(data)["frames"], strict=True):
+            expected = [joint or missing for joint in record["joints"] or [missing] * len(table.names)]
+            np.testing.assert_array_equal(row, np.array(expected, np.float64))
+
+
 TARGETS: dict[str, Target] = {
     "png": Target(".png", _png_seeds, _read_frame, (*PLAIN, png_chunks, png_chunks, png_chunks, png_chunks)),
     "bin": Target(".bin", _bin_seeds, _read_frame),
@@ -356,4 +384,7 @@ TARGETS: dict[str, Target] = {
     "checkpoint": Target(".safetensors", _checkpoint_seeds, _read_checkpoint, (*PLAIN, safetensors_header)),
     "pack": Target(".pack", lambda: [_pack_seed()], _read_pack, (*PLAIN, *[signed_pack] * 9)),
     "caffemodel": Target(".caffemodel", lambda: [_caffe_seed(False), _caffe_seed(True)], _read_caffe),
+    "joints csv": Target(".csv", lambda: _joints_seeds("csv"), _read_joints),
+    "joints json": Target(".json", lambda: _joints_seeds("json"), _read_joints),
+    "joints npz": Target(".npz", lambda: _joints_seeds("npz"), _read_joints),
 }
