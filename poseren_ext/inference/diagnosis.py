@@ -160,7 +160,8 @@ def _frame_summary(frame: Image, unit: float) -> Finding:
         advice = "no value is above 255, as in an 8-bit picture of depth; record the 16-bit values themselves"
         return Finding("fault", "frame", f"{text}; {advice}")
     if share < 0.01:
-        return Finding("note", "frame", f"{text}; hardly any depth: is something too near or too far?")
+        advice = f"hold the hand between {NEAREST_HAND:g} and {FARTHEST_HAND:g} mm, and uncover the lens"
+        return Finding("note", "frame", f"{text}; hardly any depth: {advice}")
     return Finding("fine", "frame", text)
 
 
@@ -226,9 +227,8 @@ def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Fi
         yield Finding("note", "hand", f"{place}: the frame's edge cuts its cube; move the hand towards the middle")
     elif other.sum() > 0.4 * surface.sum():
         share = 100 * other.sum() / surface.sum()
-        yield Finding(
-            "note", "hand", f"{place}: {share:.0f} % of the surface in the cube is something else (body, table?)"
-        )
+        what = f"{share:.0f} % of the surface in the cube is something else (body, table?)"
+        yield Finding("note", "hand", f"{place}: {what}; hold the hand away from it, or lower --cube")
     else:
         yield Finding("fine", "hand", place)
     yield _check_cube(surface, cube)
