@@ -13,6 +13,8 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 _STEPS = 5
 _MOMENTUM = 0.95
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
+# The momentum of a unit that no longer fires decays to denormal numbers, with which a CPU computes 40 times as slowly.
+_SMALLEST = 1e-15  # the products of such numbers are normal too
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
@@ -64,7 +66,7 @@ class Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].lerp_(gradient, 1.0 - _MOMENTUM)
+        momentum = _without_denormals(state["momentum"].lerp_(gradient, 1.0 - _MOMENTUM))
         ahead = gradient.lerp(momentum, _MOMENTUM)  # Nesterov's
         matrices = ahead.flatten(1) if ahead.dim() == 4 else ahead
         rows, columns = matrices.shape[-2:]
@@ -79,8 +81,12 @@ class Muon(torch.optim.Optimizer):
             state["count"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         count = state["count"].add_(1)
-        mean = state["mean"].lerp_(gradient, 1.0 - _BETAS[0])
+        mean = _without_denormals(state["mean"].lerp_(gradient, 1.0 - _BETAS[0]))
         square = state["square"].lerp_(gradient * gradient, 1.0 - _BETAS[1])
         corrections = [1.0 - beta**count for beta in _BETAS]
         step = (mean / corrections[0]) / ((square / corrections[1]).sqrt_() + _EPSILON)
         parameter.sub_(step.mul_(group["lr"]))
+
+
+def _without_denormals(momentum: torch.Tensor) -> torch.Tensor:
+    return torch.hardshrink(momentum, _SMALLEST, out=momentum)

@@ -209,6 +209,24 @@ def test_muon_solves_a_small_regression() -> None:
         optimizer.step(lambda: 0.0)
 
 
+def test_muon_keeps_no_denormal_momentum() -> None:
+    """The momentum of units without gradients decays; from about 1e-38 on each product would take a hundred cycles."""
+    torch.manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(2, 8, 16)), torch.nn.Parameter(torch.zeros(16))]
+    optimizer = Muon([{"params": parameters[:1]}, {"params": parameters[1:], "orthogonal": False}])
+    for step in range(1000):
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, 1e-4)
+            if step > 0:
+                parameter.grad[..., :4] = 0.0
+        optimizer.step()
+        for parameter, name in zip(parameters, ("momentum", "mean"), strict=True):
+            momentum = optimizer.state[parameter][name]
+            assert bool(((momentum == 0) | (momentum.abs() >= 1e-15)).all())
+            assert bool((momentum[..., 4:] > 1e-6).all())
+    assert bool((optimizer.state[parameters[0]]["momentum"][..., :4] == 0).all())
+
+
 @pytest.mark.parametrize(
     "change",
     [
