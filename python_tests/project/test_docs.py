@@ -2,8 +2,8 @@
 """The code blocks of the documentation run, one after another, as a reader would type them.
 
 The python blocks of a page share their variables, its bash blocks a folder. Blocks that cannot run here are tagged sh
-or py and follow an HTML comment with the reason, which readers do not see. Sybil finds and evaluates the blocks; its
-pytest plugin would make a test of every block, but a block needs those before it.
+or py and follow an HTML comment with the reason and the test that stands in, which readers do not see. Sybil finds and
+evaluates the blocks; its pytest plugin would make a test of every block, but a block needs those before it.
 """
 
 import os
@@ -27,7 +27,7 @@ FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 RUNS = ("python", "bash")
 DOES_NOT_RUN = ("py", "sh")
 SHOWN = ("toml", "yaml", "cmake", "cpp", "json", "text")
-REASON = re.compile(r"<!-- not run: .+ -->\n\n$")
+REASON = re.compile(r"<!-- not run: .+; stand-in: (test_\w+\.py) -->\n\n$")
 COMMAND = re.compile(r"^\s*(poseren|python3?|pip|make|torchrun|cmake|import|from|git)\b", re.MULTILINE)
 
 on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -59,8 +59,10 @@ def test_blocks_that_do_not_run_say_why(page):
         assert language in (*RUNS, *DOES_NOT_RUN, *SHOWN), f"a block is tagged {language!r}"
         reason = REASON.search(text[: block.start()])
         assert bool(reason) == (language in DOES_NOT_RUN), (
-            f"a block that does not run is tagged sh or py, after <!-- not run: REASON --> and a blank line: {code}"
+            "a block that does not run is tagged sh or py, after <!-- not run: REASON; stand-in: test_X.py --> and an "
+            f"empty line: {code}"
         )
+        assert reason is None or len(list((ROOT / "python_tests").rglob(reason[1]))) == 1, f"no test {reason}"
         assert language != "text" or not COMMAND.search(code), f"commands in a block of text:\n{code}"
 
 
@@ -111,6 +113,15 @@ def test_the_options_of_every_command_are_on_the_site(monkeypatch):
     rows = re.findall(r"^\| `-.*$|^\| `[A-Z]+` .*$", text, re.MULTILINE)
     assert len(rows) > 100
     assert [row for row in rows if not row.split(" | ")[-1].strip("| ")] == [], "options without a description"
+
+
+def test_wide_pictures_are_scrolled_on_a_phone(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from tools.site.wide_pictures import mark_wide
+
+    wide, narrow = (f'<img alt="a" src="../pictures/{name}.png"' for name in ("growth", "hands"))
+    assert mark_wide(f"{wide} />{narrow} />", DOCS, "measuring/") == f'{wide} class="wide" />{narrow} />'
+    assert "img.wide" in (DOCS / "assets" / "site.css").read_text()
 
 
 def test_every_op_has_a_page():

@@ -44,6 +44,19 @@ def test_metadata(metadata):
     assert (metadata / "licenses" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
+def test_extras(metadata):
+    """The page on installing lists every extra, and those that pages and messages name exist."""
+    extras = email.message_from_string((metadata / "METADATA").read_text()).get_all("Provides-Extra")
+    table = (ROOT / "docs" / "install.md").read_text().partition("| extra |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(extras)
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.*")]
+    text = "".join(path.read_text() for path in [*pages, *(ROOT / "poseren_ext").rglob("*.py")])
+    named = re.findall(r"pip install '(?:\.|poseren_ext)\[([\w,]+)\]'", text)
+    assert len(named) > 10
+    assert {name for names in named for name in names.split(",")} <= set(extras)
+
+
 def test_package_data():
     """What the wheel must hold besides code is where the build takes it from, and readable by all once committed."""
     for name in REQUIRED:
