@@ -3,7 +3,9 @@
 
 import io
 import json
+import re
 import runpy
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -60,6 +62,28 @@ def test_the_robots_finger_follows_the_finger_of_the_lines(capsys, monkeypatch):
     assert followed["index_bend"] == pytest.approx(1.0, abs=0.1)
     assert max(abs(followed[f"{finger}_bend"]) for finger in ("thumb", "middle", "ring")) < 0.1
     assert [result["angles"] for result in results[4:]] == [None, None]
+
+
+def test_the_robot_follows_the_recording_of_the_page(capsys, poseren, monkeypatch, tmp_path):
+    """The commands of docs/guides/teleoperation.md, from frames to angles."""
+    pytest.importorskip("dex_retargeting", reason="dex-retargeting has no release for this Python")
+    pytest.importorskip("pinocchio", reason="dex-retargeting needs pinocchio")
+    monkeypatch.chdir(tmp_path)
+    page = (EXAMPLES.parent / "docs" / "guides" / "teleoperation.md").read_text()
+    (recording,) = re.findall(r"```python\n(import numpy.*?)```", page, re.DOTALL)
+    exec(recording, {})
+    (live,) = re.findall(r"^poseren (live session.npz (?:.*\\\n)+.*)$", page, re.MULTILINE)
+    assert poseren(*shlex.split(live.replace("\\\n", ""))).code == 0
+    lines = Path("hand.jsonl").read_text()
+    assert "teleoperate.py examples/teleoperation/hand.yml < hand.jsonl\n" in page
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    monkeypatch.setattr(sys, "argv", ["teleoperate", str(EXAMPLES / "teleoperation" / "hand.yml")])
+    runpy.run_path(str(EXAMPLES / "teleoperate.py"), run_name="__main__")
+    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(results) == len(lines.splitlines()) == 8
+    angles = [list(result["angles"].values()) for result in results if result["angles"]]
+    assert len(angles) > 4
+    assert np.ptp(angles, axis=0).max() > 0.05, "no finger moves"
 
 
 class FakeNode:
