@@ -92,7 +92,14 @@ def _on(where: Device) -> Iterator[str]:
         yield where.torch
 
 
-_LONGEST = ("test_learning_paper.py", "test_learning_released.py")
+_LONGEST = (
+    "test_docs.py",
+    "test_export_onnx.py",
+    "test_export_package.py",
+    "test_learning_paper.py",
+    "test_learning_released.py",
+    "test_ray.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

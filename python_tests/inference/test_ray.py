@@ -29,7 +29,7 @@ from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import save
 
 CAMERA = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
-FRAMES = 2000
+FRAMES = 800
 
 ON_A_CLUSTER = """
 import json, os, signal, sys, threading, time
@@ -78,7 +78,7 @@ camera = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
 threading.Thread(target=watch, daemon=True).start()
 ray_batch.PredictionFile, file = KillingFile, ray_batch.PredictionFile
 settings = {"camera": camera, "model": model, "cpus_per_worker": 0.5}
-notes["frames"] = ray_batch.label_frames([folder], out, workers=2, batch=50, **settings).frames
+notes["frames"] = ray_batch.label_frames([folder], out, workers=2, batch=20, **settings).frames
 ray_batch.PredictionFile = file
 try:
     ray_batch.label_frames([faulty], rest, workers=1, batch=5, resume=True, missing="stop", **settings)
@@ -96,7 +96,7 @@ Path(notes_file).write_text(json.dumps(notes))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """2,000 frames, each with its own blob of a hand's size."""
+    """800 frames, each with its own blob of a hand's size."""
     path = tmp_path_factory.mktemp("frames")
     generator = np.random.default_rng(0)
     v, u = np.mgrid[:40, :50]

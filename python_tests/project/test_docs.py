@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.warm_commands import warm_commands
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
@@ -33,16 +34,23 @@ COMMAND = re.compile(r"^\s*(poseren|python3?|pip|make|torchrun|cmake|import|from
 on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
-def shell(example):
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-    command = ["bash", "-euo", "pipefail", "-c", example.parsed]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, f"{example.parsed}{result.stdout}{result.stderr}"
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """Runs a block of bash; `poseren` starts without imports."""
+    with pytest.MonkeyPatch.context() as patch, warm_commands(tmp_path_factory.mktemp("commands")) as commands:
+        patch.setenv("PATH", os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+
+        def run(example):
+            command = ["bash", "-euo", "pipefail", "-c", example.parsed]
+            result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            assert result.returncode == 0, f"{example.parsed}{result.stdout}{result.stderr}"
+
+        yield run
 
 
 @on_every_page
-def test_blocks_run(page, tmp_path, monkeypatch):
+def test_blocks_run(page, shell, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     document = Sybil([PythonCodeBlockParser(), CodeBlockParser("bash", shell)]).parse(page)
     examples = list(document.examples())
