@@ -12,23 +12,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-_SOUND = "inference/test_never_silently_wrong.py::test_"
+_GIVEN = "inference/test_given_values.py::test_"
+_INTRINSICS = "inference/test_intrinsics.py::test_"
+_MISSING = "inference/test_missing_hands.py::test_"
 _PREDICT = "cli/test_cli_predict"
 _NO_DEPTH = "ops/test_no_depth.py::test_"
 KINDS = {
     "depth in another unit": (
         "inference/test_doctor.py::test_another_unit_is_recognised",
         "inference/test_doctor.py::test_the_likeliest_unit_is_named_first",
-        _SOUND + "a_hand_metres_away_is_an_error_that_names_the_unit",
-        _SOUND + "no_hand_in_a_wrong_unit_names_the_unit",
+        _GIVEN + "a_hand_metres_away_is_an_error_that_names_the_unit",
+        _INTRINSICS + "no_hand_in_a_wrong_unit_names_the_unit",
         _PREDICT + ".py::test_cubes_that_hold_no_hand_are_refused_with_the_likely_unit",
         "cli/test_cli_doctor.py::test_a_wrong_unit",
     ),
     "intrinsics of another size, order or unit": (
-        _SOUND + "intrinsics_in_another_order_are_recognised",
-        _SOUND + "intrinsics_of_another_size_are_refused_with_those_that_fit",
-        _SOUND + "focal_lengths_in_millimetres_are_refused",
-        _SOUND + "intrinsics_without_principal_point_or_focal_length_are_refused",
+        _INTRINSICS + "intrinsics_in_another_order_are_recognised",
+        _INTRINSICS + "intrinsics_of_another_size_are_refused_with_those_that_fit",
+        _INTRINSICS + "focal_lengths_in_millimetres_are_refused",
+        _INTRINSICS + "intrinsics_without_principal_point_or_focal_length_are_refused",
         "geometry/test_camera.py::test_a_camera_that_cannot_be",
         "geometry/test_camera.py::test_what_stands_for_no_camera",
         "io/test_camera_files.py::test_files_without_a_usable_camera",
@@ -36,19 +38,19 @@ KINDS = {
     "centres and initial poses as x, y, z, metres, shares or pixels of larger frames": (
         _PREDICT + "_given.py::test_refuses_another_space_or_unit",
         _PREDICT + "_given.py::test_xyz_centres_that_are_inside_the_frames_are_recognised",
-        _SOUND + "refuses_centres_that_are_not_at_a_hand",
-        _SOUND + "refuses_initial_poses_in_another_space_or_unit",
+        _GIVEN + "refuses_centres_that_are_not_at_a_hand",
+        _GIVEN + "refuses_initial_poses_in_another_space_or_unit",
     ),
     "frames without a usable hand, unreadable files, NaN rows": (
         _PREDICT + ".py::test_a_bad_frame_does_not_stop_the_run",
         _PREDICT + ".py::test_a_bad_frame_stops_the_run_when_asked",
         _PREDICT + ".py::test_bad_frames_are_left_out_when_asked",
         _PREDICT + "_given.py::test_a_frame_without_a_centre_is_missing",
-        _SOUND + "every_frame_without_a_usable_hand_raises_or_gives_nan",
-        _SOUND + "nan_for_a_frame_that_is_given_raises_or_gives_nan",
-        _SOUND + "skip_leaves_frames_without_a_usable_hand_out",
-        _SOUND + "skip_leaves_frames_with_nan_out",
-        _SOUND + "several_hands_of_frames_without_a_usable_one",
+        _MISSING + "every_frame_without_a_usable_hand_raises_or_gives_nan",
+        _MISSING + "nan_for_a_frame_that_is_given_raises_or_gives_nan",
+        _MISSING + "skip_leaves_frames_without_a_usable_hand_out",
+        _MISSING + "skip_leaves_frames_with_nan_out",
+        _MISSING + "several_hands_of_frames_without_a_usable_one",
     ),
     "ways to mark missing depth (0, negative, NaN, infinite, masked)": tuple(
         _NO_DEPTH + name
@@ -75,9 +77,9 @@ KINDS = {
         "io/test_recordings.py::test_damaged_recordings",
     ),
     "settings out of range or of another type": (
-        _SOUND + "cubes_that_hold_no_hand_are_refused",
-        _SOUND + "settings_are_numbers_of_any_kind_but_truth_values",
-        _SOUND + "numbers_of_hands_that_are_none_are_refused",
+        _GIVEN + "cubes_that_hold_no_hand_are_refused",
+        _GIVEN + "settings_are_numbers_of_any_kind_but_truth_values",
+        _GIVEN + "numbers_of_hands_that_are_none_are_refused",
     ),
     "MATLAB files": ("cli/test_cli_eval.py::test_matlab_results", "cli/test_cli_eval.py::test_matlab_faults"),
     "outputs that exist, records that are not ours": (
