@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -27,14 +27,6 @@ FIELDS += " warmup=1 log_every=1 validate_every=6 checkpoint_every=2 skeleton=ny
 STEPS = 12
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pack")
@@ -46,7 +38,6 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, pack: Path) -> Path:
     """An undisturbed run."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole")
     assert train(pack, folder) == 0
     return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,6 @@ from poseren_ext.training.optimizers import CaffeSGD
 from poseren_ext.training.pack_batches import CropBatch
 
 TINY = {"channels": [4, 8, 8], "init_widths": [16, 16], "refine_widths": [8, 8], "skeleton": "nyu14"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def caffe_loss(pose: Tensor, target: Tensor, sigma: float) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.command_line import exit_status
+from helpers.interrupted_training import InterruptedRunError, interrupt_training
 from helpers.upright_hands import write_nyu
 from torch import Tensor
 
@@ -22,38 +22,6 @@ from poseren_ext.io.pose_files import write_poses
 from poseren_ext.models import PoseREN, load
 from poseren_ext.ops import denormalize_pose, depth_crop, normalize_pose
 from poseren_ext.training import TrainConfig, Trainer, read_config
-from poseren_ext.training.pack_batches import CropBatch
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Stopped(Exception):  # noqa: N818 (not an error)
-    """The training was stopped by the test."""
-
-
-class StopAt:
-    """Makes trainers that stop before a step of a phase."""
-
-    def __init__(self, phase: str, step: int) -> None:
-        self.phase, self.step = phase, step
-
-    def __call__(self, config: TrainConfig, folder: Path) -> Trainer:
-        outer = self
-
-        class Stopping(Trainer):
-            def _train_step(self, batch: CropBatch) -> Tensor:
-                if (self.phase, self.step) == (outer.phase, outer.step):
-                    raise Stopped
-                return super()._train_step(batch)
-
-        return Stopping(config, folder)
-
 
 TRAINED, UNSEEN = 64, 48  # frames
 
@@ -82,7 +50,6 @@ LEARNING = {
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic hands in NYU's format, checked, packed, and a two-stage run of the paper's recipe on them."""
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("staged")
     write_nyu(root / "nyu", {"train": TRAINED, "test": UNSEEN})
     assert exit_status("data", "check", root / "nyu", "--dataset", "nyu") == 0
@@ -125,8 +92,7 @@ def test_the_second_stage_starts_from_what_the_first_predicts_on_frames_as_they_
 ) -> None:
     """At the start of stage 2 the checkpoint holds the poses of stage 1, and augmentation moves them with the crop."""
     run, config = tmp_path / "run", short
-    with pytest.raises(Stopped):
-        StopAt("stage_2", 0)(config, run).run()
+    interrupt_training(config, run, "stage_2", 0)
     trainer = Trainer(config, run, resume=True)
     assert (trainer.phase, trainer.step, len(trainer.poses)) == ("stage_2", 0, 2)
     assert trainer.stream.samples == 2 * TRAINED
@@ -159,8 +125,7 @@ def test_the_second_stage_starts_from_what_the_first_predicts_on_frames_as_they_
 def test_a_stopped_stage_resumes_bit_identically(
     phase: str, step: int, short: TrainConfig, whole: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    with pytest.raises(Stopped):
-        StopAt(phase, step)(short, tmp_path).run()
+    interrupt_training(short, tmp_path, phase, step)
     _require_same(Trainer(short, tmp_path, resume=True).run(), whole)
 
 
@@ -170,11 +135,11 @@ def test_a_run_stopped_between_stages_resumes_bit_identically(
     """Stopped while P^1 is predicted, after the last checkpoint of stage 1."""
 
     def stop(*_: object) -> None:
-        raise Stopped
+        raise InterruptedRunError
 
     with monkeypatch.context() as patch:
         patch.setattr("poseren_ext.training.trainer.refined_poses", stop)
-        with pytest.raises(Stopped):
+        with pytest.raises(InterruptedRunError):
             Trainer(short, tmp_path).run()
     trainer = Trainer(short, tmp_path, resume=True)
     assert (trainer.phase, trainer.step) == ("stage_1", trainer.plan.steps)

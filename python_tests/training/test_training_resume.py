@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.interrupted_training import interrupt_training
 from helpers.tiny_training import TINY
 from safetensors.torch import load_file
 
@@ -25,18 +26,9 @@ from poseren_ext.training.checkpoint import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """The folder of an uninterrupted run."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole")
     Trainer(make_config(TINY), folder).run()
     return folder
@@ -47,26 +39,15 @@ def _same_tensors(a: Path, b: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-class InterruptedRunError(Exception):
-    pass
-
-
 @pytest.mark.parametrize(("phase", "step"), [("init", 3), ("init", 4), ("refine", 0), ("refine", 3)])
-def test_resumed_run_ends_in_the_same_bits(tmp_path: Path, whole: Path, phase: str, step: int) -> None:
-    class Stopping(Trainer):
-        def _train_step(self, batch):  # type: ignore[no-untyped-def]
-            if (self.phase, self.step) == (phase, step):
-                raise InterruptedRunError
-            return super()._train_step(batch)
-
-    with pytest.raises(InterruptedRunError):
-        Stopping(make_config(TINY), tmp_path).run()
+def test_resumed_run_is_bit_identical(tmp_path: Path, whole: Path, phase: str, step: int) -> None:
+    interrupt_training(make_config(TINY), tmp_path, phase, step)
     Trainer(make_config(TINY), tmp_path, resume=True).run()
     assert _same_tensors(tmp_path / "model.safetensors", whole / "model.safetensors")
     assert _same_tensors(tmp_path / "checkpoint.safetensors", whole / "checkpoint.safetensors")
 
 
-def test_killed_process_resumes_to_the_same_bits(tmp_path: Path, whole: Path) -> None:
+def test_killed_process_resumes_bit_identically(tmp_path: Path, whole: Path) -> None:
     overrides = [f"{name}={json.dumps(value)}" for name, value in TINY.items()]
     command = [sys.executable, "-m", "poseren_ext.training", str(tmp_path), *overrides]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.interrupted_training import interrupt_training
 
 from poseren_ext.models import PoseREN, load
 from poseren_ext.models.files import BUNDLED
@@ -69,14 +70,7 @@ def test_resuming_needs_no_start_any_more(tmp_path: Path, first: Path) -> None:
     config = dataclasses.replace(SMALL, start=str(start))
     whole = Trainer(config, tmp_path / "whole").run()
 
-    class Stopping(Trainer):
-        def _train_step(self, batch):  # type: ignore[no-untyped-def]
-            if (self.phase, self.step) == ("refine", 1):
-                raise KeyboardInterrupt
-            return super()._train_step(batch)
-
-    with pytest.raises(KeyboardInterrupt):
-        Stopping(config, tmp_path / "parts").run()
+    interrupt_training(config, tmp_path / "parts", "refine", 1)
     start.unlink()
     assert _same(Trainer(config, tmp_path / "parts", resume=True).run(), whole)
 
