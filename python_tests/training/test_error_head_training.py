@@ -10,17 +10,17 @@ from helpers.small_models import small_config, small_model
 
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.models import ErrorHead, ErrorHeadConfig
-from poseren_ext.training import error_head
-from poseren_ext.training.error_head import ErrorSamples, fit_error_head, make_crops, make_samples
+from tools.bundle_model import error_training
 from tools.bundle_model.error_measure import ErrorResult, auc, error_summary
+from tools.bundle_model.error_training import ErrorSamples, fit_error_head, make_crops, make_samples
 
 CHUNK = 16
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(error_head, "CHUNK", CHUNK)
-    monkeypatch.setattr(error_head, "SAMPLES", 2 * CHUNK + 2 * (CHUNK // 8))
+    monkeypatch.setattr(error_training, "CHUNK", CHUNK)
+    monkeypatch.setattr(error_training, "SAMPLES", 2 * CHUNK + 2 * (CHUNK // 8))
 
 
 def turn_of(pose: torch.Tensor) -> torch.Tensor:
@@ -56,12 +56,12 @@ def test_a_head_learns_which_samples_are_wrong_and_leaves_the_rest_of_the_model(
     torch.manual_seed(0)
     model = small_model(small_config("msra21"), spread=0.5)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    count = 6 * error_head.SAMPLES
+    count = 6 * error_training.SAMPLES
     head = ErrorHead(ErrorHeadConfig(), model.skeleton, 8, 96)
     surface, comparisons = head.inputs(torch.zeros(1, 1, 96, 96), torch.zeros(1, 21, 3), torch.zeros(1, 21, 3))
     offset = torch.zeros(count, 21, 3)
     chunks = offset.view(6, -1, 21, 3)
-    chunks[..., 0] = 10 + 30 * torch.rand(6, error_head.SAMPLES, 1)
+    chunks[..., 0] = 10 + 30 * torch.rand(6, error_training.SAMPLES, 1)
     chunks[:, CHUNK : 2 * CHUNK, :, 0] = chunks[:, :CHUNK, :, 0] + 30  # the wrong hand of each frame
     values = 0.1 * torch.randn(count, comparisons.shape[1])
     values[:, 0] = offset[:, 0, 0] / 100

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from poseren_ext._utils.arrays import joined
 from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.models import ErrorHead, PoseREN, load_model, save
 from poseren_ext.models.files import write_tensors
-from poseren_ext.training.error_head import CHUNK, ErrorCrops, ErrorSamples, fit_error_head, make_crops, make_samples
 from tools.bundle_model.error_measure import error_summary, measure_errors
+from tools.bundle_model.error_training import CHUNK, ErrorCrops, ErrorSamples, fit_error_head, make_crops, make_samples
 
 FRAMES = 8192
 EPOCHS = 8.0
@@ -45,7 +46,7 @@ def add_error_head(
         for chunk in range(frames // CHUNK):
             parts.append(make_samples(model, head, _crops(chunk, model, folder)))
             print(f"{(chunk + 1) * CHUNK} of {frames} frames", flush=True)
-        return ErrorSamples.joined(parts)
+        return joined(parts)
 
     fit_error_head(model, samples, epochs=epochs, seed=seed)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import pi
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from poseren_ext._utils.arrays import joined
 from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.models import Backbone, ErrorHead, ErrorHeadConfig, PoseREN
 from poseren_ext.models.error_head import LARGEST_MM
@@ -62,11 +63,6 @@ class ErrorSamples:
     comparisons: Tensor
     features: Tensor
     offset: Tensor
-
-    @classmethod
-    def joined(cls, parts: list[ErrorSamples]) -> ErrorSamples:
-        """The samples of several chunks."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs of `ErrorHead.score` at these positions."""
@@ -129,7 +125,7 @@ def make_samples(model: PoseREN, head: ErrorHead, crops: ErrorCrops, *, stages: 
         offset = model.config.cube * (pose - last)
         surface, comparisons = head.inputs(crop, first, last)
         parts.append(ErrorSamples(surface.half(), comparisons.half(), features.half(), offset))
-    return ErrorSamples.joined(parts)
+    return joined(parts)
 
 
 def _bfloat16(backbone: Backbone, size: int) -> Callable[[Tensor], Tensor]:
