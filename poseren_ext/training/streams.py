@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
 from poseren_ext.datasets.packs.gpu_store import ResidentPack
 from poseren_ext.training.config import SYNTHETIC, Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, EpochBatches, augmentation_of, open_pack
 from poseren_ext.training.synthetic_batches import (
     Progress,
-    Store,
     SyntheticStream,
-    crop_stored,
     render_store,
     synthetic_hands,
 )
@@ -25,36 +22,6 @@ from poseren_ext.training.training_sets import PackFrames, TrainingSet
 Stream: TypeAlias = SyntheticStream | EpochBatches
 
 _STAGE_SEEDS = 7_919  # makes the orders and the augmentation of stages independent
-
-
-class SyntheticFrames:
-    """A fixed number of synthetic frames, rendered once.
-
-    Args:
-        store: the frames, on the device of the crops.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    def poses(self, index: Tensor, cube: float) -> Tensor:
-        """Normalised joints [B, J, 3] of the frames at these positions."""
-        return self.store.pose(cube)[index.to(self.store.uvd.device)]
-
-    def crops(self, index: Tensor, cube: float, size: int, transform: Tensor | None = None) -> Tensor:
-        """Crops [B, 1, 96, 96] of the frames at these positions.
-
-        Raises:
-            ValueError: The size is not 96.
-        """
-        if size != SIZE:
-            raise ValueError(f"size is {size}; synthetic frames are stored for crops of {SIZE} pixels")
-        index = index.to(self.store.depth.device)
-        depth = self.store.depth.index_select(0, index)
-        return crop_stored(depth, self.store.center[index], self.store.camera[index], cube, transform)
 
 
 def must_render(config: TrainConfig) -> bool:
@@ -86,8 +53,7 @@ def open_set(
     hands = synthetic_hands(config)
     tile = SyntheticStream.TILE_SIZE
     margin = (tile - 1) / (SIZE - 1)
-    store = render_store(hands, 0, config.frames, size=tile, margin=margin, device=device, progress=progress)
-    return SyntheticFrames(store)
+    return render_store(hands, 0, config.frames, size=tile, margin=margin, device=device, progress=progress)
 
 
 def open_stream(

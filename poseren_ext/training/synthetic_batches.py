@@ -17,6 +17,7 @@ from poseren_ext.synthetic import Frames, SyntheticHands, TrainingHands
 from poseren_ext.synthetic.render import compiled_rendering
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, CropBatch, augmentation_of, epoch_slices
+from poseren_ext.training.training_sets import mean_pose
 
 _RENDER_BATCH = {"cpu": 128, "cuda": 8192}
 """Number of frames rendered at once: fits the caches of a CPU, and fills a GPU."""
@@ -29,7 +30,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Store:
-    """N frames in memory: depth int16 [N, S, S], 1/32 mm as unsigned bits; the rest as in `Frames`."""
+    """N frames in memory, a `TrainingSet`: depth int16 [N, S, S], 1/32 mm as unsigned bits; the rest as in `Frames`."""
 
     depth: torch.Tensor
     camera: torch.Tensor
@@ -40,13 +41,24 @@ class Store:
     def __len__(self) -> int:
         return len(self.depth)
 
-    def crop(self, cube: float) -> torch.Tensor:
-        """Crops [N, 1, 96, 96]."""
-        return crop_stored(self.depth, self.center, self.camera, cube)
+    def poses(self, index: torch.Tensor, cube: float) -> torch.Tensor:
+        """Normalised joints [B, J, 3] of the frames at these positions."""
+        index = index.to(self.uvd.device)
+        return normalize_pose(self.uvd[index], self.center[index], self.camera[index], cube=cube)
 
-    def pose(self, cube: float) -> torch.Tensor:
-        """Normalised joints [N, J, 3]."""
-        return normalize_pose(self.uvd, self.center, self.camera, cube=cube)
+    def crops(
+        self, index: torch.Tensor, cube: float, size: int = SIZE, transform: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Crops [B, 1, 96, 96] of the frames at these positions.
+
+        Raises:
+            ValueError: The size is not 96.
+        """
+        if size != SIZE:
+            raise ValueError(f"size is {size}; synthetic frames are stored for crops of {SIZE} pixels")
+        index = index.to(self.depth.device)
+        depth = self.depth.index_select(0, index)
+        return crop_stored(depth, self.center[index], self.camera[index], cube, transform)
 
 
 def crop_stored(
@@ -164,7 +176,7 @@ class SyntheticStream:
 
     def mean_pose(self) -> torch.Tensor:
         """Normalised mean pose [J, 3] of the first chunk of frames."""
-        return self._load(0).pose(self.config.cube).mean(0)
+        return mean_pose(self._load(0), self.config.cube)
 
     def _load(self, chunk: int) -> Store:
         if self._chunk is None or self._chunk[0] != chunk:

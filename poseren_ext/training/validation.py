@@ -39,7 +39,7 @@ class LabelledCrops:
 
 def label_store(store: Store, cube: float) -> LabelledCrops:
     """Synthetic frames, cropped."""
-    return LabelledCrops(store.crop(cube), store.center, store.camera, store.xyz)
+    return LabelledCrops(store.crops(torch.arange(len(store)), cube), store.center, store.camera, store.xyz)
 
 
 def label_pack(pack: ResidentPack, cube: float) -> LabelledCrops:

@@ -17,7 +17,6 @@ from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.synthetic.export import stored_depth
 from poseren_ext.synthetic.scene import Scene
-from poseren_ext.training.streams import SyntheticFrames
 from poseren_ext.training.synthetic_batches import Store, SyntheticStream, render_store
 from poseren_ext.training.validation import LabelledCrops, label_store
 
@@ -43,11 +42,11 @@ class FrontalHands(UprightHands):
     tilt: ClassVar[float] = 0.6
 
 
-def training_frames(count: int, kind: type[UprightHands] = UprightHands) -> SyntheticFrames:
+def training_frames(count: int, kind: type[UprightHands] = UprightHands) -> Store:
     """A training set of upright hands with NYU's joints."""
     size = SyntheticStream.TILE_SIZE
     hands = kind(3, "train", 1.0, "nyu14")
-    return SyntheticFrames(render_store(hands, 0, count, size=size, margin=(size - 1) / 95))
+    return render_store(hands, 0, count, size=size, margin=(size - 1) / 95)
 
 
 def unseen_crops(count: int, kind: type[UprightHands] = UprightHands) -> LabelledCrops:

@@ -157,12 +157,12 @@ def test_each_frame_is_shown_as_often_as_said() -> None:
 
 def test_labels_move_with_the_augmented_crop() -> None:
     """The surface is found in front of the moved joints, as in a crop that was not moved."""
-    stream = SyntheticStream(dataclasses.replace(SMALL, batch=256, chunk=256))
+    stream = SyntheticStream(dataclasses.replace(SMALL, batch=64, chunk=64))
     batch = stream.batch(0)
     column = ((batch.pose[..., :2] + 1) * 47.5).round().long()
     inside = ((column >= 0) & (column < 96)).all(-1)
     at = column.clamp(0, 95)
-    surface = batch.crop[torch.arange(256)[:, None], 0, at[..., 1], at[..., 0]]
+    surface = batch.crop[torch.arange(64)[:, None], 0, at[..., 1], at[..., 0]]
     front = (batch.pose[..., 2] - surface)[inside & (surface < 1.0)] * 150.0
     assert float(inside.float().mean()) > 0.9
     assert float((surface[inside] < 1.0).float().mean()) > 0.9
@@ -173,7 +173,7 @@ def test_labels_move_with_the_augmented_crop() -> None:
 def test_errors_are_zero_for_the_truth_and_known_for_a_shift() -> None:
     store = render_store(SyntheticHands(2, "test"), 0, 12)
     labels = label_store(store, 150.0)
-    truth = store.pose(150.0)[None]
+    truth = store.poses(torch.arange(12), 150.0)[None]
     assert float(stage_errors(truth, labels, 150.0).max()) < 1e-2
     away = truth + torch.tensor([0.0, 0.0, 0.1])
     shift = stage_errors(away, labels, 150.0)
@@ -281,9 +281,9 @@ def test_a_short_training_halves_the_mean_pose_s_error(tmp_path: Path) -> None:
         validation_frames=16,
     )
     model = Trainer(config, tmp_path / "run").run()
-    labels = label_store(render_store(SyntheticHands(5, "test"), 0, 128), 150.0)
+    labels = label_store(render_store(SyntheticHands(5, "test"), 0, 64), 150.0)
     errors = stage_errors(stage_poses(model, labels.crop, stages=2), labels, 150.0).mean((1, 2))
-    mean = float(stage_errors(model.mean_pose.expand(1, 128, -1, -1), labels, 150.0).mean())
+    mean = float(stage_errors(model.mean_pose.expand(1, 64, -1, -1), labels, 150.0).mean())
     assert mean > 75.0  # turned over the whole circle, the mean pose is a bad guess
     assert float(errors[-1]) < mean / 2
     results = bundle(tmp_path / "run", "Made by a test.", tmp_path / "small.safetensors", frames=8)
