@@ -170,7 +170,9 @@ def _text_seeds(joints: int = 2, name: str = "") -> list[bytes]:
 
 def _read_labels(path: Path, data: bytes) -> None:
     poses = read_poses(path)
-    rows = [[float(word) for word in line.split()] for line in data.decode("ascii").splitlines()]
+    lines = [line.split() for line in data.decode("ascii").splitlines()]
+    # Python takes 0_1 as a number; in a file it is a name, which may stand in the first column only.
+    rows = [[float(word) for column, word in enumerate(line) if column or "_" not in word] for line in lines]
     np.testing.assert_array_equal(poses.reshape(len(poses), -1), np.array(rows))
     assert np.isfinite(poses).all()
 
