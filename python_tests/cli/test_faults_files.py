@@ -59,6 +59,7 @@ ALLOWED = {
     ("io/joint_files.py", "savez_compressed"),  # into an atomic file, or to standard output
     ("io/camera_files.py", "load"),  # with allow_pickle=False, see below
     ("io/joint_layout.py", "load"),  # with allow_pickle=False, see below
+    ("io/joint_tables.py", "load"),  # with allow_pickle=False, see below
     ("training/run_folder.py", "write_text"),  # into the draft of an atomic file
     ("synthetic/export.py", "savez_compressed"),  # into an atomic file
     ("synthetic/scene_export.py", "savez_compressed"),  # into an atomic file

@@ -29,7 +29,7 @@ from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import save
 
 CAMERA = Camera(50.0, 50.0, 25.0, 20.0, 50, 40)
-FRAMES = 800
+FRAMES = 400
 
 ON_A_CLUSTER = """
 import json, os, signal, sys, threading, time
@@ -62,10 +62,10 @@ def watch():
 
 
 class KillingFile(ray_batch.PredictionFile):
-    # Kills a worker once 300 frames are done.
+    # Kills a worker once 150 frames are done.
     def write(self, outcomes):
         super().write(outcomes)
-        if self.done >= 300 and not killed:
+        if self.done >= 150 and not killed:
             before = workers()
             killed.append(before[0])
             os.kill(before[0], signal.SIGKILL)
@@ -96,7 +96,7 @@ Path(notes_file).write_text(json.dumps(notes))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """800 frames, each with its own blob of a hand's size."""
+    """400 frames, each with its own blob of a hand's size."""
     path = tmp_path_factory.mktemp("frames")
     generator = np.random.default_rng(0)
     v, u = np.mgrid[:40, :50]
@@ -162,7 +162,7 @@ def test_one_worker_killed_and_nothing_lost_or_doubled(labelled, serial):
     path, notes = labelled
     assert notes["frames"] == FRAMES
     assert len(notes["before"]) == 2, "a worker was killed, but there were not two at work"
-    assert 300 <= notes["done"] < FRAMES
+    assert 150 <= notes["done"] < FRAMES
     assert notes["before"][0] not in notes["after"]
     labels = read_poses(path / "all.txt", frames=FRAMES)
     assert len(np.unique(labels.reshape(FRAMES, -1), axis=0)) == FRAMES, "two frames have one label"
