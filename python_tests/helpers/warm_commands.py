@@ -97,6 +97,6 @@ if __name__ == "__main__":
     import poseren_ext.cli
     import poseren_ext.export
     import poseren_ext.inference.estimator
-    import poseren_ext.training  # noqa: F401
+    import poseren_ext.training  # noqa: F401  loaded once, for the commands that are forked from here
 
     _serve(socket.socket(fileno=int(sys.argv[1])))
