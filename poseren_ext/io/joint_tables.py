@@ -309,6 +309,9 @@ def _read_npz(path: Path) -> JointTable:
         raise ValueError(f"{size} bytes unpacked; expected at most {MAX_FILE_BYTES}: split it")
     with np.load(path, allow_pickle=False) as archive:
         held = {name: archive[name] for name in ("joints", "frames", "hand_ids", "hands", "joint_names", "about")}
+    for name, array in held.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives a member without the header of an array as bytes
+            raise ValueError(f"{name} is no array")
     frames, ids, sides = (held[name].tolist() for name in ("frames", "hand_ids", "hands"))
     names, about = _names(held["joint_names"].tolist()), json.loads(str(held["about"]))
     return _table(path, frames, ids, sides, held["joints"].astype(np.float64), names, about)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from random import Random
@@ -122,3 +124,19 @@ def several(random: Random, data: bytes, mutations: tuple[Mutation, ...]) -> byt
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         data = random.choice(mutations)(random, data)
     return data
+
+
+def npz_member(random: Random, data: bytes) -> bytes:
+    """A member of a .npz file changed, its checksum made right again."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        name = random.choice(sorted(members))
+        members[name] = several(random, members[name], PLAIN)
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        return file.getvalue()
+    except Exception:  # what is too far from an archive to be changed
+        return several(random, data, PLAIN)

@@ -25,7 +25,7 @@ import torch
 from helpers import caffe_files
 from helpers.small_models import save_small_model
 
-from fuzz.mutate import PLAIN, Mutation, png_chunks, several
+from fuzz.mutate import PLAIN, Mutation, npz_member, png_chunks, several
 from poseren_ext.datasets.base import read_table
 from poseren_ext.datasets.packs.dataset import PackedDataset
 from poseren_ext.datasets.packs.writer import checksum
@@ -388,5 +388,5 @@ TARGETS: dict[str, Target] = {
     "caffemodel": Target(".caffemodel", lambda: [_caffe_seed(False), _caffe_seed(True)], _read_caffe),
     "joints csv": Target(".csv", lambda: _joints_seeds("csv"), _read_joints),
     "joints json": Target(".json", lambda: _joints_seeds("json"), _read_joints),
-    "joints npz": Target(".npz", lambda: _joints_seeds("npz"), _read_joints),
+    "joints npz": Target(".npz", lambda: _joints_seeds("npz"), _read_joints, (*PLAIN, *[npz_member] * 9)),
 }

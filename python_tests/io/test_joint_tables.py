@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,22 @@ def npz_with(**changes: Any) -> Callable[[Path], Path]:
     return write
 
 
+def npz_without_header(name: str) -> Callable[[Path], Path]:
+    """A member that NumPy reads as bytes."""
+
+    def write(folder: Path) -> Path:
+        path = written(folder, "npz")
+        with zipfile.ZipFile(path) as archive:
+            members = {member: archive.read(member) for member in archive.namelist()}
+        members[f"{name}.npy"] = members[f"{name}.npy"][1:]
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(member, content)
+        return path
+
+    return write
+
+
 def cut(file_format: Format) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         path = written(folder, file_format)
@@ -111,6 +128,7 @@ def bare_parquet(folder: Path) -> Path:
         (npz_with(joints=np.zeros((3, 3, 3))), "shape .3, 3, 3. for 3 rows of 2 joints"),
         (npz_with(frames=np.array(["a"])), "for 1 rows of 2 joints"),
         (npz_with(hands=None), "hands"),
+        (npz_without_header("joints"), "joints is no array"),
         (npz_with(about=np.array("{")), "expected a file of joints"),
     ],
 )
