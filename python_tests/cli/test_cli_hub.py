@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from helpers.docs_blocks import block_not_run, changed, commands
 from helpers.hub_server import hub_server
 from helpers.small_models import save_small_model
 from huggingface_hub import ModelCard, constants
@@ -62,6 +63,22 @@ def test_a_pushed_model_predicts_by_its_name_and_then_without_a_connection(
     before = len(hub.requests)
     assert joints("someone/hand", "offline.txt") == expected
     assert len(hub.requests) == before
+
+
+def test_the_commands_on_the_page(poseren, hub, disc_recording, tmp_path, monkeypatch):
+    """docs/guides/export.md; the token stands in for the login."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "compact").mkdir(parents=True)
+    save_small_model(tmp_path / "runs" / "compact" / "model.safetensors")
+    disc_recording.rename(tmp_path / "frames")
+    login, push, predict, pull = commands(block_not_run("guides/export.md", "hub push"))
+    assert login == "hf auth login"
+    assert poseren(*changed(push)[1:]).code == 0
+    hub.tags["v1"] = 1
+    done = poseren(*changed(predict, camera="120,120,80,60")[1:])
+    assert done.code == 0, done.err
+    assert poseren(*changed(pull)[1:]).code == 0
+    assert same_weights(load(tmp_path / "my-hand.safetensors"), load("runs/compact/model.safetensors"))
 
 
 def test_a_revision_pins_the_model(poseren, hub, tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 from helpers import caffe_files
 from helpers.caffe_files import NARROW
+from helpers.docs_blocks import block_not_run, changed, commands
 from helpers.small_models import small_model
 
 from poseren_ext.models import load, save
@@ -31,6 +32,21 @@ def test_import_writes_a_model(tmp_path, poseren, monkeypatch):
     assert status == 0
     assert "msra21, right hand" in output
     assert load(tmp_path / "msra_pose_ren_0.safetensors").skeleton.name == "msra21"
+
+
+def test_the_import_on_the_page(tmp_path, poseren, monkeypatch):
+    """docs/guides/model.md, with narrow networks."""
+    import poseren_ext.models.caffe as caffe
+
+    wide, sizes = caffe.import_caffe, {"widths": (24, 24), "channels": (4, 8, 16)}
+    monkeypatch.setattr(caffe, "import_caffe", lambda *args, **options: wide(*args, **options, **sizes))
+    monkeypatch.chdir(tmp_path)
+    for kind in ("pose_ren", "baseline"):
+        caffe_files.write(tmp_path / f"nyu_{kind}.caffemodel", caffe_files.random_weights("nyu", kind, **NARROW))
+    (command,) = commands(block_not_run("guides/model.md", "import-caffe"))
+    status, _, errors = poseren(*changed(command)[1:])
+    assert status == 0, errors
+    assert load(tmp_path / "nyu.safetensors").skeleton.name == "nyu14"
 
 
 def test_export_needs_a_known_suffix(tmp_path, poseren):

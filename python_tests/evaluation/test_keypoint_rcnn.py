@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from helpers.docs_blocks import block_not_run
 from torch import nn
 
 from poseren_ext.evaluation.keypoint_rcnn import KeypointRCNN, build_keypoint_rcnn
@@ -129,6 +130,30 @@ def test_torchvision_network_of_random_weights(hands):
         uvd = LiftedKeypoints(detector).estimate(frames)
     assert uvd.shape == (2, 14, 3)
     assert uvd.isfinite().all()
+
+
+class TrainedDetector(Detector):
+    """Has losses in training, as torchvision's networks do, and detects keypoints outside of it."""
+
+    def __init__(self, joints):
+        super().__init__([torch.rand(1, joints, 3)] * 3, [torch.ones(1)] * 3)
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images, targets=None):
+        if not self.training:
+            return super().forward(images)
+        error = sum(one["keypoints"][..., 0].mean() for one in targets)
+        return {"loss_keypoint": self.weight**2 * error, "loss_classifier": self.weight**2}
+
+
+def test_the_training_on_the_page(hands, frames, monkeypatch):
+    """docs/evaluation.md, with a stand-in for torchvision's network."""
+    monkeypatch.setattr("poseren_ext.evaluation.keypoint_rcnn.build_keypoint_rcnn", TrainedDetector)
+    scope = {"torch": torch, "LiftedKeypoints": LiftedKeypoints, "batches": [(frames, hands.uvd)]}
+    exec(block_not_run("evaluation.md", "build_keypoint_rcnn"), scope)
+    network = scope["network"]
+    assert network.weight < 1, "nothing was learnt"
+    assert scope["estimator"].estimate(frames).shape == (3, 21, 3)
 
 
 def test_without_torchvision(monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers.command_line import exit_status
 from helpers.dataset_trees import msra_tree
+from helpers.docs_blocks import block_not_run, changed, commands
 
 from poseren_ext.datasets.msra import MSRA
 from poseren_ext.experiments.folds import prepare_folder
@@ -14,12 +15,15 @@ from poseren_ext.io.pose_files import read_poses
 
 SMALL = (
     *("init_steps=1", "refine_steps=1", "batch=4", "channels=[4, 4, 8]", "init_widths=[8, 8]", "refine_widths=[8, 8]"),
-    *("stages=1", "validate_every=0"),
+    *("stages=1", "validate_every=0", "init_epochs=0", "refine_epochs=0"),
 )
 
 
 def run(root: Path, out: Path, *fields: str) -> int:
-    return exit_status("folds", root, "compact", *fields, "--out", out, "--workers", 0)
+    """The command of docs/data.md with small networks."""
+    (command,) = commands(block_not_run("data.md", "poseren folds"))
+    _, *arguments = changed(command, *fields, "--workers", "0", device="cpu", out=str(out))
+    return exit_status(*[root if argument == "msra/" else argument for argument in arguments])
 
 
 def test_nine_folds_are_trained_predicted_and_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,15 +11,16 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from helpers.docs_blocks import block_not_run, changed, commands
 from helpers.live_frames import CAMERA, moving
 from helpers.small_models import frames, small_config, small_model
 from torch import nn
 
 from poseren_ext import Estimator, ops, reference
-from poseren_ext.export import export_onnx, onnx_decompositions
+from poseren_ext.export import export_onnx
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.inference.learnt_detection import LEAST_SCORE
-from poseren_ext.models import ErrorHeadConfig
+from poseren_ext.models import ErrorHeadConfig, save
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +143,18 @@ class OwnModule(nn.Module):
         return center, count, crop, windows, *pools
 
 
-def test_a_users_module_with_our_ops_exports_to_standard_operators(tmp_path):
-    """In ONNX Runtime and OpenVINO, which computes sampling positions in float32."""
-    path = tmp_path / "own.onnx"
-    module = OwnModule().eval()
+def test_a_users_module_with_our_ops_exports_to_standard_operators(tmp_path, monkeypatch):
+    """By the block of docs/guides/export.md; OpenVINO computes sampling positions in float32."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "module.onnx"
+    module = OwnModule()
     depth, _, camera = frames(3)
     depth[2] = 0
+    exec(
+        block_not_run("guides/export.md", "onnx_decompositions"),
+        {"module": module, "depth": depth, "camera": camera},
+    )
     with torch.no_grad():
-        program = torch.export.export(module, (depth, camera)).run_decompositions(onnx_decompositions())
-        torch.onnx.export(program, dynamo=True, verbose=False).save(path)
         theirs = [value.numpy() for value in module(depth, camera)]
     assert {node.domain for node in onnx.load(path).graph.node} == {""}
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -195,6 +199,38 @@ def test_raw_frames_of_either_hand_give_the_joints_of_refine_in_onnxruntime_and_
     about = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert about["hand"] == "auto"
     assert float(about["least_score"]) == LEAST_SCORE
+
+
+def test_the_blocks_of_the_pages(tmp_path, monkeypatch, poseren):
+    """docs/guides/export.md and tensorrt.md: one frame of the exported size, with a small model."""
+    monkeypatch.chdir(tmp_path)
+    save(small_model(small_config(error=ErrorHeadConfig(channels=6, width=8)), spread=1.0), "small.safetensors")
+    page = "guides/export.md"
+    export, trtexec = commands(block_not_run("guides/tensorrt.md", "trtexec"))
+    assert [export] == commands(block_not_run(page, "poseren export hand.onnx"))
+    assert poseren(*changed(export, "--model", "small.safetensors", "--stages", "1")[1:]).code == 0
+    depth = np.full((480, 640), 900, np.uint16)
+    depth[100:340, 100:420] = moving(1)[0]
+    scope = {"depth": depth, "camera": np.array([[475, 475, 320, 240]], np.float32)}
+    results = []
+    for text in ("onnxruntime", "openvino"):
+        exec(block_not_run(page, text), scope)
+        results.append([scope[name] for name in ("joints", "uvd", "center", "score", "error_mm")])
+    for ours, theirs in zip(*results, strict=True):
+        assert np.isfinite(ours).all()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=0.1)
+
+    # No TensorRT here: the shapes that its command names are those of the file, and the file takes several frames.
+    options = dict(word.removeprefix("--").split("=") for word in changed(trtexec)[1:])
+    inputs = {one.name: one.shape for one in onnxruntime.InferenceSession("hand.onnx").get_inputs()}
+    assert options["onnx"] == "hand.onnx"
+    for which, count in (("min", 1), ("opt", 1), ("max", 8)):
+        shapes = dict(shape.split(":") for shape in options[f"{which}Shapes"].split(","))
+        assert shapes.keys() == inputs.keys()
+        for name, shape in shapes.items():
+            batch, *rest = map(int, shape.split("x"))
+            assert isinstance(inputs[name][0], str), "the batch size is fixed"
+            assert (batch, rest) == (count, inputs[name][1:])
 
 
 def test_refusals(tmp_path):

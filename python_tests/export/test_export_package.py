@@ -5,22 +5,21 @@ import os
 import re
 import subprocess
 import sysconfig
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.docs_blocks import ROOT, block_not_run, commands
 from helpers.live_frames import CAMERA, moving
 from helpers.small_models import frames, small_model
 
 from poseren_ext import Estimator
-from poseren_ext.export import EstimatorGraph, FrameGraph, export_package, ops_library
+from poseren_ext.export import EstimatorGraph, FrameGraph, export_package
 from poseren_ext.inference.learnt_detection import LEAST_SCORE
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "cpp"
 RANGE = 500, 700  # mm
 INTRINSICS = CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy
-TOOLS = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
+TOOLS = os.environ | {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +31,16 @@ def package(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    """examples/cpp, built as its CMakeLists.txt says."""
+    """examples/cpp, built by the commands of docs/guides/export.md."""
     folder = tmp_path_factory.mktemp("estimate")
-    options = [f"-DPOSEREN_OPS={ops_library()}", f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
-    for command in (["cmake", "-G", "Ninja", "-S", EXAMPLE, "-B", folder, *options], ["cmake", "--build", folder]):
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | TOOLS, timeout=500)
+    export, *build, estimate = commands(block_not_run("guides/export.md", "examples/cpp"))
+    assert (export.split()[:3], estimate.split()[:2]) == (
+        ["poseren", "export", "hand.pt2"],
+        ["build/estimate/estimate", "hand.pt2"],
+    )
+    for command in build:
+        line = command.replace("build/estimate", str(folder))
+        done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, env=TOOLS, timeout=500)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder / "estimate"
 

@@ -19,11 +19,13 @@ class Repositories:
     """What the server holds.
 
     Attributes:
-        commits: "user/name" -> files of each commit, oldest first; a revision is a commit's number, from 1.
+        commits: "user/name" -> files of each commit, oldest first; a revision is a commit's number, from 1, or a tag.
+        tags: numbers of commits by name.
         requests: method and path of every request.
     """
 
     commits: dict[str, list[dict[str, bytes]]] = field(default_factory=dict)
+    tags: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -53,7 +55,8 @@ def hub_server() -> Iterator[Repositories]:
                 return self._answer(404, X_Error_Code="RepoNotFound")
             revision, _, name = rest.partition("/")
             commits = held.commits[repository]
-            number = len(commits) if revision == "main" else int(revision) if revision.isdecimal() else 0
+            names = {"main": len(commits), **held.tags}
+            number = names.get(revision, int(revision) if revision.isdecimal() else 0)
             if not 1 <= number <= len(commits):
                 return self._answer(404, X_Error_Code="RevisionNotFound")
             commit, files = f"{number:040}", commits[number - 1]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.docs_blocks import block_not_run, commands
 
 from poseren_ext import CAMERAS
 from poseren_ext.synthetic import SyntheticHands, SyntheticSequence
@@ -96,6 +97,7 @@ class FakeNode:
         return SimpleNamespace(value=default)
 
     def create_publisher(self, kind, topic, depth):
+        self.topic = topic
         return SimpleNamespace(publish=self.published.append)
 
     def create_subscription(self, kind, topic, callback, qos):
@@ -108,6 +110,16 @@ class FakeNode:
 def message(name, **defaults):
     """A ROS message type: a constructor with keyword arguments only."""
     return type(name, (SimpleNamespace,), {"__init__": lambda self, **kw: vars(self).update(defaults | kw)})
+
+
+def assert_topics_of_the_page(node):
+    """Those that docs/guides/teleoperation.md remaps and shows."""
+    _, start, show = commands(block_not_run("guides/teleoperation.md", "ros2_node"))
+    program, script, *arguments = shlex.split(start)
+    assert (program, (EXAMPLES.parent / script).is_file(), arguments[0]) == ("python", True, "--ros-args")
+    remapped = dict(word.split(":=") for word in arguments[1:] if word != "-r")
+    assert remapped.keys() == node.callbacks.keys()
+    assert show == f"ros2 topic echo /{node.topic}"
 
 
 def test_the_ros_node_publishes_the_joints_in_metres(monkeypatch, depth):
@@ -126,7 +138,12 @@ def test_the_ros_node_publishes_the_joints_in_metres(monkeypatch, depth):
         sensor_msgs={},
         sensor_msgs__msg={"Image": image_type, "CameraInfo": info_type},
     )
-    node = load("ros2_node")["HandNode"]()
+    started = []
+    monkeypatch.setitem(vars(sys.modules["rclpy"]), "init", lambda: None)
+    monkeypatch.setitem(vars(sys.modules["rclpy"]), "spin", started.append)
+    load("ros2_node")["main"]()
+    (node,) = started
+    assert_topics_of_the_page(node)
     camera = CAMERAS["sr305"]
     header = SimpleNamespace(stamp=SimpleNamespace(sec=12, nanosec=500_000_000), frame_id="depth")
     padded = np.zeros((480, 700), ">u2")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The examples run and give the stated results."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from helpers.docs_blocks import block_not_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -27,6 +29,26 @@ def test_compiled_training_of_another_model_equals_eager():
     eager, compiled = train(50, compiled=False), train(50, compiled=True)
     torch.testing.assert_close(torch.tensor(compiled), torch.tensor(eager), rtol=1e-3, atol=0)
     assert torch.tensor(eager[-10:]).mean() < 0.9 * torch.tensor(eager[:10]).mean(), "nothing was learnt"
+
+
+def test_the_compiled_stage_of_the_page(monkeypatch):
+    """docs/guides/ops.md: traced as one graph; the backend runs the graph without generating code, which takes long."""
+    page = (EXAMPLES.parent / "docs" / "guides" / "ops.md").read_text()
+    (stage,) = re.findall(r"```python\n((?:.*\n)*?stage = (?:.*\n)*?)```", page)
+    compiled = []
+
+    def compile_(module, **options):
+        compiled.append(options)
+        return compiler(module, backend="aot_eager", **options)
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_)
+    scope = {}
+    exec(stage, scope)
+    exec(block_not_run("guides/ops.md", "torch.compile"), scope)
+    assert compiled == [{"fullgraph": True}]
+    features, points = scope["features"], scope["points"]
+    torch.testing.assert_close(scope["compiled"](features, points), scope["stage"](features, points))
 
 
 def test_heatmap_network_from_the_command_line(capsys, monkeypatch):

@@ -3,11 +3,14 @@
 
 import email
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.docs_blocks import PAGES, blocks_not_run, commands
 from packaging.requirements import Requirement
 
 import poseren_ext
@@ -55,6 +58,68 @@ def test_extras(metadata):
     named = re.findall(r"pip install '(?:\.|poseren_ext)\[([\w,]+)\]'", text)
     assert len(named) > 10
     assert {name for names in named for name in names.split(",")} <= set(extras)
+
+
+def installations():
+    """What the commands of the pages install, with its options, by page."""
+    found = []
+    for page in PAGES:
+        for command in (line for block in blocks_not_run(page) for line in commands(block)):
+            if command.startswith("pip install "):
+                found.append((page, *shlex.split(command.partition(" #")[0])[2:]))
+    return found
+
+
+def test_the_installations_of_the_pages(metadata):
+    """torch, this folder with its extras and settings, a wheel of ours, or what an example needs."""
+    extras = email.message_from_string((metadata / "METADATA").read_text()).get_all("Provides-Extra")
+    pinned = (ROOT / "requirements" / "test.txt").read_text()
+    pages = set()
+    for page, what, *options in installations():
+        name, _, wanted = what.partition("[")
+        if name == "dex-retargeting":
+            assert f"{name}==" in pinned, "the tests of the example import it"
+        elif name.startswith("dist/"):
+            build = (ROOT / "tools" / "build_wheels.py").read_text()
+            assert name == "dist/cpu/poseren_ext-*.whl"
+            assert 'DIST = ROOT / "dist"\nVARIANTS = ("sdist", "cpu", "cuda")\n' in build
+        else:
+            assert name in ("torch", "."), f"{page}: {what}"
+            assert set(wanted.rstrip("]").split(",")) <= {*extras, ""}
+        if options:
+            assert options[0] == "-C"
+            name, _, value = options[1].partition("=")
+            assert define(name, value) == value
+        pages.add(page.name)
+    assert pages == {"README.md", "install.md", "teleoperation.md", "shipping.md"}
+
+
+def define(name, value):
+    """The CMake variable that a setting of the build becomes; CMakeLists.txt must read it."""
+    from scikit_build_core.settings.skbuild_read_settings import SettingsReader
+
+    reader = SettingsReader.from_file("pyproject.toml", {name: value})
+    reader.validate_may_exit()
+    variable = name.removeprefix("cmake.define.")
+    assert variable in (ROOT / "CMakeLists.txt").read_text()
+    return str(reader.settings.cmake.define[variable])
+
+
+def test_the_targets_of_the_pages():
+    """`make demo` and `make test` are as the pages describe; test_cli_demo.py runs the command of the first."""
+    targets = set()
+    for page in PAGES:
+        for command in (line for block in blocks_not_run(page) for line in commands(block)):
+            if command.startswith("make "):
+                targets.add(command.partition(" #")[0].split()[1])
+    assert targets == {"demo", "test", "gpu-check"}
+    steps = {
+        target: subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for target in targets
+    }
+    assert ".venv/bin/poseren demo --overwrite" in steps["demo"]
+    assert ".venv/bin/python -m pytest" in steps["test"]
+    assert "tools/gpu_check.py" in steps["gpu-check"]
 
 
 def test_package_data():

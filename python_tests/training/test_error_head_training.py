@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from helpers.docs_blocks import block_not_run, changed, commands
 from helpers.small_models import small_config, small_model
 
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.models import ErrorHead, ErrorHeadConfig
-from tools.bundle_model import error_training
+from poseren_ext.models import ErrorHead, ErrorHeadConfig, load, save
+from tools.bundle_model import error_head, error_training
 from tools.bundle_model.error_measure import ErrorResult, auc, error_summary
 from tools.bundle_model.error_training import ErrorSamples, fit_error_head, make_crops, make_samples
 
@@ -78,6 +82,20 @@ def test_a_head_learns_which_samples_are_wrong_and_leaves_the_rest_of_the_model(
     predicted, true = (150 * torch.sigmoid(logit)).numpy().astype(float), offset[:, 0, 0].numpy()
     assert auc(predicted, true > 40) > 0.95
     assert np.abs(predicted - true).mean() < 8.0
+
+
+def test_the_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/guides/model.md, with a chunk of frames."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(error_head, "CHUNK", CHUNK)
+    Path("runs/mine").mkdir(parents=True)
+    save(small_model(small_config("msra21"), spread=0.5), Path("runs/mine/model.safetensors"))
+    (command,) = commands(block_not_run("guides/model.md", "error_head"))
+    python, _, module, *arguments = changed(command, "--epochs", "1", "--test-frames", "0", frames=str(CHUNK))
+    assert (python, module) == ("python", error_head.__name__)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    error_head.main()
+    assert load(Path("mine.safetensors")).error is not None
 
 
 def test_the_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
