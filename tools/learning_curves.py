@@ -22,7 +22,6 @@ import torch
 from poseren_ext.plotting.style import new_figure, save, tidy
 from poseren_ext.training import TrainConfig, Trainer, make_config
 from poseren_ext.training.config import Phase
-from poseren_ext.training.validation import Validation, stage_errors
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "learning"
 RECIPES: dict[str, dict[str, Any]] = {
@@ -39,7 +38,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 _VALIDATIONS = 12  # per phase
-_TIMED_STEPS = 4
+_WARM_UP_STEPS = 4
+_TIMED_STEPS = 20
 _RESERVE = 0.9  # of the time; the rest is for validation
 
 
@@ -72,7 +72,7 @@ def _seconds_per_sample(values: Mapping[str, Any]) -> dict[str, float]:
         phases: tuple[Phase, ...] = ("init", "refine")
         for phase in phases:
             trainer.start_phase(phase)
-            trainer.advance(1)
+            trainer.advance(_WARM_UP_STEPS)
             began = time.process_time()
             trainer.advance(_TIMED_STEPS)
             seconds[phase] = (time.process_time() - began) / (_TIMED_STEPS * config.batch)
@@ -106,14 +106,8 @@ def train(config: TrainConfig, file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder), watch=watch)
         assert trainer.validation is not None
-        result["mean_pose_mm"] = _mean_pose_error(trainer, trainer.validation)
+        result["mean_pose_mm"] = round(trainer.validation(trainer.model, stages=0, mean_initial=True)[0], 3)
         trainer.run()
-
-
-def _mean_pose_error(trainer: Trainer, validation: Validation) -> float:
-    labels = validation.labels
-    poses = trainer.model.mean_pose.expand(1, len(labels.crop), -1, -1)
-    return round(float(stage_errors(poses, labels, validation.cube).mean()), 3)
 
 
 def draw(results: Sequence[Mapping[str, Any]], file: Path) -> None:

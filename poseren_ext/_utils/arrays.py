@@ -60,9 +60,10 @@ def as_tensor(array: Any) -> Tensor:
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
-    """Dataclasses of tensors as one, concatenated along the first axis of each tensor."""
+    """Dataclasses as one: tensors concatenated along their first axes, other fields as in the first."""
     kind: Any = type(parts[0])
-    return cast("Batch", kind(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(kind))))
+    values = [[getattr(part, one.name) for part in parts] for one in fields(kind)]
+    return cast("Batch", kind(*(torch.cat(each) if isinstance(each[0], Tensor) else each[0] for each in values)))
 
 
 def like(result: Tensor, given: Kind) -> Kind:

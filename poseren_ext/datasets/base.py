@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from poseren_ext.datasets.centers import Centers, image_center, resolve_centers
 from poseren_ext.datasets.info import DatasetInfo
 from poseren_ext.datasets.sample import Hand, Sample
-from poseren_ext.geometry.camera import Camera, uvd_to_xyz
+from poseren_ext.geometry.camera import Camera
 from poseren_ext.geometry.skeleton import Skeleton
 from poseren_ext.io.depth_files import DepthFrame, read_depth
 from poseren_ext.io.number_tables import read_number_table
@@ -99,7 +99,6 @@ class DepthDataset(Dataset[Sample]):
         sample = Sample(
             depth=torch.from_numpy(frame),
             camera=self.camera,
-            joints=uvd_to_xyz(uvd.double(), self.camera, check=False).float(),
             uvd=uvd,
             center=self.center(index, frame),
             name=self.names[index],

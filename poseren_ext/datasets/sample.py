@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Samples of a dataset: one depth frame with its camera, joints and hand centre, alone and in batches."""
+"""Depth frames with camera, hand centre and joints: one frame of a dataset, and the batch of frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from poseren_ext.geometry.camera import Camera
+from poseren_ext.geometry.camera import Camera, uvd_to_xyz
+from poseren_ext.ops import denormalize_pose, depth_crop, normalize_pose
 
 Hand = Literal["left", "right"]
 
@@ -22,8 +23,7 @@ class Sample:
     Attributes:
         depth: [H, W] mm, uint16 or float32; 0 where the camera saw nothing.
         camera: intrinsics of the frame.
-        joints: float32 [J, 3] mm, camera frame, in the dataset's public order; NaN for a frame without labels.
-        uvd: float32 [J, 3], the same joints as u, v (pixels) and d (mm).
+        uvd: float32 [J, 3], joints as u, v (pixels) and d (mm), in the dataset's public order; NaN without labels.
         center: float32 [3], the middle of the hand region: u, v (pixels) and z (mm).
         name: the frame's name in the dataset's own lists.
         subject: the person whose hand it is, if the dataset states it.
@@ -33,7 +33,6 @@ class Sample:
 
     depth: Tensor
     camera: Camera
-    joints: Tensor
     uvd: Tensor
     center: Tensor
     name: str
@@ -41,15 +40,18 @@ class Sample:
     hand: Hand
     index: int
 
+    @property
+    def xyz(self) -> Tensor:
+        """The joints in the camera frame, float32 [J, 3] mm."""
+        return uvd_to_xyz(self.uvd.double(), self.camera, check=False).float()
+
     def mirrored(self) -> Sample:
         """The frame in a mirror: the other hand, seen by a camera whose principal point is mirrored too."""
         last = self.depth.shape[-1] - 1
-        across = self.joints.new_tensor([-1.0, 1.0, 1.0])
         return replace(
             self,
             depth=_flipped(self.depth),
             camera=replace(self.camera, cx=last - self.camera.cx),
-            joints=self.joints * across,
             uvd=_mirrored(self.uvd, last),
             center=_mirrored(self.center, last),
             hand="left" if self.hand == "right" else "right",
@@ -57,49 +59,91 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class SampleBatch:
-    """B samples; see ``Sample``.
+class FrameBatch:
+    """B depth frames, each with its camera and the centre of a hand: of a dataset, synthetic, or any others.
 
     Attributes:
-        depth: [B, H, W] mm.
-        camera: float32 [B, 4] = fx, fy, cx, cy, pixels.
-        joints: float32 [B, J, 3] mm.
-        uvd: float32 [B, J, 3] pixels, pixels, mm.
-        center: float32 [B, 3] pixels, pixels, mm.
+        depth: [B, H, W], uint16 or floating point, in units of ``depth_unit``; 0 where the camera saw nothing.
+        camera: [B, 4] fx, fy, cx, cy, pixels.
+        center: [B, 3] u, v (pixels), d (mm): the middle of each cube.
+        uvd: joints [B, J, 3] u, v (pixels), d (mm); NaN where they are not known.
         index: int64 [B], positions in the dataset.
-        names: of the frames.
-        subjects: of the frames.
-        hands: which hand each frame shows.
+        cube: half edge of the cubes, mm.
+        depth_unit: mm.
+        names, subjects, hands: of each frame of a dataset; else empty.
     """
 
     depth: Tensor
     camera: Tensor
-    joints: Tensor
-    uvd: Tensor
     center: Tensor
+    uvd: Tensor
     index: Tensor
-    names: tuple[str, ...]
-    subjects: tuple[str, ...]
-    hands: tuple[Hand, ...]
+    cube: float = 150.0
+    depth_unit: float = 1.0
+    names: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    hands: tuple[Hand, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.depth)
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SampleBatch:
+    def __getitem__(self, chosen: Tensor | slice) -> FrameBatch:
+        """The frames at these positions (int64 [N])."""
+
+        def part(value: object) -> object:
+            if isinstance(value, Tensor):
+                return taken(value, chosen)
+            if isinstance(value, tuple) and value:
+                return value[chosen] if isinstance(chosen, slice) else tuple(value[i] for i in chosen.tolist())
+            return value
+
+        return self._mapped(part)
+
+    @property
+    def xyz(self) -> Tensor:
+        """The joints in the camera frame, float32 [B, J, 3] mm."""
+        return uvd_to_xyz(self.uvd.double(), self.camera.double(), check=False).float()
+
+    def crop(self, size: int, transform: Tensor | None = None) -> Tensor:
+        """Normalised depth crops [B, 1, size, size], with optional transforms [B, 2, 3]; see ``ops.depth_crop``."""
+        return depth_crop(
+            self.depth,
+            self.center,
+            self.camera,
+            cube=self.cube,
+            size=size,
+            transform=transform,
+            depth_unit=self.depth_unit,
+        )
+
+    def poses(self, chosen: Tensor) -> Tensor:
+        """Normalised joints [N, J, 3] of the frames at these positions (int64 [N]); their depth is not read."""
+        uvd, center, camera = (taken(value, chosen) for value in (self.uvd, self.center, self.camera))
+        return normalize_pose(uvd, center, camera, cube=self.cube)
+
+    def normalized(self, uvd: Tensor) -> Tensor:
+        """Joints u, v, d [B, J, 3] as normalised poses (paper, section 3.1)."""
+        return normalize_pose(uvd, self.center, self.camera, cube=self.cube)
+
+    def to_uvd(self, pose: Tensor) -> Tensor:
+        """Normalised poses [B, J, 3] as u, v, d: the inverse of ``normalized``."""
+        return denormalize_pose(pose, self.center, self.camera, cube=self.cube)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> FrameBatch:
         """The batch on a device."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self._mapped(
+            lambda value: value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
+        )
 
-    def pin_memory(self) -> SampleBatch:
+    def pin_memory(self) -> FrameBatch:
         """The batch in page-locked memory; a DataLoader with ``pin_memory=True`` calls this."""
-        return self._mapped(Tensor.pin_memory)
+        return self._mapped(lambda value: value.pin_memory() if isinstance(value, Tensor) else value)
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> SampleBatch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
-        return replace(self, **changed)
+    def _mapped(self, change: Callable[[Any], Any]) -> FrameBatch:
+        return replace(self, **{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
 
-def collate(samples: Sequence[Sample]) -> SampleBatch:
+def collate(samples: Sequence[Sample]) -> FrameBatch:
     """Samples of one frame size and skeleton as a batch: the ``collate_fn`` of a DataLoader.
 
     Raises:
@@ -107,22 +151,28 @@ def collate(samples: Sequence[Sample]) -> SampleBatch:
     """
     if not samples:
         raise ValueError("no samples given; expected at least one")
-    kinds = {(tuple(sample.depth.shape), sample.depth.dtype, len(sample.joints)) for sample in samples}
+    kinds = {(tuple(sample.depth.shape), sample.depth.dtype, len(sample.uvd)) for sample in samples}
     if len(kinds) > 1:
         raise ValueError(
             f"samples of different kinds (frame size, type, joints): {sorted(map(str, kinds))}; expected one"
         )
-    return SampleBatch(
+    return FrameBatch(
         depth=torch.stack([sample.depth for sample in samples]),
         camera=torch.stack([sample.camera.tensor() for sample in samples]),
-        joints=torch.stack([sample.joints for sample in samples]),
-        uvd=torch.stack([sample.uvd for sample in samples]),
         center=torch.stack([sample.center for sample in samples]),
+        uvd=torch.stack([sample.uvd for sample in samples]),
         index=torch.tensor([sample.index for sample in samples]),
         names=tuple(sample.name for sample in samples),
         subjects=tuple(sample.subject for sample in samples),
         hands=tuple(sample.hand for sample in samples),
     )
+
+
+def taken(rows: Tensor, chosen: Tensor | slice) -> Tensor:
+    """``rows[chosen]``; torch indexes no uint16, so its bits are taken."""
+    if rows.dtype == torch.uint16:
+        return taken(rows.view(torch.int16), chosen).view(torch.uint16)
+    return rows[chosen] if isinstance(chosen, slice) else rows.index_select(0, chosen.to(rows.device))
 
 
 def _mirrored(uvd: Tensor, last: int) -> Tensor:

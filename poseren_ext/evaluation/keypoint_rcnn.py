@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from poseren_ext.evaluation.methods import FrameBatch
+from poseren_ext.datasets.sample import FrameBatch
 
 _MARGIN = 4.0  # pixels of a crop between the outermost joints and the box around the hand
 

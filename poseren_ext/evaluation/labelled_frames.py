@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from poseren_ext.datasets.base import DepthDataset
-from poseren_ext.datasets.sample import SampleBatch, collate
-from poseren_ext.evaluation.methods import FrameBatch, JointEstimator, Refined
+from poseren_ext.datasets.sample import FrameBatch, collate
+from poseren_ext.evaluation.methods import JointEstimator, Refined
 from poseren_ext.evaluation.metrics import Evaluation, evaluate, joint_errors
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
-from poseren_ext.synthetic import Frames, SyntheticHands
+from poseren_ext.synthetic import SyntheticHands
 
 TEST_SEED = 60_001
 _TEST_BATCH = 64
@@ -87,7 +87,7 @@ class SyntheticTest:
     device: torch.device
 
     @property
-    def _frames(self) -> tuple[Frames, ...]:
+    def _frames(self) -> tuple[FrameBatch, ...]:
         return _rendered(self.skeleton.name, self.count)
 
     @property
@@ -102,22 +102,17 @@ class SyntheticTest:
 
     def batches(self) -> Iterator[FrameBatch]:
         """All frames, in order."""
-        for i, part in enumerate(self._frames):
-            yield self._batch(part, torch.arange(len(part.depth)), i * _TEST_BATCH)
+        return (part.to(self.device) for part in self._frames)
 
     def some(self, count: int) -> tuple[FrameBatch, Tensor]:
         """A few frames of the first batch, and their labels."""
         first = self._frames[0]
-        chosen = torch.linspace(0, len(first.depth) - 1, count).long()
-        return self._batch(first, chosen, 0), first.uvd[chosen]
-
-    def _batch(self, part: Frames, chosen: Tensor, start: int) -> FrameBatch:
-        depth, camera, center = (value[chosen].to(self.device) for value in (part.depth, part.camera, part.center))
-        return FrameBatch(depth, camera, center, chosen + start)
+        shown = first[torch.linspace(0, len(first) - 1, count).long()]
+        return shown.to(self.device), shown.uvd
 
 
 @lru_cache(maxsize=2)
-def _rendered(skeleton: str, count: int) -> tuple[Frames, ...]:
+def _rendered(skeleton: str, count: int) -> tuple[FrameBatch, ...]:
     hands = SyntheticHands(TEST_SEED, "test", skeleton=skeleton)
     starts = range(0, count, _TEST_BATCH)
     return tuple(hands.tiles(torch.arange(a, min(a + _TEST_BATCH, count))) for a in starts)
@@ -164,9 +159,8 @@ class DatasetTest:
         samples = collate([Subset(self.dataset, chosen)[i] for i in range(len(chosen))])
         return self._batch(samples), samples.uvd
 
-    def _batch(self, samples: SampleBatch) -> FrameBatch:
-        on_device = samples.to(self.device)
-        return FrameBatch(on_device.depth.float(), on_device.camera, on_device.center, samples.index, self.cube)
+    def _batch(self, samples: FrameBatch) -> FrameBatch:
+        return replace(samples.to(self.device), cube=self.cube)
 
 
 def is_mirrored(dataset: DepthDataset) -> bool:

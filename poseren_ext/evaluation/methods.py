@@ -15,41 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poseren_ext import ops
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.keypoint_lifting import lift_keypoints
 from poseren_ext.io.pose_files import PathLike, read_poses
 from poseren_ext.models import PoseREN
-
-
-@dataclass(frozen=True)
-class FrameBatch:
-    """Depth frames with cameras, centres and indices.
-
-    Attributes:
-        depth: [B, H, W], mm; 0 means no depth.
-        camera: fx, fy, cx, cy of the frames, [4] or [B, 4].
-        center: [B, 3] u, v, d: the centre of each cube.
-        index: int64 [B], indices of the frames in their dataset.
-        cube: half edge of the cube, mm.
-    """
-
-    depth: Tensor
-    camera: Tensor
-    center: Tensor
-    index: Tensor
-    cube: float = 150.0
-
-    def crop(self, size: int) -> Tensor:
-        """Normalised depth crops [B, 1, size, size]."""
-        return ops.depth_crop(self.depth, self.center, self.camera, cube=self.cube, size=size)
-
-    def to_uvd(self, pose: Tensor) -> Tensor:
-        """Normalised poses [B, J, 3] as u, v, d."""
-        return ops.denormalize_pose(pose, self.center, self.camera, cube=self.cube)
-
-    def normalized(self, uvd: Tensor) -> Tensor:
-        """Joints u, v, d [B, J, 3] converted to normalised poses: the inverse of `to_uvd`."""
-        return ops.normalize_pose(uvd, self.center, self.camera, cube=self.cube)
 
 
 class JointEstimator(Protocol):
@@ -122,7 +91,9 @@ class LiftedKeypoints:
     def estimate(self, frames: FrameBatch) -> Tensor:
         """The lifted keypoints."""
         keypoints = self.detect(frames)
-        return lift_keypoints(keypoints, frames.depth, frames.center, frames.camera, cube=frames.cube)
+        return lift_keypoints(
+            keypoints, frames.depth, frames.center, frames.camera, cube=frames.cube, depth_unit=frames.depth_unit
+        )
 
 
 @dataclass(frozen=True)

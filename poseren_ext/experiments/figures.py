@@ -10,8 +10,9 @@ from statistics import correlation, mean, stdev
 import torch
 from torch import Tensor
 
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.labelled_frames import frame_errors, measure, measure_stages
-from poseren_ext.evaluation.methods import FrameBatch, InitPose, MeanPose, Refined
+from poseren_ext.evaluation.methods import InitPose, MeanPose, Refined
 from poseren_ext.evaluation.metrics import Evaluation
 from poseren_ext.experiments.bench import Bench, Models
 from poseren_ext.experiments.published import MEAN_POSE_AFTER_TEN_STAGES, TABLE_2

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from poseren_ext.datasets.centers import read_centers
 from poseren_ext.datasets.registry import dataset_info
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.labelled_frames import frame_errors
-from poseren_ext.evaluation.methods import FrameBatch
 from poseren_ext.evaluation.metrics import Evaluation, evaluate
 from poseren_ext.experiments.report import Report, Table
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
@@ -213,15 +213,13 @@ class PublishedFrames:
     Attributes:
         names: names of the frames.
         skeleton: skeleton of the dataset.
-        frames: depth, centres and indices.
-        truth: labels u, v, d [N, J, 3].
+        frames: the frames and their labels.
         poses: predictions u, v, d, by name of the system.
     """
 
     names: Sequence[str]
     skeleton: Skeleton
     frames: FrameBatch
-    truth: Tensor
     poses: dict[str, Tensor]
 
     @classmethod
@@ -246,10 +244,10 @@ class PublishedFrames:
         index = torch.tensor([number for number, _ in chosen])
         depth = torch.stack([torch.from_numpy(read_depth(path)).float() for _, path in chosen])
         center = torch.from_numpy(read_centers(folder / CENTERS, len(labels)))[index]
-        frames = FrameBatch(depth, camera.tensor(), center, index)
-
+        uvd = torch.from_numpy(labels)[index]
+        frames = FrameBatch(depth, camera.tensor().expand(len(index), 4), center, uvd, index)
         poses = {name: torch.from_numpy(read_predictions(data, dataset, name))[index] for name in systems}
-        return cls([path.name for _, path in chosen], skeleton, frames, torch.from_numpy(labels)[index], poses)
+        return cls([path.name for _, path in chosen], skeleton, frames, poses)
 
     def normalized(self, uvd: Tensor) -> Tensor:
         """Joints in crop coordinates."""
@@ -265,13 +263,13 @@ def fig13(data: Path) -> Report:
     """First and last pose of the cascade; the stages in between are not published."""
     shown = PublishedFrames.read(data, "nyu", ("Init-CNN", "Pose-REN"))
     stages = torch.stack([shown.normalized(uvd) for uvd in shown.poses.values()])
-    errors = torch.stack([frame_errors(uvd, shown.truth, shown.frames.camera) for uvd in shown.poses.values()])
+    errors = torch.stack([frame_errors(uvd, shown.frames.uvd, shown.frames.camera) for uvd in shown.poses.values()])
     report = Report("fig13", "Figure 13: the stages of the cascade", _drawn(shown))
     report.figures["stages"] = plot_cascade(
         shown.frames.crop(192),
         stages,
         shown.skeleton,
-        truth=shown.normalized(shown.truth),
+        truth=shown.normalized(shown.frames.uvd),
         errors=errors,
         titles=list(shown.poses),
     )
@@ -287,7 +285,7 @@ def fig14(data: Path) -> Report:
     """REN-9x6x6, Pose-REN and the labels on recorded frames."""
     shown = PublishedFrames.read(data, "nyu", ("REN-9x6x6", "Pose-REN"))
     report = Report("fig14", "Figure 14: qualitative results", _drawn(shown))
-    rows = {name: shown.normalized(uvd) for name, uvd in (shown.poses | {"truth": shown.truth}).items()}
+    rows = {name: shown.normalized(uvd) for name, uvd in (shown.poses | {"truth": shown.frames.uvd}).items()}
     report.figures["qualitative"] = plot_qualitative(shown.frames.crop(192), rows, shown.skeleton)
     return report
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poseren_ext.evaluation.methods import FrameBatch, JointEstimator
+from poseren_ext.datasets.sample import FrameBatch
+from poseren_ext.evaluation.methods import JointEstimator
 from poseren_ext.geometry.camera import uvd_to_xyz, xyz_to_uvd
 
 NYU_JOINT_ERRORS: dict[str, tuple[float, ...]] = {

@@ -14,9 +14,10 @@ import numpy.typing as npt
 import torch
 
 from poseren_ext._utils.atomic_files import atomic_file, write_atomic
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.io.pose_files import write_poses
-from poseren_ext.synthetic.frames import Frames, SyntheticHands
+from poseren_ext.synthetic.frames import SyntheticHands
 
 _BATCH = 16
 
@@ -48,7 +49,7 @@ def export_frames(
     _require_frames(count)
     (folder / "depth").mkdir(parents=True, exist_ok=True)
     names: list[str] = []
-    parts: list[Frames] = []
+    parts: list[FrameBatch] = []
     try:
         for frames, stored in _batches(hands, count, first):
             for depth in stored:
@@ -99,14 +100,14 @@ def _require_frames(count: int) -> None:
         raise ValueError(f"count is {count}; expected at least one frame")
 
 
-def _batches(hands: SyntheticHands, count: int, first: int) -> Iterator[tuple[Frames, npt.NDArray[np.uint16]]]:
+def _batches(hands: SyntheticHands, count: int, first: int) -> Iterator[tuple[FrameBatch, npt.NDArray[np.uint16]]]:
     """Batches of frames, and their depth as stored: uint16 [B, H, W] mm."""
     for start in range(first, first + count, _BATCH):
         frames = hands.frames(torch.arange(start, min(start + _BATCH, first + count)))
         yield frames, stored_depth(frames.depth)
 
 
-def _write_labels(hands: SyntheticHands, folder: Path, names: list[str], parts: list[Frames]) -> None:
+def _write_labels(hands: SyntheticHands, folder: Path, names: list[str], parts: list[FrameBatch]) -> None:
     if not parts:
         return
     uvd, center = (torch.cat([getattr(part, name) for part in parts]) for name in ("uvd", "center"))

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.geometry.camera import CAMERAS, Camera, xyz_to_uvd
 from poseren_ext.ops import hand_center
 from poseren_ext.synthetic.conventions import convert_joints
@@ -21,27 +22,8 @@ CENTER_ITERATIONS = 2
 """Number of refinements of the centre inside the cube; without them, a long forearm shifts it away from the hand."""
 
 _SPLIT_SALT = {"train": 0x7261696E, "validation": 0x76616C69, "test": 0x74657374}
+_NOISE = 15.0  # mm: largest noise of a depth
 _SCOUT_SIZE, _SCOUT_REACH = 64, 400.0  # pixels, mm: the coarse image that the centre is taken from
-
-
-@dataclass(frozen=True)
-class Frames:
-    """B depth frames with their labels. A window around a hand is a frame too, with its own camera.
-
-    Attributes:
-        depth: float32 [B, H, W] mm, 0 where the camera sees nothing.
-        camera: [B, 4] fx, fy, cx, cy of each frame.
-        center: [B, 3] u, v, mm: `hand_center` of the visible hand and forearm, refined inside the cube.
-        far: [B] mm: largest depth of the hand and its forearm.
-        uvd, xyz: [B, J, 3] joints in the frame's pixels and in mm.
-    """
-
-    depth: torch.Tensor
-    camera: torch.Tensor
-    center: torch.Tensor
-    far: torch.Tensor
-    uvd: torch.Tensor
-    xyz: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -79,8 +61,10 @@ class SyntheticHands:
         """Positions and articulations of the hands in the given frames (int64 [B])."""
         return sample_scene(self._counter(index), self.split, self.difficulty)
 
-    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
+    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> FrameBatch:
         """Only the windows around the hands.
+
+        The centre is `hand_center` of the visible hand and forearm, refined inside the cube.
 
         Args:
             index: int64 [B], indices of the frames.
@@ -92,8 +76,8 @@ class SyntheticHands:
         window = tile_window(center, self.cube, size, margin)
         return self._render(index, cones, xyz, center, window, (size, size))
 
-    def frames(self, index: torch.Tensor) -> Frames:
-        """Whole camera frames; centres are computed from the images with noise, holes and borders.
+    def frames(self, index: torch.Tensor) -> FrameBatch:
+        """Whole camera frames; centres (as of `tiles`) are computed from the images with noise, holes and borders.
 
         Memory: about 20 MB per frame of 640x480 during rendering.
 
@@ -103,9 +87,13 @@ class SyntheticHands:
         window, shape = camera_window(self.camera, len(index), index.device)
         cones, xyz = self._posed(index)
         frames = self._render(index, cones, xyz, xyz[:, 0], window, shape)
-        hand = frames.depth <= frames.far[:, None, None]
+        hand = frames.depth <= far_end(cones)[:, None, None]
         center = centroid(frames.depth, frames.camera, self.cube, mask=hand)
         return replace(frames, center=center)
+
+    def farthest(self, index: torch.Tensor) -> torch.Tensor:
+        """Largest depth of each hand and its forearm, with the noise of the camera: [B] mm."""
+        return far_end(self._posed(index)[0])
 
     def _counter(self, index: torch.Tensor) -> Counter:
         return Counter(self.seed ^ (_SPLIT_SALT[self.split] << 20), index)
@@ -127,7 +115,7 @@ class SyntheticHands:
         center: torch.Tensor,
         window: torch.Tensor,
         shape: tuple[int, int],
-    ) -> Frames:
+    ) -> FrameBatch:
         """Frames [B, H, W] seen through windows [B, 4]; joints [B, 21, 3] and centres [B, 3] in camera mm."""
         looks, pixels = self._looks(index), self._counter(index)
         far = cones.farthest()
@@ -136,7 +124,7 @@ class SyntheticHands:
         camera = window_camera(window)
         joints = convert_joints(xyz, self.skeleton)
         uvd = xyz_to_uvd(joints, camera, check=False)
-        return Frames(depth, camera, xyz_to_uvd(center, camera), far + 15.0, uvd, joints)
+        return FrameBatch(depth, camera, xyz_to_uvd(center, camera), uvd, index, self.cube)
 
     def _center(self, cones: Cones, xyz: torch.Tensor) -> torch.Tensor:
         """Centre [B, 3] of hand and forearm, camera mm, from a coarse image without background."""
@@ -149,6 +137,11 @@ class SyntheticHands:
         center = centroid(torch.where(depth.isfinite(), depth, 0.0), camera, self.cube)
         xy = (center[:, :2] - camera[:, 2:]) / camera[:, :2] * center[:, 2:]
         return torch.cat([xy, center[:, 2:]], 1)
+
+
+def far_end(cones: Cones) -> torch.Tensor:
+    """Largest depth of hands and forearms as cameras measure it: [B] mm."""
+    return cones.farthest() + _NOISE
 
 
 def centroid(depth: torch.Tensor, camera: torch.Tensor, cube: float, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
 
 from poseren_ext._utils.arrays import joined
 from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.geometry.camera import CAMERAS, Camera
-from poseren_ext.synthetic.frames import Frames, SyntheticHands
+from poseren_ext.synthetic.frames import SyntheticHands
 from poseren_ext.synthetic.surroundings import EVERYTHING, Surroundings
 from poseren_ext.synthetic.varied_frames import VariedHands
 from poseren_ext.synthetic.varied_scene import View
@@ -79,7 +80,7 @@ class TrainingHands(SyntheticHands):
     palm_share: float = 0.36
     egocentric_share: float = 0.2
 
-    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
+    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> FrameBatch:
         """Only the windows around the hands, with centres as different searches for the hand give them."""
         u = Counter(self.seed ^ 0x4D495845, index).uniform("kind", 1)[:, 0]
         ego = self.palm_share + self.egocentric_share * (1.0 - self.palm_share)
@@ -96,5 +97,4 @@ class TrainingHands(SyntheticHands):
             for hands, which in zip(sets, chosen, strict=True)
             if len(which)
         ]
-        order, frames = torch.cat(chosen).argsort(), joined(parts)
-        return Frames(*(getattr(frames, field.name)[order] for field in fields(Frames)))
+        return joined(parts)[torch.cat(chosen).argsort()]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.geometry.camera import xyz_to_uvd
 from poseren_ext.synthetic.conventions import convert_joints
-from poseren_ext.synthetic.frames import Frames, SyntheticHands, camera_window, centroid, tile_window, window_camera
+from poseren_ext.synthetic.frames import SyntheticHands, camera_window, centroid, far_end, tile_window, window_camera
 from poseren_ext.synthetic.kinematics import Cones
 from poseren_ext.synthetic.render import render_depth
 from poseren_ext.synthetic.scene import SUBJECTS
@@ -58,14 +59,14 @@ class VariedHands(SyntheticHands):
     surroundings: Surroundings = EVERYTHING
     faults: VariedSensor = field(default_factory=VariedSensor)
 
-    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> Frames:
+    def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> FrameBatch:
         """Only the windows around the hands, with centres as different kinds of hand detection give them."""
         rng = self._counter(index)
         scenes = self._scenes(rng, index)
         center = self._training_center(rng, scenes)
         return self._seen(rng, scenes, center, tile_window(center, self.cube, size, margin), (size, size))
 
-    def frames(self, index: torch.Tensor) -> Frames:
+    def frames(self, index: torch.Tensor) -> FrameBatch:
         """Whole camera frames; the centre is that of the visible pixels of the hand, or of its joints if it is hidden.
 
         Raises:
@@ -75,6 +76,10 @@ class VariedHands(SyntheticHands):
         scenes = self._scenes(rng, index)
         window, shape = camera_window(self.camera, len(index), index.device)
         return self._seen(rng, scenes, self._hand_center(scenes), window, shape)
+
+    def farthest(self, index: torch.Tensor) -> torch.Tensor:
+        """Largest depth of each hand and its forearm, with the noise of the camera: [B] mm."""
+        return far_end(self._scenes(self._counter(index), index).own)
 
     def visible_share(self, index: torch.Tensor) -> torch.Tensor:
         """Visible share of the silhouette of each hand: [B], 0 to 1."""
@@ -99,7 +104,7 @@ class VariedHands(SyntheticHands):
 
     def _seen(
         self, rng: Counter, scenes: _Scenes, center: torch.Tensor, window: torch.Tensor, shape: tuple[int, int]
-    ) -> Frames:
+    ) -> FrameBatch:
         """Frames [B, H, W] through windows [B, 4]; centres [B, 3] in camera mm."""
         depth = render_depth(scenes.all, window, *shape)
         depth = add_surroundings(depth, window, scenes.all, scenes.solids, rng, self.surroundings)
@@ -107,7 +112,7 @@ class VariedHands(SyntheticHands):
         camera = window_camera(window)
         joints = convert_joints(scenes.hand.joints, self.skeleton)
         uvd = xyz_to_uvd(joints, camera, check=False)
-        return Frames(depth, camera, xyz_to_uvd(center, camera), scenes.own.farthest() + 15.0, uvd, joints)
+        return FrameBatch(depth, camera, xyz_to_uvd(center, camera), uvd, rng.index, self.cube)
 
     def _scout_window(self, scenes: _Scenes) -> torch.Tensor:
         palm = 0.5 * (scenes.hand.joints[:, 0] + scenes.hand.joints[:, 5])

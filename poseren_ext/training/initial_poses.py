@@ -93,23 +93,23 @@ def first_poses(config: TrainConfig, model: PoseREN, frames: TrainingSet) -> tor
         return model.mean_pose.expand(len(frames), -1, -1).clone()
     if config.initial != "init":
         return _from_file(config, frames)
-    return _predict(model, frames, config.cube, lambda crop, part: model.init(crop))
+    return _predict(model, frames, lambda crop, part: model.init(crop))
 
 
-def refined_poses(model: PoseREN, frames: TrainingSet, cube: float, poses: torch.Tensor) -> torch.Tensor:
+def refined_poses(model: PoseREN, frames: TrainingSet, poses: torch.Tensor) -> torch.Tensor:
     """P^t = R^t(P^(t-1)): one stage of the network in evaluation mode, on crops without augmentation."""
-    return _predict(model, frames, cube, lambda crop, part: model(crop, poses[part], stages=1)[1])
+    return _predict(model, frames, lambda crop, part: model(crop, poses[part], stages=1)[1])
 
 
 @torch.no_grad()
 def _predict(
-    model: PoseREN, frames: TrainingSet, cube: float, predict: Callable[[torch.Tensor, slice], torch.Tensor]
+    model: PoseREN, frames: TrainingSet, predict: Callable[[torch.Tensor, slice], torch.Tensor]
 ) -> torch.Tensor:
     model.eval()
     poses = []
     for start in range(0, len(frames), _BATCH):
         part = slice(start, min(start + _BATCH, len(frames)))
-        crop = frames.crops(torch.arange(part.start, part.stop), cube, SIZE)
+        crop = frames[torch.arange(part.start, part.stop)].crop(SIZE)
         crop = crop.to(model.mean_pose.device, memory_format=torch.channels_last)
         poses.append(predict(crop, part).float())
     return torch.cat(poses)

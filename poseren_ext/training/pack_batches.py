@@ -72,7 +72,6 @@ class EpochBatches:
         batch: samples per step, of all processes together.
         seed: random seed of orders and augmentation.
         augmentation: augmentation of the samples.
-        cube: half edge of the crop's cube, mm.
         size: S, side of the crop, pixels.
         copies: number of samples per frame, each with different augmentation; sample k shows frame k mod N.
 
@@ -87,14 +86,13 @@ class EpochBatches:
         batch: int,
         seed: int,
         augmentation: Augmentation,
-        cube: float,
         size: int = SIZE,
         copies: int = 1,
     ) -> None:
         for name, value in (("batch", batch), ("copies", copies)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; expected at least 1")
-        self.frames, self.cube, self.samples = frames, cube, len(frames) * copies
+        self.frames, self.samples = frames, len(frames) * copies
         self.size_of_batch, self.seed, self.augmentation, self.size = batch, seed, augmentation, size
         self._epochs: dict[int, _Epoch] = {}
 
@@ -103,12 +101,12 @@ class EpochBatches:
         shown = range(step * self.size_of_batch, (step + 1) * self.size_of_batch)[share]
         parts = [self._epoch(epoch).part(positions) for epoch, positions in epoch_slices(shown, self.samples)]
         index, pose, transform = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        crop = self.frames.crops(index % len(self.frames), self.cube, self.size, transform)
+        crop = self.frames[index % len(self.frames)].crop(self.size, transform)
         return CropBatch(crop, pose, index, transform)
 
     def mean_pose(self) -> Tensor:
         """Normalised mean pose [J, 3] of all frames."""
-        return mean_pose(self.frames, self.cube)
+        return mean_pose(self.frames)
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
@@ -120,7 +118,7 @@ class EpochBatches:
     def _make_epoch(self, epoch: int) -> _Epoch:
         generator = torch.Generator().manual_seed(self.seed * _EPOCH_PRIME + epoch)
         order = torch.randperm(self.samples, generator=generator)
-        pose = self.frames.poses(order % len(self.frames), self.cube)
+        pose = self.frames.poses(order % len(self.frames))
         transform = self.augmentation.transform(order.to(pose.device), seed=self.seed, epoch=epoch, size=self.size)
         return _Epoch(order, move_pose(pose, transform), transform)
 

@@ -14,7 +14,7 @@ from poseren_ext.training.pack_batches import SIZE, EpochBatches, augmentation_o
 from poseren_ext.training.synthetic_batches import (
     Progress,
     SyntheticStream,
-    render_store,
+    render_tiles,
     synthetic_hands,
 )
 from poseren_ext.training.training_sets import PackFrames, TrainingSet
@@ -37,7 +37,7 @@ def open_set(
     Args:
         config: the run.
         device: device of the frames.
-        progress: called while synthetic frames are rendered, see `render_store`.
+        progress: called while synthetic frames are rendered, see `render_tiles`.
 
     Raises:
         FileNotFoundError: There is no such pack.
@@ -47,13 +47,13 @@ def open_set(
         pack = open_pack(Path(config.data), config)
         for phase in ("init", "refine"):
             pack.require(augmentation_of(config, phase), config.cube)
-        return PackFrames(ResidentPack(pack, device))
+        return PackFrames(ResidentPack(pack, device), config.cube)
     if not must_render(config):
         return None
     hands = synthetic_hands(config)
     tile = SyntheticStream.TILE_SIZE
     margin = (tile - 1) / (SIZE - 1)
-    return render_store(hands, 0, config.frames, size=tile, margin=margin, device=device, progress=progress)
+    return render_tiles(hands, 0, config.frames, size=tile, margin=margin, device=device, progress=progress)
 
 
 def open_stream(
@@ -75,7 +75,7 @@ def open_stream(
         frames: the set that `open_set` returned; by default it is opened.
         stage: number (from 1) of a stage that is trained on stored poses; each stage has a different order.
         copies: number of samples per frame.
-        progress: called while synthetic frames are rendered, see `render_store`.
+        progress: called while synthetic frames are rendered, see `render_tiles`.
 
     Raises:
         FileNotFoundError: There is no such pack.
@@ -89,6 +89,5 @@ def open_stream(
         batch=config.batch,
         seed=config.seed + _STAGE_SEEDS * stage,
         augmentation=augmentation_of(config, phase),
-        cube=config.cube,
         copies=copies,
     )

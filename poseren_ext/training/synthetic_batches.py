@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
 import torch
 
 from poseren_ext._utils.arrays import joined
 from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.datasets.sample import FrameBatch, taken
 from poseren_ext.geometry.crop_transforms import move_pose
-from poseren_ext.ops import depth_crop, normalize_pose
-from poseren_ext.synthetic import Frames, SyntheticHands, TrainingHands
+from poseren_ext.ops import normalize_pose
+from poseren_ext.synthetic import SyntheticHands, TrainingHands
 from poseren_ext.synthetic.render import compiled_rendering
 from poseren_ext.training.config import Phase, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, CropBatch, augmentation_of, epoch_slices
@@ -28,52 +29,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of frames that are done and with the number of all."""
 
 
-@dataclass(frozen=True)
-class Store:
-    """N frames in memory, a `TrainingSet`: depth int16 [N, S, S], 1/32 mm as unsigned bits; the rest as in `Frames`."""
-
-    depth: torch.Tensor
-    camera: torch.Tensor
-    center: torch.Tensor
-    uvd: torch.Tensor
-    xyz: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.depth)
-
-    def poses(self, index: torch.Tensor, cube: float) -> torch.Tensor:
-        """Normalised joints [B, J, 3] of the frames at these positions."""
-        index = index.to(self.uvd.device)
-        return normalize_pose(self.uvd[index], self.center[index], self.camera[index], cube=cube)
-
-    def crops(
-        self, index: torch.Tensor, cube: float, size: int = SIZE, transform: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Crops [B, 1, 96, 96] of the frames at these positions.
-
-        Raises:
-            ValueError: The size is not 96.
-        """
-        if size != SIZE:
-            raise ValueError(f"size is {size}; synthetic frames are stored for crops of {SIZE} pixels")
-        index = index.to(self.depth.device)
-        depth = self.depth.index_select(0, index)
-        return crop_stored(depth, self.center[index], self.camera[index], cube, transform)
-
-
-def crop_stored(
-    depth: torch.Tensor,
-    center: torch.Tensor,
-    camera: torch.Tensor,
-    cube: float,
-    transform: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Crops [N, 1, 96, 96] of a store's depth, with optional transforms."""
-    depth = depth.view(torch.uint16)  # torch cannot index or gather uint16, so the store is int16
-    return depth_crop(depth, center, camera, cube=cube, size=SIZE, transform=transform, depth_unit=_UNIT)
-
-
-def render_store(
+def render_tiles(
     hands: SyntheticHands,
     first: int,
     count: int,
@@ -82,8 +38,8 @@ def render_store(
     margin: float = 1.0,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
-) -> Store:
-    """Frames first .. first+count-1, only the windows around the hands.
+) -> FrameBatch:
+    """Frames first .. first+count-1, only the windows around the hands; depth uint16 in steps of 1/32 mm.
 
     Args:
         hands: the frames by number.
@@ -105,9 +61,9 @@ def render_store(
     return joined(parts)
 
 
-def _stored(frames: Frames) -> Store:
-    units = (frames.depth / _UNIT).round_().clamp_(max=65535).to(torch.int32)
-    return Store(units.to(torch.uint16).view(torch.int16), frames.camera, frames.center, frames.uvd, frames.xyz)
+def _stored(frames: FrameBatch) -> FrameBatch:
+    depth = (frames.depth / _UNIT).round_().clamp_(max=65535).to(torch.int32).to(torch.uint16)
+    return replace(frames, depth=depth, depth_unit=_UNIT)
 
 
 @dataclass(frozen=True)
@@ -120,6 +76,7 @@ class _Turn:
     number: torch.Tensor  # int64 [N], index in the stream
     center: torch.Tensor  # [N, 3]
     camera: torch.Tensor  # [N, 4]
+    uvd: torch.Tensor  # [N, J, 3]
     pose: torch.Tensor  # [N, J, 3], in the augmented crop
     transform: torch.Tensor  # [N, 2, 3]
 
@@ -139,7 +96,7 @@ class SyntheticStream:
         config: the run.
         phase: "init" or "refine", which may have different augmentation.
         device: device of rendering and of the batches.
-        progress: called while frames are rendered, see `render_store`.
+        progress: called while frames are rendered, see `render_tiles`.
     """
 
     TILE_SIZE: ClassVar[int] = 8 * round(1.42 * SIZE / 8)
@@ -158,7 +115,7 @@ class SyntheticStream:
         self.hands = synthetic_hands(config)
         self._augmentation = augmentation_of(config, phase)
         self._margin = (self.TILE_SIZE - 1) / (SIZE - 1)
-        self._chunk: tuple[int, Store] | None = None
+        self._chunk: tuple[int, FrameBatch] | None = None
         self._last: _Turn | None = None
 
     def batch(self, step: int, share: slice = slice(None)) -> CropBatch:
@@ -170,21 +127,30 @@ class SyntheticStream:
     def _part(self, turn: int, shown: slice) -> CropBatch:
         made = self._turn(*divmod(turn, self.config.reuse))
         # The only work per step, because small launches on a GPU cost more than their computation.
-        depth = self._load(made.chunk).depth.index_select(0, made.frame[shown])
-        crop = crop_stored(depth, made.center[shown], made.camera[shown], self.config.cube, made.transform[shown])
+        tiles = self._load(made.chunk)
+        frames = FrameBatch(
+            taken(tiles.depth, made.frame[shown]),
+            camera=made.camera[shown],
+            center=made.center[shown],
+            uvd=made.uvd[shown],
+            index=made.number[shown],
+            cube=tiles.cube,
+            depth_unit=tiles.depth_unit,
+        )
+        crop = frames.crop(SIZE, made.transform[shown])
         return CropBatch(crop, made.pose[shown], made.number[shown], made.transform[shown])
 
     def mean_pose(self) -> torch.Tensor:
         """Normalised mean pose [J, 3] of the first chunk of frames."""
-        return mean_pose(self._load(0), self.config.cube)
+        return mean_pose(self._load(0))
 
-    def _load(self, chunk: int) -> Store:
+    def _load(self, chunk: int) -> FrameBatch:
         if self._chunk is None or self._chunk[0] != chunk:
             self._chunk = None  # free the old frames before rendering new ones
             size, first = self.config.chunk, chunk * self.config.chunk
             compiled = self.config.compile and self.device.type == "cuda"
             with compiled_rendering(compiled):
-                store = render_store(
+                tiles = render_tiles(
                     self.hands,
                     first,
                     size,
@@ -193,7 +159,7 @@ class SyntheticStream:
                     device=self.device,
                     progress=self._progress,
                 )
-            self._chunk = (chunk, store)
+            self._chunk = (chunk, tiles)
         return self._chunk[1]
 
     def _turn(self, chunk: int, turn: int) -> _Turn:
@@ -203,14 +169,14 @@ class SyntheticStream:
         return self._last
 
     def _make_turn(self, chunk: int, turn: int) -> _Turn:
-        config, store = self.config, self._load(chunk)
+        config, tiles = self.config, self._load(chunk)
         generator = torch.Generator().manual_seed((config.seed * 1000003 + chunk) * 64 + turn)
         frame = torch.randperm(config.chunk, generator=generator).to(self.device)
         first = (chunk * config.reuse + turn) * config.chunk
         number = torch.arange(first, first + config.chunk, device=self.device)
         transform = self._augmentation.transform(number, seed=config.seed, epoch=0, size=SIZE)
         lift = Counter(config.seed ^ _LIFT_SALT, number).uniform("lift", 1, -config.depth_shift, config.depth_shift)
-        camera, center, uvd = store.camera[frame], store.center[frame], store.uvd[frame]
+        camera, center, uvd = (taken(value, frame) for value in (tiles.camera, tiles.center, tiles.uvd))
         center = torch.cat([center[:, :2], center[:, 2:] + lift], 1)
         pose = move_pose(normalize_pose(uvd, center, camera, cube=config.cube), transform)
-        return _Turn(chunk, turn, frame, number, center, camera, pose, transform)
+        return _Turn(chunk, turn, frame, number, center, camera, uvd, pose, transform)

@@ -213,7 +213,7 @@ class Trainer:
         assert self.frames is not None
         if not self.poses:
             return first_poses(self.config, self.model, self.frames)
-        return refined_poses(self.model, self.frames, self.config.cube, self.poses[-1])
+        return refined_poses(self.model, self.frames, self.poses[-1])
 
     def advance(self, steps: int) -> torch.Tensor:
         """Trains some steps of the phase without log, validation and checkpoint; returns the sum [] of the losses."""

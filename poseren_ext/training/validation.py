@@ -4,54 +4,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from poseren_ext.datasets.packs.gpu_store import ResidentPack
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.metrics import joint_errors
-from poseren_ext.geometry.camera import intrinsics, uvd_to_xyz
+from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.models import PoseREN
-from poseren_ext.ops import denormalize_pose, depth_crop
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.training.config import SYNTHETIC, TrainConfig
 from poseren_ext.training.pack_batches import SIZE, open_pack
-from poseren_ext.training.synthetic_batches import Progress, Store, render_store
+from poseren_ext.training.synthetic_batches import Progress, render_tiles
+from poseren_ext.training.training_sets import PackFrames, TrainingSet
 
 VALIDATION_SEED = 90_001
 _BATCH = 128
-
-
-@dataclass(frozen=True)
-class LabelledCrops:
-    """N crops [N, 1, S, S] with centres, cameras and true joints.
-
-    Attributes:
-        crop: crops in [-1, 1]; center, camera: [N, 3] and [N, 4], in pixels of the same image; xyz: [N, J, 3] mm.
-    """
-
-    crop: torch.Tensor
-    center: torch.Tensor
-    camera: torch.Tensor
-    xyz: torch.Tensor
-
-
-def label_store(store: Store, cube: float) -> LabelledCrops:
-    """Synthetic frames, cropped."""
-    return LabelledCrops(store.crops(torch.arange(len(store)), cube), store.center, store.camera, store.xyz)
-
-
-def label_pack(pack: ResidentPack, cube: float) -> LabelledCrops:
-    """All the frames of a pack, cropped."""
-    crops, centers, joints = [], [], []
-    for start in range(0, len(pack), _BATCH):
-        part = pack.regions(torch.arange(start, min(start + _BATCH, len(pack))))
-        crops.append(depth_crop(part.depth, part.center, pack.camera, cube=cube, size=SIZE, depth_unit=pack.info.unit))
-        centers.append(part.frame_center)
-        joints.append(uvd_to_xyz(part.uvd.double(), pack.info.camera, check=False))
-    camera = intrinsics(pack.camera).expand(len(pack), 4)
-    return LabelledCrops(torch.cat(crops), torch.cat(centers), camera, torch.cat(joints))
 
 
 @torch.no_grad()
@@ -68,13 +38,12 @@ def stage_poses(
     return torch.cat(poses, 1)
 
 
-def stage_errors(poses: torch.Tensor, labels: LabelledCrops, cube: float) -> torch.Tensor:
+def stage_errors(poses: torch.Tensor, frames: FrameBatch) -> torch.Tensor:
     """Joint errors of normalised poses [T, N, J, 3]: float64 [T, N, J], mm."""
-    camera = labels.camera.double()
-    uvd = [denormalize_pose(pose.double(), labels.center, labels.camera, cube=cube) for pose in poses]
-    xyz = torch.stack([uvd_to_xyz(stage, camera, check=False) for stage in uvd])
-    truth = labels.xyz.double().expand_as(xyz)
-    return joint_errors(xyz.flatten(0, 1), truth.flatten(0, 1)).view(xyz.shape[:-1])
+    camera = frames.camera.double()
+    truth = uvd_to_xyz(frames.uvd.double(), camera, check=False)
+    stages = [uvd_to_xyz(frames.to_uvd(pose.double()), camera, check=False) for pose in poses]
+    return torch.stack([joint_errors(stage, truth) for stage in stages])
 
 
 def check_validation(config: TrainConfig) -> None:
@@ -97,7 +66,7 @@ class Validation:
     Args:
         config: the run.
         device: device of the model.
-        progress: called while synthetic frames are rendered, see `render_store`.
+        progress: called while synthetic frames are rendered, see `render_tiles`.
 
     Raises:
         ValueError: There are no validation frames.
@@ -106,20 +75,26 @@ class Validation:
     def __init__(
         self, config: TrainConfig, device: torch.device | str = "cpu", *, progress: Progress | None = None
     ) -> None:
-        self.cube = config.cube
+        self.frames: TrainingSet
         if (config.validation_data or config.data) == SYNTHETIC:
             hands = SyntheticHands(VALIDATION_SEED, "validation", 1.0, config.skeleton, cube=config.cube)
-            store = render_store(hands, 0, config.validation_frames, device=device, progress=progress)
-            self.labels = label_store(store, config.cube)
+            self.frames = render_tiles(hands, 0, config.validation_frames, device=device, progress=progress)
         else:
             check_validation(config)
-            pack = open_pack(Path(config.validation_data), config)
-            self.labels = label_pack(ResidentPack(pack, device), config.cube)
+            self.frames = PackFrames(ResidentPack(open_pack(Path(config.validation_data), config), device), config.cube)
+
+    def parts(self) -> Iterator[FrameBatch]:
+        """The frames, in batches."""
+        for index in torch.split(torch.arange(len(self.frames)), _BATCH):
+            yield self.frames[index]
 
     def __call__(self, model: PoseREN, *, stages: int, mean_initial: bool = False) -> list[float]:
         """[T+1] errors, from the Init-CNN's pose or from the mean pose; NaN if a pose is NaN or infinite."""
-        initial = model.mean_pose.expand(len(self.labels.crop), -1, -1) if mean_initial else None
-        poses = stage_poses(model, self.labels.crop, initial, stages=stages)
-        if not bool(torch.isfinite(poses).all()):
-            return [math.nan] * len(poses)
-        return [float(error) for error in stage_errors(poses, self.labels, self.cube).mean((1, 2))]
+        errors = []
+        for frames in self.parts():
+            initial = model.mean_pose.expand(len(frames), -1, -1) if mean_initial else None
+            poses = stage_poses(model, frames.crop(SIZE), initial, stages=stages)
+            if not bool(torch.isfinite(poses).all()):
+                return [math.nan] * len(poses)
+            errors.append(stage_errors(poses, frames))
+        return [float(error) for error in torch.cat(errors, 1).mean((1, 2))]

@@ -219,6 +219,6 @@ def test_workers_of_a_data_loader_give_the_frames(rendered: Path, start: str) ->
     batches = DataLoader(frames, batch_size=2, num_workers=1, collate_fn=collate, multiprocessing_context=start)
     for batch, first in zip(batches, (0, 2), strict=True):
         expected = collate([frames[first], frames[first + 1]])
-        for name in ("depth", "camera", "joints", "uvd", "center", "index"):
+        for name in ("depth", "camera", "uvd", "xyz", "center", "index"):
             torch.testing.assert_close(getattr(batch, name), getattr(expected, name), rtol=0, atol=0)
         assert batch.names == expected.names

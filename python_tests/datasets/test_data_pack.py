@@ -64,7 +64,7 @@ def crops(sample, invalid):
 
 def assert_same_samples(raw, pack):
     """Everything but the depth is equal to the bit; of the depth, every crop is."""
-    for name in ("joints", "uvd", "center"):
+    for name in ("uvd", "xyz", "center"):
         torch.testing.assert_close(getattr(pack, name), getattr(raw, name), atol=0, rtol=0, equal_nan=True)
     for name in ("camera", "name", "subject", "hand", "index"):
         assert getattr(pack, name) == getattr(raw, name)
@@ -110,14 +110,15 @@ def test_resident_regions_crop_the_same(packed, name):
     for kwargs in ({}, {"transform": transform}):
         for invalid in POLICIES:
             whole = depth_crop(batch.depth, batch.center, batch.camera, invalid=invalid, **kwargs)
-            part = depth_crop(regions.depth, regions.center, resident.camera, invalid=invalid, **kwargs)
+            part = depth_crop(regions.depth, regions.center, regions.camera, invalid=invalid, **kwargs)
             torch.testing.assert_close(part, whole, atol=2e-4, rtol=0)  # where a pixel looks is rounded elsewhere
             assert ((part - whole).abs() < 1e-6).float().mean() > 0.999
     torch.testing.assert_close(
-        normalize_pose(regions.uvd, regions.frame_center, resident.camera),
+        normalize_pose(regions.uvd, regions.center, regions.camera),
         normalize_pose(batch.uvd, batch.center, batch.camera),
         equal_nan=True,
     )
+    torch.testing.assert_close(regions.xyz, batch.xyz, equal_nan=True)
     with pytest.raises(IndexError, match="asked for; there are"):
         resident.regions(torch.tensor([len(dataset)]))
     with pytest.raises(ValueError, match="no frames"):

@@ -48,7 +48,7 @@ def copied(trees, tmp_path):
 
 def assert_joints_on_surface(sample):
     """Every joint in mm projects onto a pixel 8 mm (or, where discs overlap, more) in front of it."""
-    x, y, z = sample.joints.numpy().T
+    x, y, z = sample.xyz.numpy().T
     camera = sample.camera
     column = np.rint(x * camera.fx / z + camera.cx).astype(int)
     row = np.rint(y * camera.fy / z + camera.cy).astype(int)
@@ -56,7 +56,7 @@ def assert_joints_on_surface(sample):
     assert (surface > 0).all()
     assert (surface <= z - 7).all()
     assert np.median(z - surface) < 9
-    torch.testing.assert_close(xyz_to_uvd(sample.joints, camera), sample.uvd, atol=1e-3, rtol=0)
+    torch.testing.assert_close(xyz_to_uvd(sample.xyz, camera), sample.uvd, atol=1e-3, rtol=0)
 
 
 def everything(trees):
@@ -77,7 +77,7 @@ def test_labels_are_where_the_surface_is(trees, name):
     assert len(dataset) == len(xyz)
     for index in range(len(dataset)):
         sample = dataset[index]
-        np.testing.assert_allclose(sample.joints.numpy(), xyz[index], atol=5e-3)  # the files' three decimals
+        np.testing.assert_allclose(sample.xyz.numpy(), xyz[index], atol=5e-3)  # the files' three decimals
         assert (sample.camera, sample.hand, sample.index) == (CAMERAS[name], dataset.skeleton.hand, index)
         assert sample.depth.dtype == (torch.float32 if name == "msra" else torch.uint16)
         assert_joints_on_surface(sample)
@@ -99,8 +99,8 @@ def test_mirrored_frames_are_a_mirror(trees, name):
     mirrored = dataset[1]
     assert mirrored.hand != sample.hand
     assert_joints_on_surface(mirrored)
-    torch.testing.assert_close(mirrored.joints[:, 0], -sample.joints[:, 0])
-    torch.testing.assert_close(mirrored.joints[:, 1:], sample.joints[:, 1:])
+    torch.testing.assert_close(mirrored.xyz[:, 0], -sample.xyz[:, 0])
+    torch.testing.assert_close(mirrored.xyz[:, 1:], sample.xyz[:, 1:])
     back = mirrored.mirrored()
     torch.testing.assert_close(back.center, sample.center)
     torch.testing.assert_close(back.uvd, sample.uvd)
@@ -133,7 +133,7 @@ def test_hands17_test_frames_have_boxes_and_no_labels(trees):
     root, xyz = trees["hands17"]
     dataset = HANDS17(root, "test")
     sample = dataset[2]
-    assert sample.joints.isnan().all()
+    assert sample.xyz.isnan().all()
     assert sample.uvd.isnan().all()
     center = uvd_to_xyz(sample.center, dataset.camera).numpy()
     assert np.linalg.norm(center - xyz[2].mean(0)) < 25  # and not halfway to the other object
@@ -344,4 +344,4 @@ def test_golden_nyu_frame(tmp_path):
     gap = z - sample.depth.numpy()[np.rint(row).astype(int), np.rint(column).astype(int)]
     assert gap.min() > 0  # the surface lies in front of every joint, 4 to 40 mm
     assert gap.max() < 45
-    np.testing.assert_allclose(project(sample.joints.numpy(), (588.03, 587.07, 320, 240, 0, 0)), line, atol=1e-3)
+    np.testing.assert_allclose(project(sample.xyz.numpy(), (588.03, 587.07, 320, 240, 0, 0)), line, atol=1e-3)

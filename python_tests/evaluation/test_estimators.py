@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from helpers.small_models import small_model
 
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.methods import (
     FilePredictions,
-    FrameBatch,
     InitPose,
     JointEstimator,
     LiftedKeypoints,
@@ -20,14 +22,8 @@ from poseren_ext.synthetic import SyntheticHands
 
 
 @pytest.fixture(scope="module")
-def hands():
-    index = torch.arange(5)
-    return SyntheticHands(11, "test").tiles(index, size=96, margin=1.2)
-
-
-@pytest.fixture(scope="module")
-def frames(hands):
-    return FrameBatch(hands.depth, hands.camera, hands.center, torch.arange(5))
+def frames():
+    return SyntheticHands(11, "test").tiles(torch.arange(5), size=96, margin=1.2)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +44,9 @@ def test_file_predictions_are_the_lines_of_the_frames(frames, tmp_path):
     poses = np.random.default_rng(0).uniform(50, 400, (9, 21, 3)).round(3)
     write_poses(tmp_path / "p.txt", poses)
     estimator = FilePredictions.read(tmp_path / "p.txt", joints=21, frames=9)
-    chosen = FrameBatch(frames.depth, frames.camera, frames.center, torch.tensor([8, 0, 3, 3, 1]))
+    chosen = replace(frames, index=torch.tensor([8, 0, 3, 3, 1]))
     np.testing.assert_allclose(estimator.estimate(chosen), poses[[8, 0, 3, 3, 1]], rtol=1e-6)
-    beyond = FrameBatch(frames.depth, frames.camera, frames.center, torch.tensor([9, 0, 3, 3, 1]))
+    beyond = replace(frames, index=torch.tensor([9, 0, 3, 3, 1]))
     with pytest.raises(IndexError, match="frame 9 asked for; the file has 9 lines"):
         estimator.estimate(beyond)
 
@@ -66,11 +62,11 @@ def test_init_cnn_is_the_cascade_without_stages(frames, model):
     torch.testing.assert_close(Refined(initial, model).estimate(frames), stages[-1])
 
 
-def test_lifted_keypoints_lie_on_the_surface(frames, hands):
-    truth = hands.uvd[..., :2]
+def test_lifted_keypoints_lie_on_the_surface(frames):
+    truth = frames.uvd[..., :2]
     lifted = LiftedKeypoints(lambda batch: truth).estimate(frames)
     torch.testing.assert_close(lifted[..., :2], truth)
-    behind = hands.uvd[..., 2] - lifted[..., 2]
+    behind = frames.uvd[..., 2] - lifted[..., 2]
     visible = behind.abs() < 40  # other joints are hidden behind a finger in front
     assert visible.float().mean() > 0.6
     assert 2 < float(behind[visible].mean()) < 20  # a joint lies a finger's radius behind its surface
@@ -86,9 +82,9 @@ class Shifted:
         return self.uvd + torch.tensor([0.0, 0.0, 7.0])
 
 
-def test_anyone_can_plug_in(frames, hands, model):
-    other: JointEstimator = Shifted(hands.uvd)
+def test_anyone_can_plug_in(frames, model):
+    other: JointEstimator = Shifted(frames.uvd)
     stages = Refined(other, model, stages=1).estimate_stages(frames)
-    torch.testing.assert_close(stages[0], hands.uvd + torch.tensor([0.0, 0.0, 7.0]), rtol=1e-4, atol=2e-2)
-    result = evaluate(other.estimate(frames), hands.uvd, frames.camera, skeleton=SKELETONS["msra21"])
+    torch.testing.assert_close(stages[0], frames.uvd + torch.tensor([0.0, 0.0, 7.0]), rtol=1e-4, atol=2e-2)
+    result = evaluate(other.estimate(frames), frames.uvd, frames.camera, skeleton=SKELETONS["msra21"])
     assert 7 <= result.mean_3d < 8  # a step in depth goes along the ray

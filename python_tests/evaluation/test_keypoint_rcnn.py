@@ -8,8 +8,9 @@ import torch
 from helpers.docs_blocks import block_not_run
 from torch import nn
 
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.keypoint_rcnn import KeypointRCNN, build_keypoint_rcnn
-from poseren_ext.evaluation.methods import FrameBatch, LiftedKeypoints
+from poseren_ext.evaluation.methods import LiftedKeypoints
 from poseren_ext.evaluation.metrics import evaluate
 from poseren_ext.geometry.skeleton import SKELETONS
 from poseren_ext.synthetic import SyntheticHands
@@ -32,20 +33,15 @@ class Detector(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def hands():
+def frames():
     return SyntheticHands(12, "test").tiles(torch.arange(3), size=96, margin=1.2)
 
 
-@pytest.fixture(scope="module")
-def frames(hands):
-    return FrameBatch(hands.depth, hands.camera, hands.center, torch.arange(3))
-
-
-def test_targets_and_keypoints_are_inverses(hands, frames):
-    wanted = KeypointRCNN(nn.Identity(), 21).targets(frames, hands.uvd)
+def test_targets_and_keypoints_are_inverses(frames):
+    wanted = KeypointRCNN(nn.Identity(), 21).targets(frames, frames.uvd)
     detector = Detector([one["keypoints"] for one in wanted], [torch.ones(1)] * 3)
     found = KeypointRCNN(detector, 21)(frames)
-    torch.testing.assert_close(found, hands.uvd[..., :2], rtol=0, atol=2e-3)
+    torch.testing.assert_close(found, frames.uvd[..., :2], rtol=0, atol=2e-3)
     for image in detector.seen:
         assert image.shape == (3, 96, 96)
         assert image.min() >= 0
@@ -71,8 +67,8 @@ def test_a_keypoint_falls_on_the_pixel_that_shows_it():
     depth = torch.full((1, 240, 320), 650.0)
     depth[0, 129:132, 169:172] = 560.0
     depth[0, 130, 170] = 551.0
-    camera, center = torch.tensor([241.0, 241.0, 160.0, 120.0]), torch.tensor([[160.0, 120.0, 600.0]])
-    frame = FrameBatch(depth, camera, center, torch.arange(1))
+    camera, center = torch.tensor([[241.0, 241.0, 160.0, 120.0]]), torch.tensor([[160.0, 120.0, 600.0]])
+    frame = FrameBatch(depth, camera, center, center[:, None], torch.arange(1))
     row, column = divmod(int(frame.crop(96)[0, 0].argmin()), 96)
     detector = Detector([torch.tensor([[[column + 0.5, row + 0.5, 1.0]]])], [torch.ones(1)])
     estimator = LiftedKeypoints(KeypointRCNN(detector, 1))
@@ -86,9 +82,9 @@ def test_lifted_keypoints_return_the_exact_surface():
     """On a slanted plane the mean of nine neighbours is the depth of the plane at any pixel."""
     rows, columns = torch.meshgrid(torch.arange(240.0), torch.arange(320.0), indexing="ij")
     depth = 600 + 0.25 * (columns - 160) - 0.5 * (rows - 120)
-    camera, center = torch.tensor([241.0, 241.0, 160.0, 120.0]), torch.tensor([[160.0, 120.0, 600.0]])
-    frame = FrameBatch(depth[None], camera, center, torch.arange(1))
+    camera, center = torch.tensor([[241.0, 241.0, 160.0, 120.0]]), torch.tensor([[160.0, 120.0, 600.0]])
     pixels = torch.tensor([[[160.0, 120.0, 600.0], [140.0, 131.0, 600.0], [171.0, 100.0, 600.0]]])
+    frame = FrameBatch(depth[None], camera, center, pixels, torch.arange(1))
     around = KeypointRCNN(nn.Identity(), 3).targets(frame, pixels)[0]["keypoints"]
     uvd = LiftedKeypoints(KeypointRCNN(Detector([around], [torch.ones(1)]), 3)).estimate(frame)[0]
     torch.testing.assert_close(uvd[:, :2], pixels[0, :, :2], rtol=0, atol=1e-3)
@@ -96,16 +92,16 @@ def test_lifted_keypoints_return_the_exact_surface():
         assert d == pytest.approx(float(depth[int(v), int(u)]), abs=1e-3)
 
 
-def test_the_best_detection_counts_and_none_is_told(hands, frames):
-    right = [one["keypoints"] for one in KeypointRCNN(nn.Identity(), 21).targets(frames, hands.uvd)]
+def test_the_best_detection_counts_and_none_is_told(frames):
+    right = [one["keypoints"] for one in KeypointRCNN(nn.Identity(), 21).targets(frames, frames.uvd)]
     several = [torch.cat([right[0] + 20, right[0], right[0] - 20]), right[1], right[2][:0]]
     scores = [torch.tensor([0.2, 0.9, 0.5]), torch.tensor([0.1]), torch.zeros(0)]
     estimator = LiftedKeypoints(KeypointRCNN(Detector(several, scores), 21))
     with pytest.warns(UserWarning, match="no hand detected in 1 of 3 frames"):
         uvd = estimator.estimate(frames)
-    torch.testing.assert_close(uvd[:2, :, :2], hands.uvd[:2, :, :2], rtol=0, atol=2e-3)
-    torch.testing.assert_close(uvd[2, :, :2], hands.center[2, :2].expand(21, 2), rtol=0, atol=1e-3)
-    result = evaluate(uvd, hands.uvd, frames.camera, skeleton=SKELETONS["msra21"])
+    torch.testing.assert_close(uvd[:2, :, :2], frames.uvd[:2, :, :2], rtol=0, atol=2e-3)
+    torch.testing.assert_close(uvd[2, :, :2], frames.center[2, :2].expand(21, 2), rtol=0, atol=1e-3)
+    result = evaluate(uvd, frames.uvd, frames.camera, skeleton=SKELETONS["msra21"])
     assert result.frames == 3
 
 
@@ -116,13 +112,13 @@ def _torchvision_network():
         pytest.skip(f"torchvision's own network was not run: {error}")
 
 
-def test_torchvision_network_of_random_weights(hands):
+def test_torchvision_network_of_random_weights(frames):
     torch.manual_seed(0)
     network = _torchvision_network()
-    frames = FrameBatch(hands.depth[:2], hands.camera[:2], hands.center[:2], torch.arange(2))
+    frames = frames[:2]
     detector = KeypointRCNN(network, 14)
     network.train()
-    losses = network(detector.images(frames), detector.targets(frames, hands.uvd[:2, :14]))
+    losses = network(detector.images(frames), detector.targets(frames, frames.uvd[:2, :14]))
     assert losses["loss_keypoint"].isfinite()
     network.roi_heads.score_thresh = 0.0
     with warnings.catch_warnings():

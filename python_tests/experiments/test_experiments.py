@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.published_data import PUBLISHED, needs_published_data
 
-from poseren_ext.evaluation.methods import FrameBatch
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.experiments import NAMES, figures, published
 from poseren_ext.experiments.bench import SyntheticBench
 from poseren_ext.experiments.report import Difference, Report, Table
@@ -111,12 +111,11 @@ def test_noise_has_the_published_errors():
     truth = xyz_to_uvd(torch.randn(count, 14, 3) * 40 + torch.tensor([0.0, 0.0, 700.0]), camera)
     cameras = camera.tensor().expand(count, 4)
     noisy = NoisyPoses(truth, cameras, errors, seed=5)
-    everything = FrameBatch(torch.zeros(count, 1, 1), cameras, truth[:, 0], torch.arange(count))
+    everything = FrameBatch(torch.zeros(count, 1, 1), cameras, truth[:, 0], truth, torch.arange(count))
     uvd = noisy.estimate(everything)
     apart = (uvd_to_xyz(uvd, camera) - uvd_to_xyz(truth, camera)).norm(dim=-1).mean(0)
     torch.testing.assert_close(apart, torch.tensor(errors), rtol=0.05, atol=0)
-    some = FrameBatch(everything.depth[:3], cameras[:3], truth[:3, 0], torch.tensor([7, 2999, 0]))
-    torch.testing.assert_close(noisy.estimate(some), uvd[[7, 2999, 0]])
+    torch.testing.assert_close(noisy.estimate(everything[torch.tensor([7, 2999, 0])]), uvd[[7, 2999, 0]])
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.upright_hands import FrontalHands, training_frames, unseen_crops
-from poseren_ext.geometry.camera import xyz_to_uvd
-from poseren_ext.ops import normalize_pose
+from helpers.upright_hands import FrontalHands, training_frames, unseen_frames
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.training import Trainer, make_config
-from poseren_ext.training.validation import LabelledCrops, stage_errors, stage_poses
+from poseren_ext.training.validation import stage_errors, stage_poses
 
-CUBE = 150.0
 _FRAMES, _UNSEEN, _EVERY = 256, 96, 50
 
 
-def error_and_loss(poses: torch.Tensor, unseen: LabelledCrops) -> tuple[float, float]:
+def error_and_loss(poses: torch.Tensor, unseen: FrameBatch) -> tuple[float, float]:
     """Mean joint error of normalised poses, mm, and their loss in the units of the authors' logs (sigma 10)."""
-    uvd = xyz_to_uvd(unseen.xyz.double(), unseen.camera.double())
-    distance = (poses - normalize_pose(uvd.float(), unseen.center, unseen.camera, cube=CUBE)).abs()
+    distance = (poses - unseen.normalized(unseen.uvd)).abs()
     loss = torch.where(distance < 0.01, 50 * distance**2, distance - 0.005).sum() / len(distance)
-    return float(stage_errors(poses[None], unseen, CUBE).mean()), float(loss)
+    return float(stage_errors(poses[None], unseen).mean()), float(loss)
 
 
 def require_learning(recipe: str, steps: int, below: float, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -38,18 +35,19 @@ def require_learning(recipe: str, steps: int, below: float, folder: Path, patch:
         folder: folder of the run.
         patch: replaces the training set by upright hands with NYU's joints.
     """
-    frames, unseen = training_frames(_FRAMES, FrontalHands), unseen_crops(_UNSEEN, FrontalHands)
+    frames, unseen = training_frames(_FRAMES, FrontalHands), unseen_frames(_UNSEEN, FrontalHands)
+    crop = unseen.crop(96)
     patch.setattr("poseren_ext.training.trainer.open_set", lambda config, device, **_: frames)
     fields = {"recipe": recipe, "skeleton": "nyu14", "frames": _FRAMES, "batch": 16, "rotation": 15.0}
     trainer = Trainer(make_config({**fields, "validate_every": 0}), folder)
     assert trainer.model.init.head.config.widths == (2048, 2048)
-    mean_pose = trainer.model.mean_pose.expand(len(unseen.crop), -1, -1)
+    mean_pose = trainer.model.mean_pose.expand(len(unseen), -1, -1)
     assert error_and_loss(mean_pose, unseen)[0] > below
-    error, loss = error_and_loss(stage_poses(trainer.model, unseen.crop, stages=0)[0], unseen)
+    error, loss = error_and_loss(stage_poses(trainer.model, crop, stages=0)[0], unseen)
     assert error > 75.0
     assert 9.0 < loss < 12.0  # the authors' log for NYU begins at 10.76
     while error >= below and trainer.step < steps:
         trainer.advance(_EVERY)
-        error, loss = error_and_loss(stage_poses(trainer.model, unseen.crop, stages=0)[0], unseen)
+        error, loss = error_and_loss(stage_poses(trainer.model, crop, stages=0)[0], unseen)
     assert error < below
     assert loss < 5.5  # the authors' log is at 5.49 after 400 iterations

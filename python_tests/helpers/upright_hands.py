@@ -13,12 +13,12 @@ import torch
 from scipy.io import savemat
 
 from helpers.dataset_trees import EVALUATED, nyu_encoded
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.geometry.camera import CAMERAS
 from poseren_ext.synthetic import SyntheticHands
 from poseren_ext.synthetic.export import stored_depth
 from poseren_ext.synthetic.scene import Scene
-from poseren_ext.training.synthetic_batches import Store, SyntheticStream, render_store
-from poseren_ext.training.validation import LabelledCrops, label_store
+from poseren_ext.training.synthetic_batches import SyntheticStream, render_tiles
 
 JOINTS = 36  # in NYU's label files
 _BATCH = 16
@@ -42,17 +42,16 @@ class FrontalHands(UprightHands):
     tilt: ClassVar[float] = 0.6
 
 
-def training_frames(count: int, kind: type[UprightHands] = UprightHands) -> Store:
+def training_frames(count: int, kind: type[UprightHands] = UprightHands) -> FrameBatch:
     """A training set of upright hands with NYU's joints."""
     size = SyntheticStream.TILE_SIZE
     hands = kind(3, "train", 1.0, "nyu14")
-    return render_store(hands, 0, count, size=size, margin=(size - 1) / 95)
+    return render_tiles(hands, 0, count, size=size, margin=(size - 1) / 95)
 
 
-def unseen_crops(count: int, kind: type[UprightHands] = UprightHands) -> LabelledCrops:
-    """Crops of upright hands of other subjects."""
-    store: Store = render_store(kind(4, "validation", 1.0, "nyu14"), 0, count)
-    return label_store(store, 150.0)
+def unseen_frames(count: int, kind: type[UprightHands] = UprightHands) -> FrameBatch:
+    """Upright hands of other subjects."""
+    return render_tiles(kind(4, "validation", 1.0, "nyu14"), 0, count)
 
 
 def write_nyu(root: Path, frames: dict[str, int]) -> None:
@@ -68,9 +67,9 @@ def write_nyu(root: Path, frames: dict[str, int]) -> None:
         uvd, xyz = np.zeros((count, JOINTS, 3)), np.zeros((count, JOINTS, 3))
         for first in range(0, count, _BATCH):
             index = torch.arange(first, min(first + _BATCH, count))
-            batch = hands.frames(index)
+            batch, fars = hands.frames(index), hands.farthest(index).tolist()
             uvd[index[:, None], EVALUATED], xyz[index[:, None], EVALUATED] = batch.uvd.numpy(), batch.xyz.numpy()
-            for number, depth, far in zip(index.tolist(), stored_depth(batch.depth), batch.far.tolist(), strict=True):
+            for number, depth, far in zip(index.tolist(), stored_depth(batch.depth), fars, strict=True):
                 near = np.where(depth <= far, depth, 0).astype(np.uint16)
                 for name, image in (("depth", depth), ("synthdepth", near)):
                     assert cv2.imwrite(str(root / split / f"{name}_1_{number + 1:07d}.png"), nyu_encoded(image))

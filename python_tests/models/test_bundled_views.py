@@ -11,8 +11,8 @@ from poseren_ext.models import load_model
 from poseren_ext.models.packed import CONFIDENT_MM
 from poseren_ext.synthetic import split_hands
 from poseren_ext.synthetic.splits import SplitKind
-from poseren_ext.training.synthetic_batches import render_store
-from poseren_ext.training.validation import label_store, stage_errors, stage_poses
+from poseren_ext.training.synthetic_batches import render_tiles
+from poseren_ext.training.validation import stage_errors, stage_poses
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ from poseren_ext.training.validation import label_store, stage_errors, stage_pos
     [("demo", "palm", 8.5), ("any_view", "palm", 14.0), ("any_view", "back", 32.0), ("any_view", "egocentric", 32.0)],
 )
 def test_errors_by_view(name: str, kind: SplitKind, largest: float) -> None:
-    labels = label_store(render_store(split_hands(kind), 0, 48), 150.0)
-    poses = stage_poses(load_model(name), labels.crop)
-    assert float(stage_errors(poses[-1:], labels, 150.0).mean()) < largest
+    frames = render_tiles(split_hands(kind), 0, 48)
+    poses = stage_poses(load_model(name), frames.crop(96))
+    assert float(stage_errors(poses[-1:], frames).mean()) < largest
 
 
 def test_both_gives_a_hand_in_doubt_the_pose_with_the_smaller_predicted_error() -> None:

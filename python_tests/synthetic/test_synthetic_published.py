@@ -47,9 +47,10 @@ def test_recorded_noise_is_within_the_sensor_model_s() -> None:
 
 def _typical_roughness(sensor: Sensor) -> float:
     """Of synthetic frames, brought to 600 mm, where the recorded hands are."""
-    frames = SyntheticHands(5, "test", sensor=sensor).frames(torch.arange(8))
+    hands, index = SyntheticHands(5, "test", sensor=sensor), torch.arange(8)
+    frames, fars = hands.frames(index), hands.farthest(index).tolist()
     rough = []
-    for depth, z, far in zip(frames.depth.numpy(), frames.center[:, 2].tolist(), frames.far.tolist(), strict=True):
+    for depth, z, far in zip(frames.depth.numpy(), frames.center[:, 2].tolist(), fars, strict=True):
         rough.append(_roughness(depth, z - 100, min(far, z + 100)) * (600 / z) ** 2)
     return float(np.median(rough))
 

@@ -28,8 +28,8 @@ def nyu(tmp_path_factory):
 
 
 def batches(nyu, **options):
-    given = {"batch": 4, "seed": 3, "augmentation": PAPER, "size": 48, "cube": 150.0, **options}
-    frames = PackFrames(ResidentPack(nyu[1], given.pop("device", "cpu")))
+    given = {"batch": 4, "seed": 3, "augmentation": PAPER, "size": 48, **options}
+    frames = PackFrames(ResidentPack(nyu[1], given.pop("device", "cpu")), cube=150.0)
     return EpochBatches(frames, **given)
 
 

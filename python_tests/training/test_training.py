@@ -20,8 +20,8 @@ from poseren_ext.training import RECIPES, TrainConfig, Trainer, make_config, rea
 from poseren_ext.training.muon import Muon, orthogonalize
 from poseren_ext.training.plan import plan_phases
 from poseren_ext.training.streams import open_stream
-from poseren_ext.training.synthetic_batches import SyntheticStream, render_store
-from poseren_ext.training.validation import label_store, stage_errors, stage_poses
+from poseren_ext.training.synthetic_batches import SyntheticStream, render_tiles
+from poseren_ext.training.validation import stage_errors, stage_poses
 from tools.bundle_model.card import bundle
 
 SMALL = TrainConfig(channels=(4, 8, 8), init_widths=(16, 16), refine_widths=(8, 8), batch=6, chunk=16, reuse=2)
@@ -171,12 +171,11 @@ def test_labels_move_with_the_augmented_crop() -> None:
 
 
 def test_errors_are_zero_for_the_truth_and_known_for_a_shift() -> None:
-    store = render_store(SyntheticHands(2, "test"), 0, 12)
-    labels = label_store(store, 150.0)
-    truth = store.poses(torch.arange(12), 150.0)[None]
-    assert float(stage_errors(truth, labels, 150.0).max()) < 1e-2
+    frames = render_tiles(SyntheticHands(2, "test"), 0, 12)
+    truth = frames.poses(torch.arange(12))[None]
+    assert float(stage_errors(truth, frames).max()) < 1e-2
     away = truth + torch.tensor([0.0, 0.0, 0.1])
-    shift = stage_errors(away, labels, 150.0)
+    shift = stage_errors(away, frames)
     # 15 mm along the ray: a little more than along the axis.
     assert float(shift.min()) + 1e-3 >= 15.0
     assert float(shift.max()) < 19.0
@@ -281,9 +280,9 @@ def test_a_short_training_halves_the_mean_pose_s_error(tmp_path: Path) -> None:
         validation_frames=16,
     )
     model = Trainer(config, tmp_path / "run").run()
-    labels = label_store(render_store(SyntheticHands(5, "test"), 0, 64), 150.0)
-    errors = stage_errors(stage_poses(model, labels.crop, stages=2), labels, 150.0).mean((1, 2))
-    mean = float(stage_errors(model.mean_pose.expand(1, 64, -1, -1), labels, 150.0).mean())
+    unseen = render_tiles(SyntheticHands(5, "test"), 0, 64)
+    errors = stage_errors(stage_poses(model, unseen.crop(96), stages=2), unseen).mean((1, 2))
+    mean = float(stage_errors(model.mean_pose.expand(1, 64, -1, -1), unseen).mean())
     assert mean > 75.0  # turned over the whole circle, the mean pose is a bad guess
     assert float(errors[-1]) < mean / 2
     results = bundle(tmp_path / "run", "Made by a test.", tmp_path / "small.safetensors", frames=8)

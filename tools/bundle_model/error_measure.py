@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.metrics import joint_errors
 from poseren_ext.inference.estimator import Estimator, Hand
 from poseren_ext.inference.hand_pose import UNCERTAIN_MM
 from poseren_ext.models import PoseREN, load_model
 from poseren_ext.synthetic import SPLIT_KINDS, split_hands
-from tools.bundle_model.measure import STAGES, TEST_FRAMES, Part, test_parts
+from tools.bundle_model.measure import STAGES, TEST_FRAMES, test_parts
 
 Floats = npt.NDArray[np.float64]
 _DECILES = 10
@@ -87,10 +88,10 @@ def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -
     return ErrorResult(kind, *(np.concatenate(result, 1) for result in results))
 
 
-def _elsewhere(part: Part, rng: np.random.Generator) -> torch.Tensor:
+def _elsewhere(part: FrameBatch, rng: np.random.Generator) -> torch.Tensor:
     """Centres [B, 3] 20 mm behind any visible pixel; as given where nothing is in range."""
     centers = part.center.clone()
-    for row, depth in enumerate(part.depth):
+    for row, depth in enumerate(part.depth.numpy()):
         v, u = np.nonzero((depth > _SEARCHED_MM[0]) & (depth < _SEARCHED_MM[1]))
         if len(v):
             k = rng.integers(len(v))

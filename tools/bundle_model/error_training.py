@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 
 import torch
@@ -22,10 +22,10 @@ from poseren_ext.geometry.crop_transforms import move_pose
 from poseren_ext.models import Backbone, ErrorHead, ErrorHeadConfig, PoseREN
 from poseren_ext.models.error_head import LARGEST_MM
 from poseren_ext.models.packed import pack_backbone
-from poseren_ext.ops import cascade_refine, normalize_pose, run_grid
+from poseren_ext.ops import cascade_refine, run_grid
 from poseren_ext.synthetic import TrainingHands
 from poseren_ext.training.pack_batches import SIZE
-from poseren_ext.training.synthetic_batches import SyntheticStream, crop_stored, render_store
+from poseren_ext.training.synthetic_batches import SyntheticStream, render_tiles
 
 CHUNK = 512
 """Frames whose samples are made at once."""
@@ -74,20 +74,21 @@ def make_crops(chunk: int, skeleton: str, cube: float) -> ErrorCrops:
     hands = TrainingHands(SEED, "train", skeleton=skeleton, cube=cube, palm_share=_PALM_SHARE)
     generator = torch.Generator().manual_seed(chunk * CHUNK)
     size = SyntheticStream.TILE_SIZE
-    store = render_store(hands, chunk * CHUNK, CHUNK, size=size, margin=(size - 1) / (SIZE - 1))
+    tiles = render_tiles(hands, chunk * CHUNK, CHUNK, size=size, margin=(size - 1) / (SIZE - 1))
     turned = _turned(CHUNK, generator)
     turned[:, :, 2] = 2 * _SHIFT * (torch.rand(CHUNK, 2, generator=generator) - 0.5)
-    center = store.center.clone()
+    center = tiles.center.clone()
     center[:, 2:] += 2 * _LIFT * (torch.rand(CHUNK, 1, generator=generator) - 0.5)
-    views = [(store, center, turned), (store, center, _mirrored(turned))]
-    wide = render_store(hands, chunk * CHUNK + _WIDE_FIRST, CHUNK // 8, size=_WIDE_SIZE, margin=_WIDE_MARGIN)
+    views = [(replace(tiles, center=center), view) for view in (turned, _mirrored(turned))]
+    wide = render_tiles(hands, chunk * CHUNK + _WIDE_FIRST, CHUNK // 8, size=_WIDE_SIZE, margin=_WIDE_MARGIN)
     for look in range(2):
-        center = _elsewhere(wide.depth.view(torch.uint16).float() / 32, wide.center, generator)
+        center = _elsewhere(wide.depth.float() * wide.depth_unit, wide.center, generator)
         own = torch.rand(len(wide), generator=generator) < _OWN_SHARE
         turned = _turned(len(wide), generator)
-        views.append((wide, torch.where(own[:, None], wide.center, center), _mirrored(turned) if look else turned))
-    crops = [crop_stored(frames.depth, at, frames.camera, cube, view).half() for frames, at, view in views]
-    poses = [move_pose(normalize_pose(f.uvd, at, f.camera, cube=cube), view) for f, at, view in views]
+        center = torch.where(own[:, None], wide.center, center)
+        views.append((replace(wide, center=center), _mirrored(turned) if look else turned))
+    crops = [frames.crop(SIZE, view).half() for frames, view in views]
+    poses = [move_pose(frames.normalized(frames.uvd), view) for frames, view in views]
     return ErrorCrops(torch.cat(crops), torch.cat(poses))
 
 

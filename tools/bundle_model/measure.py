@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.evaluation.metrics import joint_errors
 from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.inference.estimator import Estimator
@@ -24,7 +24,7 @@ from poseren_ext.io.depth_files import find_frames
 from poseren_ext.io.pose_files import read_poses
 from poseren_ext.models import PoseREN, load_model
 from poseren_ext.models.files import BOTH
-from poseren_ext.ops import denormalize_pose, normalize_pose
+from poseren_ext.ops import normalize_pose
 from poseren_ext.reference import moved_windows
 from poseren_ext.synthetic import SPLIT_KINDS, SyntheticHands, split_hands
 from poseren_ext.synthetic.export import export_frames, stored_depth
@@ -76,16 +76,6 @@ class SplitResult:
         return float(np.mean(np.asarray(self.frame_mm) > LARGE_ERROR))
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some frames: depth uint16 [B, H, W] in mm; uvd and xyz [B, J, 3]; center [B, 3]."""
-
-    depth: npt.NDArray[np.uint16]
-    uvd: Tensor
-    xyz: Tensor
-    center: Tensor
-
-
 def measure(
     model: PoseREN | str, kinds: Sequence[str] = SPLIT_KINDS, *, frames: int = TEST_FRAMES, folder: Path | None = None
 ) -> list[SplitResult]:
@@ -108,17 +98,17 @@ def _measure_split(model: PoseREN | str, kind: str, count: int, folder: Path | N
     errors, own, paired, means, moved, lost, held = [], [], [], [], [], [], []
     for part in test_parts(hands, count, folder and folder / kind):
         stages = torch.as_tensor(estimator(part.depth, center=part.center, return_stages=True).stages)
-        errors.append(_errors(stages, part, hands))
+        errors.append(_errors(stages, part))
         mean = packed.mean_pose.expand(len(part.center), -1, -1)
-        mean_uvd = denormalize_pose(mean, part.center, hands.camera, cube=hands.cube)
-        means.append(_errors(mean_uvd[None], part, hands)[0])
+        mean_uvd = part.to_uvd(mean)
+        means.append(_errors(mean_uvd[None], part)[0])
         uvd, center, found = _own(estimator, part, mean_uvd)
-        own.append(_errors(uvd[None], part, hands)[0])
-        paired.append(_errors(_paired(estimator, part, mean_uvd)[None], part, hands)[0])
-        truth = normalize_pose(part.uvd.float(), center, hands.camera, cube=hands.cube)
+        own.append(_errors(uvd[None], part)[0])
+        paired.append(_errors(_paired(estimator, part, mean_uvd)[None], part)[0])
+        truth = normalize_pose(part.uvd, center, hands.camera, cube=hands.cube)
         held.append(found & (truth.abs() <= 1.0).all(2).all(1))
         lost.append(~found)
-        poses = [normalize_pose(stage, part.center, hands.camera, cube=hands.cube) for stage in stages]
+        poses = [part.normalized(stage) for stage in stages]
         moved.append(moved_windows(torch.stack(poses), packed.head.config)[1:])
     error, own_error = torch.cat(errors, 1), torch.cat(own)
     return SplitResult(
@@ -137,12 +127,12 @@ def _measure_split(model: PoseREN | str, kind: str, count: int, folder: Path | N
     )
 
 
-def test_parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[Part]:
+def test_parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterator[FrameBatch]:
     """The first frames of a set, a batch at a time: rendered, or read from a folder, which is filled if need be."""
     if folder is None:
         for first in range(0, count, _BATCH):
             frames = hands.frames(torch.arange(first, min(first + _BATCH, count)))
-            yield Part(stored_depth(frames.depth), frames.uvd, frames.xyz, frames.center)
+            yield replace(frames, depth=torch.from_numpy(stored_depth(frames.depth)))
         return
     names = folder / "list.txt"
     if not names.exists() or len(names.read_text().splitlines()) < count:
@@ -152,11 +142,12 @@ def test_parts(hands: SyntheticHands, count: int, folder: Path | None) -> Iterat
     files = find_frames([folder / "depth"])[:count]
     for first in range(0, count, _BATCH):
         part = slice(first, min(first + _BATCH, count))
-        depth = np.stack([file.read() for file in files[part]])
-        yield Part(depth, uvd[part], uvd_to_xyz(uvd[part].double(), hands.camera, check=False), center[part])
+        depth = torch.from_numpy(np.stack([file.read() for file in files[part]]))
+        camera = hands.camera.tensor().expand(len(depth), 4)
+        yield FrameBatch(depth, camera, center[part], uvd[part], torch.arange(count)[part], hands.cube)
 
 
-def _own(estimator: Estimator, part: Part, otherwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _own(estimator: Estimator, part: FrameBatch, otherwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Joints [B, J, 3] and centres [B, 3] where the library finds hands, and in which frames it does: bool [B].
 
     Frames without a hand get the joints of `otherwise`.
@@ -173,7 +164,7 @@ def _own(estimator: Estimator, part: Part, otherwise: Tensor) -> tuple[Tensor, T
     return uvd, centers, found
 
 
-def _paired(estimator: Estimator, part: Part, otherwise: Tensor) -> Tensor:
+def _paired(estimator: Estimator, part: FrameBatch, otherwise: Tensor) -> Tensor:
     """Joints [B, J, 3] at the nearer to the true centre of at most two centres that the library finds in each frame."""
     uvd, camera = otherwise.clone(), estimator.camera
     for i, depth in enumerate(part.depth):
@@ -185,10 +176,10 @@ def _paired(estimator: Estimator, part: Part, otherwise: Tensor) -> Tensor:
     return uvd
 
 
-def _errors(uvd: Tensor, part: Part, hands: SyntheticHands) -> Tensor:
+def _errors(uvd: Tensor, part: FrameBatch) -> Tensor:
     """Joint errors of uvd [S, B, J, 3]: float64 [S, B, J], mm."""
-    truth = part.xyz.double()
-    return torch.stack([joint_errors(uvd_to_xyz(stage.double(), hands.camera, check=False), truth) for stage in uvd])
+    truth, camera = part.xyz.double(), part.camera.double()
+    return torch.stack([joint_errors(uvd_to_xyz(stage.double(), camera, check=False), truth) for stage in uvd])
 
 
 def split_table(results: Sequence[SplitResult]) -> str:

@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from poseren_ext import PoseREN, Skeleton, load_model, ops
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.plotting.style import FINGER_COLORS, new_figure
 from poseren_ext.synthetic import SyntheticSequence
-from poseren_ext.synthetic.frames import Frames
 
 SEED, SEQUENCE, FRAME = 7, 7, 20
 STAGES = 3
@@ -29,6 +29,7 @@ class Material:
     Attributes:
         model: the bundled model.
         frames: depth, camera, centre and true joints.
+        far: depth of the far end of the forearm of frame 0, mm.
         crop: [N, 1, 96, 96].
         truth: normalised joints [N, J, 3].
         features: [N, C, 12, 12].
@@ -36,7 +37,8 @@ class Material:
     """
 
     model: PoseREN
-    frames: Frames
+    frames: FrameBatch
+    far: float
     crop: Tensor
     truth: Tensor
     features: Tensor
@@ -48,12 +50,13 @@ class Material:
         model = load_model("demo")
         sequence = SyntheticSequence(SEED, "test", number=SEQUENCE)
         frames = sequence.frames(torch.arange(FRAME, FRAME + 6))
-        crop = ops.depth_crop(frames.depth, frames.center, frames.camera)
-        truth = ops.normalize_pose(frames.uvd, frames.center, frames.camera)
+        far = float(sequence.farthest(frames.index[:1]))
+        crop = frames.crop(96)
+        truth = frames.normalized(frames.uvd)
         with torch.inference_mode():
             features = model.backbone(crop)
             stages, _ = ops.cascade_refine(features, model.init(crop), model.head, stages=STAGES)
-        return cls(model, frames, crop, truth, features, stages)
+        return cls(model, frames, far, crop, truth, features, stages)
 
     @property
     def skeleton(self) -> Skeleton:

@@ -24,7 +24,7 @@ NEAR, FAR = 300.0, 1500.0
 def hand_center(material: Material) -> Figure:
     """Valid pixels, their centroid, and the centroid inside the cube."""
     frames, camera = material.frames, material.frames.camera[:1]
-    depth, far = frames.depth[:1], float(frames.far[0])
+    depth, far = frames.depth[:1], material.far
     first, _ = ops.hand_center(depth, near=1, far=far)
     refined, count = ops.hand_center(depth, near=1, far=far, iterations=3, camera=camera)
     figure = canvas(9, 4.2)

@@ -21,7 +21,6 @@ from poseren_ext.datasets.base import DatasetError, PathLike
 from poseren_ext.datasets.packs.tiles import KEPT, SIDE, Kinds, Pixels, untile
 from poseren_ext.datasets.packs.writer import FORMAT, FORMAT_VERSION, PackInfo, checksum
 from poseren_ext.datasets.sample import Hand, Sample
-from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 from poseren_ext.io.depth_files import MAX_PIXELS
 
@@ -92,7 +91,6 @@ class PackedDataset(Dataset[Sample]):
         sample = Sample(
             depth=torch.from_numpy(self._frame(index)),
             camera=self.info.camera,
-            joints=uvd_to_xyz(uvd.double(), self.info.camera, check=False).float(),
             uvd=uvd,
             center=torch.from_numpy(self.centers[index].copy()),
             name=self.names[index],

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,26 +10,10 @@ from torch import Tensor
 from poseren_ext.datasets.base import DatasetError
 from poseren_ext.datasets.packs.dataset import REMEDY, PackedDataset
 from poseren_ext.datasets.packs.tiles import EMPTY, KEPT, SIDE, Pixels
+from poseren_ext.datasets.sample import FrameBatch
 
 _WORDS = SIDE // 4  # a row of a tile in words of four pixels: torch gathers no uint16, and words are moved faster
 _PART = 1 << 20  # tiles read and copied at a time
-
-
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """The parts of B frames that crops look at. Each lies wholly inside its frame.
-
-    Attributes:
-        depth: uint16 [B, h, w] in stored units; pixels behind the cube are 65535.
-        center: float32 [B, 3], the frames' centres in these regions' own pixels: for ``ops.depth_crop``.
-        uvd: float32 [B, J, 3], in the frames' pixels.
-        frame_center: float32 [B, 3], in the frames' pixels: with ``uvd`` for ``ops.normalize_pose``.
-    """
-
-    depth: Tensor
-    center: Tensor
-    uvd: Tensor
-    frame_center: Tensor
 
 
 class ResidentPack:
@@ -75,8 +57,10 @@ class ResidentPack:
         index = index.to(self._uvd.device)
         return self._uvd[index], self._center[index]
 
-    def regions(self, index: Tensor) -> Regions:
-        """The frames at these positions.
+    def regions(self, index: Tensor) -> FrameBatch:
+        """The parts of frames that crops look at, each wholly inside its frame: pixels behind the cube are 65535.
+
+        Camera, centres and joints are those of the parts: in their own pixels.
 
         Args:
             index: int64 [B], on the CPU.
@@ -92,8 +76,7 @@ class ResidentPack:
         device = self._tiles.device
         window = self._window[index]  # [B, 4]: first tile row and column, rows, columns
         size = window[:, 2:].amax(0).clamp(min=1)
-        camera = self.info.camera
-        frame = torch.tensor([camera.height or 0, camera.width or 0]) // SIDE
+        frame = torch.tensor([self.info.camera.height or 0, self.info.camera.width or 0]) // SIDE
         # Moved inside the frame, so that a crop meets the frame's own rim, not that of the batch's largest window.
         first = torch.minimum(window[:, :2], frame - size)
         rows, columns = size.tolist()
@@ -108,8 +91,17 @@ class ResidentPack:
         words = self._tiles.index_select(0, tile.flatten()).view(-1, rows, columns, SIDE, _WORDS)
         depth = words.transpose(2, 3).reshape(-1, rows * SIDE, columns * _WORDS).view(torch.uint16)
         uvd, center = self.labels(index[:, 0])
-        origin = torch.cat([SIDE * first.flip(1), torch.zeros_like(first[:, :1])], 1)
-        return Regions(depth, center - origin, uvd, center)
+        corner = SIDE * first.flip(1)  # u, v of each part in its frame
+        zero = torch.zeros_like(corner)
+        to_frame = torch.cat([corner, zero[:, :1]], 1)
+        return FrameBatch(
+            depth,
+            camera=self.camera - torch.cat([zero, corner], 1),
+            center=center - to_frame,
+            uvd=uvd - to_frame[:, None],
+            index=index[:, 0],
+            depth_unit=self.info.unit,
+        )
 
 
 def _with_constant_tiles(kept: Pixels, device: torch.device | str) -> Tensor:
