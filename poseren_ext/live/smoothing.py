@@ -36,7 +36,7 @@ class OneEuroSettings:
     """
 
     min_cutoff: float = 1.0
-    beta: float = 0.001
+    beta: float = 0.0006
     derivative_cutoff: float = 2.5
     trend: float = 0.5
 
