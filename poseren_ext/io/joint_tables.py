@@ -32,6 +32,7 @@ _METRES = 20.0  # a median distance below is not in millimetres
 _DAMAGED = (
     *(SyntaxError, MemoryError, ValueError, TypeError, OverflowError, EOFError, OSError, RuntimeError, KeyError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, RecursionError),
+    SystemError,  # a NumPy array of strings with numbers that are no characters
 )
 
 

@@ -129,6 +129,7 @@ def bare_parquet(folder: Path) -> Path:
         (npz_with(frames=np.array(["a"])), "for 1 rows of 2 joints"),
         (npz_with(hands=None), "hands"),
         (npz_without_header("joints"), "joints is no array"),
+        (npz_with(frames=np.array([2**31 - 1] * 3, "<u4").view("<U1")), "invalid maximum character"),
         (npz_with(about=np.array("{")), "expected a file of joints"),
     ],
 )

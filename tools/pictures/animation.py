@@ -29,7 +29,8 @@ def main() -> None:
     """Draw and write the GIF."""
     path = FOLDER / "hands.gif"
     pictures = [Image.fromarray(picture) for picture in draw()]
-    palette = pictures[len(pictures) // 2].quantize(COLORS)  # one for all: the background does not flicker
+    # One palette for all: the background does not flicker, and every finger keeps its colour.
+    palette = pictures[len(pictures) // 2].quantize(COLORS, kmeans=3)
     first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     first.save(path, save_all=True, append_images=others, duration=1000 // FRAMES_PER_SECOND, loop=0, optimize=True)
     size = Path(path).stat().st_size
@@ -46,7 +47,8 @@ def draw() -> list[np.ndarray]:
         estimator = Estimator(camera=sequence.camera)
         depth = sequence.frames(torch.arange(FRAMES)).depth
         pose = estimator(depth)
-        center, uvd = torch.as_tensor(pose.center), torch.as_tensor(pose.uvd)
+        uvd = torch.as_tensor(pose.uvd)
+        center = uvd.mean(1)  # the centre of the detection may jump between two frames
         crops = depth_crop(depth, center, sequence.camera)[:, 0].numpy()
         hands.append((crops, normalize_pose(uvd, center, sequence.camera).numpy(), pose.skeleton))
     pictures = []
