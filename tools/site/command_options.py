@@ -30,7 +30,8 @@ def options_markdown() -> str:
         summary = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
         rows = "".join(_rows(function))
         head = "| option | value | default | |\n| --- | --- | --- | --- |"
-        sections.append(f"### {name}\n\n{summary}\n\n{head}\n{rows}")
+        # The class is that of docs/assets/site.css.
+        sections.append(f'### {name}\n\n{summary}\n\n<div class="options" markdown>\n\n{head}\n{rows}\n</div>\n')
     return "\n".join(sections)
 
 

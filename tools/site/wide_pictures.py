@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 _IMAGE = re.compile(r'<img alt="([^"]*)" src="([^"]+\.png)"')
-_WIDE = 1900  # pixels: several panels beside each other, or plots with small text
+_WIDE = 1400  # pixels: several panels beside each other, or plots with small text
+_WITHOUT_TEXT = ("hands.png",)
 
 
 def on_page_content(html: str, page: Any, config: Any, **_: Any) -> str:
@@ -18,11 +19,12 @@ def on_page_content(html: str, page: Any, config: Any, **_: Any) -> str:
 
 
 def mark_wide(html: str, docs: Path, url: str) -> str:
-    """The HTML of the page at this address, with the class "wide" on pictures of 1900 pixels and more."""
+    """The HTML of the page at this address, with the class "wide" on pictures of 1400 pixels and more that have text."""
 
     def marked(match: re.Match[str]) -> str:
         file = docs / posixpath.normpath(posixpath.join(url, match[2]))
-        return f'{match[0]} class="wide"' if png_width(file) >= _WIDE else match[0]
+        wide = png_width(file) >= _WIDE and file.name not in _WITHOUT_TEXT
+        return f'{match[0]} class="wide"' if wide else match[0]
 
     return _IMAGE.sub(marked, html)
 
