@@ -3,6 +3,10 @@
 
 import numpy as np
 
+from poseren_ext import Camera
+
+DRAWN_CAMERA = Camera(240, 240, 159.5, 119.5)
+
 
 def hand(mm=500.0, u=160, v=120, wall=0.0, radius=45.0):
     """320x240 pixels: a disc of a palm's size with five fingers, mm away, before a wall or nothing."""

@@ -6,25 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.drawn_hand import DRAWN_CAMERA as CAMERA
 from helpers.drawn_hand import hand
 from torch import nn
 
-from poseren_ext import Camera, Estimator, refine
+from poseren_ext import Estimator, refine
 from poseren_ext.models import load_model
 
 pytestmark = pytest.mark.usefixtures("surface_detection")
 
-CAMERA = Camera(240, 240, 159.5, 119.5)
-
 
 @pytest.fixture(scope="module")
 def estimator() -> Estimator:
+    """With the default model, which chooses between two networks for every frame."""
     return Estimator(camera=CAMERA)
-
-
-@pytest.fixture(scope="module")
-def frames() -> np.ndarray:
-    return np.stack([hand(u=130 + 20 * i, wall=1500 * (i % 2)) for i in range(4)])
 
 
 def test_a_frames_joints_do_not_depend_on_its_batch(estimator, frames):

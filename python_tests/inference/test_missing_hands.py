@@ -6,23 +6,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers.drawn_hand import DRAWN_CAMERA as CAMERA
 from helpers.drawn_hand import hand
 
-from poseren_ext import Camera, Estimator, HandDistanceError, NoHandError, refine
+from poseren_ext import HandDistanceError, NoHandError, refine
 
 pytestmark = pytest.mark.usefixtures("surface_detection")
-
-CAMERA = Camera(240, 240, 159.5, 119.5)
-
-
-@pytest.fixture(scope="module")
-def estimator() -> Estimator:
-    return Estimator(camera=CAMERA)
-
-
-@pytest.fixture(scope="module")
-def frames() -> np.ndarray:
-    return np.stack([hand(u=130 + 20 * i, wall=1500 * (i % 2)) for i in range(4)])
 
 
 def test_a_frame_without_a_hand_raises_or_gives_nan(estimator, frames):
@@ -106,13 +95,13 @@ def test_skip_leaves_frames_with_nan_out(estimator, frames, given):
     assert estimator(frames, missing="skip", **{given: values}).frame.tolist() == [1, 2]
 
 
-def test_skip_among_frames_of_several_sizes(estimator, frames):
+def test_skip_among_frames_of_several_sizes(model, estimator, frames):
     smaller, empty = frames[1][:236, :316], frames[0] * 0
-    pose = refine([frames[0], empty, smaller], camera=CAMERA, missing="skip")
+    pose = refine([frames[0], empty, smaller], model, camera=CAMERA, missing="skip")
     assert pose.frame.tolist() == [0, 2]
     assert pose.joints.shape == (2, 21, 3)
     with pytest.raises(NoHandError, match=r"^frame 1 of the list: ") as caught:
-        refine([frames[0], np.full_like(smaller, 900)], camera=CAMERA)
+        refine([frames[0], np.full_like(smaller, 900)], model, camera=CAMERA)
     assert caught.value.frames == (1,)
 
 
