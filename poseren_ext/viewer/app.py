@@ -97,8 +97,14 @@ class Viewer:
             self.server = viser.ViserServer(host=host, port=port, label="poseren", verbose=False)
         self.server.scene.set_up_direction("-y")
         self.server.gui.configure_theme(control_width="large", show_share_button=False)
-        self.server.gui.main_panel.dock_right()
-        self._controls(frames)
+        self.note = self.server.gui.add_markdown("waiting for a frame")
+        self.server.gui.main_panel.float(x=15, y=15, width=340)
+        # In a panel of their own: on a phone it is a bar, which a tap opens, and does not cover the hand.
+        panel = self.server.gui.add_panel()
+        with panel.add_tab("Controls"):
+            self._controls(frames)
+        panel.dock_right()
+        panel.set_width(380)
 
     def _controls(self, frames: int) -> None:
         gui, stages = self.server.gui, self.estimator.stages
@@ -111,7 +117,6 @@ class Viewer:
         self.hand_only = gui.add_checkbox("Only what is in a hand's cube", False)
         self.cubes = gui.add_checkbox("Cubes of the detections", True)
         self.point_size = gui.add_slider("Point size, mm", *_POINT_SIZES, 0.1, 0.6)
-        self.note = gui.add_markdown("waiting for a frame")
         numbers = tuple(str(number) for number in range(1, self.max_hands + 1))
         self.hand = gui.add_dropdown("Windows of hand", numbers, visible=self.max_hands > 1)
         self.windows = gui.add_image(

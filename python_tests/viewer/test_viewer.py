@@ -210,6 +210,15 @@ def test_the_page_in_a_browser(estimator, folder, tmp_path):
         page.locator('[role="slider"]').nth(0).press("ArrowRight")
         page.get_by_text("1.png").wait_for(timeout=30_000)
         page.screenshot(path=tmp_path / "viewer.png")
+        phone = browser.new_page(viewport={"width": 390, "height": 844})
+        phone.goto(viewer.address)
+        bar = phone.get_by_text("Controls")
+        bar.wait_for(timeout=60_000)
+        stage = phone.get_by_text("Stage", exact=True)
+        assert bar.bounding_box()["y"] > 700, "the controls cover the hand"
+        assert not stage.is_visible()
+        bar.click()
+        stage.wait_for(timeout=30_000)
         browser.close()
 
 
