@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Sequence
 from functools import cache
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +29,9 @@ from poseren_ext.cli.predict import predict_command
 from poseren_ext.cli.render import render_command
 from poseren_ext.cli.train import train_command
 from poseren_ext.cli.view import view_command
+
+_NARROW = 60
+"""Below so many columns the frames of the help texts would cut the names of options."""
 
 app = typer.Typer(
     name="poseren",
@@ -79,4 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @cache
 def _parser() -> Any:
     """The commands with their options: built once, which takes as long as a short command."""
+    plain = get_terminal_size().columns < _NARROW
+    for command in (*app.registered_commands, *data_app.registered_commands, *hub_app.registered_commands):
+        command.help = _paragraphs(command.callback)
+        if plain:
+            command.help = re.sub(r"\[/?bold\]", "", command.help)
+    if plain:
+        app.rich_markup_mode = None
+        settings = app.info.context_settings or {}
+        app.info.context_settings = {**settings, "terminal_width": get_terminal_size().columns - 1}
     return get_command(app)
+
+
+def _paragraphs(command: Any) -> str:
+    """The docstring with one line per paragraph: the terminal's width breaks the lines, not that of the source."""
+    text = inspect.cleandoc(command.__doc__ or "")
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in text.split("\n\n"))

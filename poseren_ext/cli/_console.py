@@ -28,17 +28,25 @@ def console(*, stderr: bool = False) -> Console:
 def say(text: str, *, stderr: bool = False, label: str = "", style: str = "") -> None:
     """Print one line as it is: markup in names of files and systems is text, and nothing is wrapped.
 
+    After a label, a terminal shows a line that is too long in several, all of which begin below the text.
+
     Args:
         text: the line.
         stderr: for messages; results go to stdout.
         label: printed before the text, in `style`.
         style: of the label.
     """
-    line = Text()
-    if label:
-        line.append(label, style=style)
-    line.append(one_line(text) if not label else f"  {one_line(text)}")
-    console(stderr=stderr).print(line, soft_wrap=True)
+    where = console(stderr=stderr)
+    if not label:
+        where.print(Text(one_line(text)), soft_wrap=True)
+    elif where.is_terminal:
+        columns = Table.grid(padding=(0, 2))
+        columns.add_column(no_wrap=True)
+        columns.add_column(overflow="fold")
+        columns.add_row(Text(label, style=style), Text(one_line(text)))
+        where.print(columns)
+    else:
+        where.print(Text(f"{label}  {one_line(text)}"), soft_wrap=True)
 
 
 def progress() -> Progress:

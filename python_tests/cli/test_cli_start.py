@@ -39,6 +39,23 @@ def test_help_imports_nothing_heavy(arguments):
     assert not imported & set(HEAVY)
 
 
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_help_fits_the_terminal(columns):
+    """Lines are broken by the terminal's width alone, and no name of an option is cut."""
+    done = python(SCRIPT + "main()", "predict", "--help", COLUMNS=str(columns), TERM="dumb")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not re.match(r"  -.*\|", line)]  # the choices of an option
+    assert max(map(len, lines)) <= columns
+    names = set(re.findall(r"(?<!\S)--[\w-]+", done.stdout.replace(",", " ")))
+    assert {"--output-unit", "--max-hands", "--depth-unit", "--extrinsics", "--overwrite"} <= names
+    assert "[bold]" not in done.stdout
+    description = re.split(r"Examples", done.stdout.split("Text files have")[1])[0]
+    lines = [line.strip() for line in description.strip().splitlines()]
+    words = [line.split()[0] for line in lines[1:]]
+    # The first word of a line had no room on the line before.
+    assert all(len(line) + 1 + len(word) > columns - 6 for line, word in zip(lines[1:-1], words[1:], strict=True))
+
+
 def test_every_command_has_help_and_an_example():
     from typer.main import get_command
     from typer.testing import CliRunner

@@ -19,7 +19,7 @@ def on_page_content(html: str, page: Any, config: Any, **_: Any) -> str:
 
 
 def mark_wide(html: str, docs: Path, url: str) -> str:
-    """The HTML of the page at this address, with the class "wide" on pictures of 1400 pixels and more that have text."""
+    """The HTML of the page at this address, with the class "wide" on pictures of 1400 pixels and more with text."""
 
     def marked(match: re.Match[str]) -> str:
         file = docs / posixpath.normpath(posixpath.join(url, match[2]))
