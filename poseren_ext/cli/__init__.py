@@ -94,7 +94,20 @@ def _parser() -> Any:
         app.rich_markup_mode = None
         settings = app.info.context_settings or {}
         app.info.context_settings = {**settings, "terminal_width": get_terminal_size().columns - 1}
-    return get_command(app)
+    parser: Any = get_command(app)
+    if plain:
+        parser.context_class.formatter_class = _narrow_help(parser.context_class.formatter_class)
+    return parser
+
+
+def _narrow_help(base: Any) -> Any:
+    """A formatter of help texts that puts the description of an option below its name."""
+
+    class NarrowHelp(base):  # type: ignore[misc]  # the class is known at run time only
+        def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+            super().write_dl(rows, min(col_max, 8), col_spacing)
+
+    return NarrowHelp
 
 
 def _paragraphs(command: Any) -> str:
