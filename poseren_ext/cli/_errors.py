@@ -54,8 +54,8 @@ def run(command: Callable[[], Any]) -> int:
     """Run a command; say in one line what went wrong.
 
     Returns:
-        The exit status: 0 done, 1 failed, 2 wrong usage, 3 some frames without a result, 130 interrupted, 141 the
-        reader of the output is gone, 143 terminated.
+        int: The exit status: 0 done, 1 failed, 2 wrong usage, 3 some frames without a result, 130 interrupted, 141 the
+            reader of the output is gone, 143 terminated.
     """
     _open_standard_streams()
     with _terminated_like_interrupted() as terminated, warnings.catch_warnings():

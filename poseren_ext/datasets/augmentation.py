@@ -55,7 +55,7 @@ class Augmentation:
             size: S, side of the crop, pixels.
 
         Returns:
-            float32 [B, 2, 3] on the index's device: ``transform`` of ``ops.depth_crop``.
+            Tensor: float32 [B, 2, 3] on the index's device: ``transform`` of ``ops.depth_crop``.
         """
         if isinstance(epoch, int) and epoch < 0:
             raise ValueError(f"epoch is {epoch}; expected 0 or more")

@@ -69,7 +69,7 @@ def image_center(depth: Tensor, thresholds: tuple[float, float], name: str, mask
         mask: bool [H, W], the pixels that count.
 
     Returns:
-        float32 [3]: u, v (pixels), z (mm).
+        Tensor: float32 [3]: u, v (pixels), z (mm).
 
     Raises:
         ValueError: No pixel lies between the thresholds.

@@ -70,7 +70,9 @@ class FrameBatch:
         index: int64 [B], positions in the dataset.
         cube: half edge of the cubes, mm.
         depth_unit: mm.
-        names, subjects, hands: of each frame of a dataset; else empty.
+        names: of the frames of a dataset; else empty.
+        subjects: likewise.
+        hands: which hand each frame shows; likewise.
     """
 
     depth: Tensor

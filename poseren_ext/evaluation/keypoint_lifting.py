@@ -34,7 +34,7 @@ def lift_keypoints(
         depth_unit: mm per stored unit.
 
     Returns:
-        uvd [B, J, 3], float32: the given u and v, and depth in mm. A keypoint that is not finite is NaN.
+        Tensor: uvd [B, J, 3], float32: the given u and v, and depth in mm. A keypoint that is not finite is NaN.
 
     Raises:
         ValueError: The shapes do not match.

@@ -18,7 +18,7 @@ def onnx_decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
     """A decomposition of every op of this package, for ``torch.export.ExportedProgram.run_decompositions``.
 
     A module that calls ``ops.hand_center``, ``ops.depth_crop``, ``ops.roi_windows``, ``ops.pose_roi_pool`` or
-    ``ops.cascade_refine`` exports to ONNX in standard operators::
+    ``ops.cascade_refine`` exports to ONNX in standard operators:
 
         with torch.no_grad():
             program = torch.export.export(module.eval(), example).run_decompositions(onnx_decompositions())

@@ -88,8 +88,9 @@ class EstimatorGraph(nn.Module):
             camera: fx, fy, cx, cy in pixels, [B, 4].
 
         Returns:
-            joints [B, J, 3] in mm in the camera frame; uvd [B, J, 3]: u, v in pixels, d in mm; from a model with an
-            error head the predicted mean joint error [B] in mm; and with hand "auto" bool [B], True for left hands.
+            tuple[Tensor, ...]: joints [B, J, 3] in mm in the camera frame; uvd [B, J, 3]: u, v in pixels, d in mm; from
+                a model with an error head the predicted mean joint error [B] in mm; and with hand "auto" bool [B], True
+                for left hands.
         """
         if self.hand != "auto":
             return self._one_side(depth, center, camera, self.mirror)
@@ -177,8 +178,8 @@ class FrameGraph(EstimatorGraph):
             camera: fx, fy, cx, cy in pixels, [B, 4].
 
         Returns:
-            joints and uvd as of :class:`EstimatorGraph`; the centre [B, 3]: u, v in pixels, d in mm; and the predicted
-            error of a model with an error head. NaN for a frame without a pixel in the range.
+            tuple[Tensor, ...]: joints and uvd as of :class:`EstimatorGraph`; the centre [B, 3]: u, v in pixels, d in
+                mm; and the predicted error of a model with an error head. NaN for a frame without a pixel in the range.
         """
         center, _ = ops.hand_center(
             depth,
@@ -228,9 +229,9 @@ class DetectionGraph(EstimatorGraph):
             camera: fx, fy, cx, cy in pixels, [B, 4].
 
         Returns:
-            joints and uvd as of :class:`EstimatorGraph`; the centre [B, 3]: u, v in pixels, d in mm; the score [B] of
-            the detection, 0 to 1; and the predicted error of a model with an error head. All but the score are NaN for
-            a score below 0.35, the least of a hand.
+            tuple[Tensor, ...]: joints and uvd as of :class:`EstimatorGraph`; the centre [B, 3]: u, v in pixels, d in
+                mm; the score [B] of the detection, 0 to 1; and the predicted error of a model with an error head. All
+                but the score are NaN for a score below 0.35, the least of a hand.
         """
         small = depth.float()[:, :: self.stride, :: self.stride] * self.depth_unit
         small = padded(torch.where((small > 0) & small.isfinite(), small, 0.0))

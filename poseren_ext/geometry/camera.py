@@ -219,7 +219,7 @@ def uvd_to_xyz(uvd: Points, camera: CameraLike, *, y_up: bool = False, check: bo
             device.
 
     Returns:
-        xyz [..., 3] in mm: of the same kind, dtype and device as uvd.
+        Points: xyz [..., 3] in mm: of the same kind, dtype and device as uvd.
 
     Raises:
         TypeError: uvd is no floating-point tensor or array.
@@ -242,7 +242,7 @@ def xyz_to_uvd(xyz: Points, camera: CameraLike, *, y_up: bool = False, check: bo
         check: refuse depths that are not positive and finite; without it such points become NaN.
 
     Returns:
-        uvd [..., 3]: pixels, pixels, mm; of the same kind, dtype and device as xyz.
+        Points: uvd [..., 3]: pixels, pixels, mm; of the same kind, dtype and device as xyz.
 
     Raises:
         TypeError: xyz is no floating-point tensor or array.

@@ -50,7 +50,7 @@ def move_pose(pose: Tensor, transform: Tensor) -> Tensor:
         transform: [B, 2, 3].
 
     Returns:
-        [B, J, 3]: x and y moved by the transform; depth stays.
+        Tensor: [B, J, 3]: x and y moved by the transform; depth stays.
 
     Raises:
         ValueError: The shapes do not match.

@@ -74,8 +74,8 @@ def hand_cells(detector: HandDetector, depth: Tensor, camera: Tensor, stride: in
         stride: pixels of the whole frame per pixel of the reduced one.
 
     Returns:
-        [B, 5, H / 4, W / 4]: score, which is 0 where it is no local maximum or at an impossible depth; logit of a left
-        hand; the centre's u, v (pixels of the whole frame) and d (mm).
+        Tensor: [B, 5, H / 4, W / 4]: score, which is 0 where it is no local maximum or at an impossible depth; logit of
+            a left hand; the centre's u, v (pixels of the whole frame) and d (mm).
     """
     maps = detector(depth, (camera[:, 0] * camera[:, 1]).sqrt() / stride).float()
     score, left, across, down, distance = maps.unbind(1)

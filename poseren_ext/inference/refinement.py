@@ -101,7 +101,8 @@ def refine(
             A frame without hands has no rows; `missing` is then "raise" or "skip".
 
     Returns:
-        The joints in mm and in pixels, with what led to them: one hand per frame, or all hands of all frames.
+        HandPose | FrameHands: The joints in mm and in pixels, with what led to them: one hand per frame, or all hands
+            of all frames.
 
     Raises:
         TypeError: depth, model or camera is of another type or dtype.

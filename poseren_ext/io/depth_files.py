@@ -197,7 +197,7 @@ def read_depth(path: str | os.PathLike[str], index: int | None = None) -> DepthF
         index: which frame of a numpy file [N, H, W], or of a recording.
 
     Returns:
-        [H, W] as stored: uint16, int32, float16 or float32, in the file's unit (mm for the datasets).
+        DepthFrame: [H, W] as stored: uint16, int32, float16 or float32, in the file's unit (mm for the datasets).
 
     Raises:
         FileNotFoundError: there is no such file.

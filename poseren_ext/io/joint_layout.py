@@ -100,7 +100,7 @@ class JointLayout:
             skeleton: whose joints they are.
 
         Returns:
-            [..., K, 3] of the same kind: NaN for joints that the skeleton does not have.
+            Any: [..., K, 3] of the same kind: NaN for joints that the skeleton does not have.
 
         Raises:
             ValueError: the skeleton has no palm frame.

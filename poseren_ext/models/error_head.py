@@ -78,8 +78,8 @@ class ErrorHead(nn.Module):
         """What the layers read, besides the features; it has no weights.
 
         Returns:
-            The surface map [B, 2 + G, S/4, S/4]: depth, depth of the nearest bone behind it, and nearness of each of G
-            groups of bones; and comparisons of poses and depth [B, N].
+            tuple[Tensor, Tensor]: The surface map [B, 2 + G, S/4, S/4]: depth, depth of the nearest bone behind it, and
+                nearness of each of G groups of bones; and comparisons of poses and depth [B, N].
         """
         depth = -F.max_pool2d(-crop, _CELL)  # the nearest surface in each cell
         return self._surface_map(depth, last), self._comparisons(crop, depth, first, last)

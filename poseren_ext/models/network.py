@@ -51,8 +51,9 @@ class Backbone(nn.Module):
 class RegionEnsemble(nn.Module):
     """Region ensemble: regions of the feature map, a layer per region, a layer per finger, the pose (section 3.3).
 
-    Parameters: region_weight [M, W1, C*P*P], region_bias [M, W1]; finger_weight [F, W2, K*W1], finger_bias [F, W2];
-    pose_weight [3J, F*W2], pose_bias [3J], for M regions, F fingers of K regions, and J joints.
+    Parameters: ``region_weight [M, W1, C*P*P]``, ``region_bias [M, W1]``; ``finger_weight [F, W2, K*W1]``,
+    ``finger_bias [F, W2]``; ``pose_weight [3J, F*W2]``, ``pose_bias [3J]``, for M regions, F fingers of K regions, and
+    J joints.
     """
 
     def __init__(self, config: HeadConfig) -> None:

@@ -31,13 +31,13 @@ class PackedHead:
 
     Attributes:
         config: the regions and the tree.
-        region_weight: [M, W1, C*P*P]; all weights are float32, bfloat16 or int8.
+        region_weight: ``[M, W1, C*P*P]``; all weights are float32, bfloat16 or int8.
         region_scale: float32 [M, W1] for int8 weights: a row of weights is its integers times its scale; else None.
         region_bias: float32 [M, W1].
-        finger_weight: [F, W2, K*W1].
+        finger_weight: ``[F, W2, K*W1]``.
         finger_scale: as region_scale, [F, W2].
         finger_bias: float32 [F, W2].
-        pose_weight: [3J, F*W2].
+        pose_weight: ``[3J, F*W2]``.
         pose_scale: as region_scale, [3J].
         pose_bias: float32 [3J].
     """
@@ -128,10 +128,10 @@ def cascade_refine(
         stages: T.
 
     Returns:
-        poses float32 [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage. stages_run int32 [B]
-        (or []): the number of stages that were computed: stage 1, and every later stage before which at least one
-        window of the sample moved. A sample with an invalid guided joint (NaN or infinite) has NaN poses from then on;
-        other samples of the batch are not affected.
+        tuple[Tensor, Tensor]: poses float32 [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage.
+            stages_run int32 [B] (or []): the number of stages that were computed: stage 1, and every later stage before
+            which at least one window of the sample moved. A sample with an invalid guided joint (NaN or infinite) has
+            NaN poses from then on; other samples of the batch are not affected.
 
     Raises:
         TypeError: features or pose is not a floating-point tensor, head is not a head, or its weights have an

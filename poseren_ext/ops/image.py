@@ -60,8 +60,9 @@ def hand_center(
         camera: a ``Camera``, four numbers, [4] or [B, 4].
 
     Returns:
-        center float32 [B, 3] (or [3]): u, v in pixels ((0, 0) is the middle of the top-left pixel), depth in mm; NaN
-        for a frame without valid pixels. count int64 [B] (or []): number of valid pixels in the mean.
+        tuple[Tensor, Tensor]: center float32 [B, 3] (or [3]): u, v in pixels ((0, 0) is the middle of the top-left
+            pixel), depth in mm; NaN for a frame without valid pixels. count int64 [B] (or []): number of valid pixels
+            in the mean.
 
     Raises:
         TypeError: depth or mask is not a tensor or has an unsupported dtype, or an argument is not a number.
@@ -125,9 +126,9 @@ def depth_crop(
         dtype: float32, float16 or bfloat16 of the crop.
 
     Returns:
-        ``clamp(value - z, -c_z, c_z) / c_z``: [B, 1, S, S] (or [1, S, S]) in [-1, 1]. A sample is NaN, and its frame is
-        not read, if center, fx, fy, cube or transform is not finite, if z, fx, fy or cube is not positive, or if the
-        determinant of the transform is 0.
+        Tensor: ``clamp(value - z, -c_z, c_z) / c_z``: [B, 1, S, S] (or [1, S, S]) in [-1, 1]. A sample is NaN, and its
+            frame is not read, if center, fx, fy, cube or transform is not finite, if z, fx, fy or cube is not positive,
+            or if the determinant of the transform is 0.
 
     Raises:
         TypeError: An argument is not a tensor or a number, or has an unsupported dtype.
@@ -173,7 +174,8 @@ def normalize_pose(uvd: Tensor, center: Tensor, camera: CameraLike, *, cube: flo
         cube: half edges in mm: a number, [B] or [B, 3].
 
     Returns:
-        [B, J, 3] (or [J, 3]): float32, or float64 if uvd is. NaN for a sample whose centre is not finite or has z <= 0.
+        Tensor: [B, J, 3] (or [J, 3]): float32, or float64 if uvd is. NaN for a sample whose centre is not finite or has
+            z <= 0.
 
     Raises:
         TypeError: An argument is not a tensor or a number, or has an unsupported dtype.
@@ -196,8 +198,8 @@ def denormalize_pose(pose: Tensor, center: Tensor, camera: CameraLike, *, cube: 
         cube: half edges in mm: a number, [B] or [B, 3].
 
     Returns:
-        uvd [B, J, 3] (or [J, 3]): u, v in pixels, d in mm; float32, or float64 if pose is. NaN for a sample whose
-        centre is not finite or has z <= 0.
+        Tensor: uvd [B, J, 3] (or [J, 3]): u, v in pixels, d in mm; float32, or float64 if pose is. NaN for a sample
+            whose centre is not finite or has z <= 0.
 
     Raises:
         TypeError: An argument is not a tensor or a number, or has an unsupported dtype.

@@ -42,9 +42,9 @@ def roi_windows(
         spatial_scale: feature cells per crop pixel, s.
 
     Returns:
-        int32 [B, M, 4] (or [M, 4]): first column, first row, last column, last row, inclusive. The window of a joint
-        with a coordinate that is NaN, infinite, or of magnitude 1e6 or more is -1, -1, -1, -1. The last cell can lie
-        one beyond the map, as in the published system.
+        Tensor: int32 [B, M, 4] (or [M, 4]): first column, first row, last column, last row, inclusive. The window of a
+            joint with a coordinate that is NaN, infinite, or of magnitude 1e6 or more is -1, -1, -1, -1. The last cell
+            can lie one beyond the map, as in the published system.
 
     Raises:
         TypeError: pose is not a floating-point tensor, or another argument is not a number.

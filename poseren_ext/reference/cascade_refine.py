@@ -90,11 +90,11 @@ def cascade_refine(features: Tensor, pose: Tensor, head: Head, *, stages: int = 
         stages: T.
 
     Returns:
-        poses [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage, float32, or float64 if features
-        or weights are. stages_run int32 [B] (or []): the number of stages that have work: stage 1, and every later
-        stage before which at least one window of the sample moved. A sample at a fixed point has no more work; a
-        sample with a NaN pose has none once all its windows are invalid. In mode "align" every stage has work; a grid,
-        which does not depend on the pose, has work in stage 1 only.
+        tuple[Tensor, Tensor]: poses [T+1, B, J, 3] (or [T+1, J, 3]): the initial pose and that of every stage, float32,
+            or float64 if features or weights are. stages_run int32 [B] (or []): the number of stages that have work:
+            stage 1, and every later stage before which at least one window of the sample moved. A sample at a fixed
+            point has no more work; a sample with a NaN pose has none once all its windows are invalid. In mode "align"
+            every stage has work; a grid, which does not depend on the pose, has work in stage 1 only.
 
     Raises:
         TypeError: features or pose is not a floating-point tensor.
@@ -125,7 +125,7 @@ def moved_windows(poses: Tensor, geometry: HeadGeometry) -> Tensor:
         geometry: the head's configuration.
 
     Returns:
-        bool [T, B, M]: all regions in stage 1, then the regions whose window moved since the previous stage.
+        Tensor: bool [T, B, M]: all regions in stage 1, then the regions whose window moved since the previous stage.
     """
     stages, batch = poses.shape[0] - 1, poses.shape[1]
     regions = len(geometry.joints) or len(geometry.grid)

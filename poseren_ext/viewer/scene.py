@@ -84,8 +84,9 @@ def cloud(view: View, estimator: Estimator, *, hand_only: bool = False) -> tuple
         hand_only: omit points outside the cubes of the hands.
 
     Returns:
-        Points float32 [N, 3] in metres, camera frame (x right, y down, z forward), and their colours uint8 [N, 3]: near
-        is dark blue, far is pale, so that the colours of the fingers stand out. At most MOST_POINTS, evenly sampled.
+        tuple[Array, Array]: Points float32 [N, 3] in metres, camera frame (x right, y down, z forward), and their
+            colours uint8 [N, 3]: near is dark blue, far is pale, so that the colours of the fingers stand out. At most
+            MOST_POINTS, evenly sampled.
     """
     depth = view.depth.float().numpy() * np.float32(estimator.depth_unit)
     rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))

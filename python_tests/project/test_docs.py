@@ -118,6 +118,7 @@ def test_the_options_of_every_command_are_on_the_site(monkeypatch):
     assert MARK not in text
     for name, _ in commands():
         assert f"### {name}\n" in text
+    assert "&lt;dataset&gt;\\_pose\\_ren\\*.caffemodel" in text  # nothing in it is read as Markdown or HTML
     assert "| `--missing` | `skip`, `nan`, `stop` | `nan` | Frames without a result" in text
     rows = re.findall(r"^\| `-.*$|^\| `[A-Z]+` .*$", text, re.MULTILINE)
     assert len(rows) > 100

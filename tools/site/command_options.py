@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import html
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from poseren_ext.cli import app
 
 MARK = "<!-- options of every command -->"
 _PAIRS = dict.fromkeys((tuple[int, int], tuple[float, float]), "two numbers")
+_ESCAPED = re.compile(r"[|*_]")  # characters that Markdown would interpret
 _KINDS = {str: "text", int: "number", float: "number", Path: "path"} | _PAIRS
 
 
@@ -59,7 +62,7 @@ def _rows(function: Callable[..., Any]) -> Iterator[str]:
             ", ".join(f"`{one}`" for one in names),
             _values(kind) + (", may be repeated" if repeats else ""),
             "required" if parameter.default is inspect.Parameter.empty else _shown(default),
-            (info.help or "").replace("|", "\\|"),
+            _ESCAPED.sub(r"\\\g<0>", html.escape(info.help or "", quote=False)),
         ]
         yield f"| {' | '.join(cells)} |\n"
 
