@@ -23,20 +23,21 @@ if TYPE_CHECKING:
     from poseren_ext.geometry.lens import Lens
     from poseren_ext.inference.estimator import Estimator
 
-SYNTHETIC_HANDS = 4
-"""Sequences, each of another subject, that share the number of frames."""
-_ROWS = 6
+VIEWS = {"palm": "palm", "side": "side", "back": "back", "held object": "holding"}
+"""What synthetic frames show, and the test split that shows it; each has its share of the frames."""
+_ROWS = 8  # of the picture
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """Frames [N][H, W], their names and camera, and the true joints [N, J, 3] in mm where they are known."""
+    """Frames [N][H, W], their names and camera; of synthetic ones what they show and the true joints [N, J, 3] mm."""
 
     frames: Sequence[Any]
     names: Sequence[str]
     camera: Camera
-    truth: torch.Tensor | None
     title: str
+    views: Sequence[str] = ()
+    truth: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ def demo_command(
     camera: options.Camera = None,
     depth_unit: options.DepthUnit = None,
     hand: options.HandOption = None,
-    model: options.Model = "demo",
+    model: options.Model = "both",
     stages: Annotated[int, typer.Option("--stages", min=1, help="Number of refinement stages.")] = 3,
-    frames: Annotated[int, typer.Option("--frames", min=SYNTHETIC_HANDS, help="Number of synthetic frames.")] = 96,
+    frames: Annotated[int, typer.Option("--frames", min=len(VIEWS), help="Number of synthetic frames.")] = 32,
     seed: options.Seed = 7,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Picture (.png, .pdf, .svg) or video (.mp4, .gif) to write.")
@@ -72,8 +73,9 @@ def demo_command(
 
     A video shows every frame: initial pose, last stage, truth.
 
-    Without --input the frames show moving synthetic hands of subjects that were not used in training. Their joints are
-    known, so the errors are reported. --camera and --depth-unit describe the frames of --input.
+    Without --input the frames show synthetic hands of subjects that were not used in training: palms, sides, backs and
+    held objects; in a video, moving palms. Their joints are known, so the errors are reported. --camera and
+    --depth-unit describe the frames of --input.
 
     [bold]Examples[/bold]
 
@@ -98,7 +100,8 @@ def demo_command(
         chosen, unit = _option_values.resolve_camera(camera, depth_unit, inputs)
         recording = _own(inputs, chosen)
     else:
-        recording, unit = _synthetic(frames, seed, load_model("demo" if model == BOTH else model).skeleton.name), 1.0
+        skeleton = load_model("demo" if model == BOTH else model).skeleton.name
+        recording, unit = (_moving if is_video else _synthetic)(frames, seed, skeleton), 1.0
     estimator = build_estimator(model, recording.camera, hand=hand, stages=stages, depth_unit=unit, device=device)
     refined = _refine(estimator, recording)
     report = {"model": model, **_report(estimator, recording, refined)}
@@ -112,29 +115,46 @@ def demo_command(
         return
     say(f"Model {model!r} on {recording.title}")
     console().print(table(None, *_rows(report)))
+    if "view_error_mm" in report:
+        rows = [[view, f"{error:.2f}"] for view, error in report["view_error_mm"].items()]
+        console().print(table(None, ["the camera sees", "last stage, mean joint error (mm)"], rows))
+    if report["no_hand"]:
+        say(f"No hand was found in {report['no_hand']} of them; the errors are those of the others")
     say(f"{report['frames_per_second']:.1f} frames/s, one frame at a time; {'video' if is_video else 'picture'}: {out}")
     if json_file is not None:
         write_atomic(json_file, text + "\n")
 
 
 def _synthetic(count: int, seed: int, skeleton: str) -> _Recording:
+    """Hands of every view."""
+    import torch
+
+    from poseren_ext._utils.arrays import joined
+    from poseren_ext.synthetic import split_hands
+
+    parts, views = [], []
+    for number, (view, kind) in enumerate(VIEWS.items()):
+        share = count // len(VIEWS) + (number < count % len(VIEWS))
+        hands = split_hands(kind, "test", seed, skeleton=skeleton)  # type: ignore[arg-type]  # names of splits
+        parts.append(hands.frames(torch.arange(share)))
+        views += [view] * share
+    names = [f"{view} {views[:i].count(view) + 1}" for i, view in enumerate(views)]
+    title = f"{count} synthetic hands of people that were not used in training"
+    frames = joined(parts)
+    return _Recording(list(frames.depth), names, hands.camera, title, views, frames.xyz)
+
+
+def _moving(count: int, seed: int, skeleton: str) -> _Recording:
+    """One palm that moves."""
     import torch
 
     from poseren_ext.synthetic import SyntheticSequence
 
-    parts, names = [], []
-    for number in range(SYNTHETIC_HANDS):
-        share = count // SYNTHETIC_HANDS + (number < count % SYNTHETIC_HANDS)
-        sequence = SyntheticSequence(seed, "test", skeleton=skeleton, number=number)
-        parts.append(sequence.frames(torch.arange(share)))
-        names += [f"hand {number + 1}, frame {i}" for i in range(share)]
-    return _Recording(
-        frames=[frame for part in parts for frame in part.depth],
-        names=names,
-        camera=sequence.camera,
-        truth=torch.cat([part.xyz for part in parts]),
-        title=f"{count} frames of {SYNTHETIC_HANDS} synthetic hands that were not used in training",
-    )
+    sequence = SyntheticSequence(seed, "test", skeleton=skeleton)
+    frames = sequence.frames(torch.arange(count))
+    names = [f"frame {i}" for i in range(count)]
+    title = f"{count} frames of a moving synthetic hand that was not used in training"
+    return _Recording(list(frames.depth), names, sequence.camera, title, truth=frames.xyz)
 
 
 def _own(inputs: Sequence[Path], lens: Lens) -> _Recording:
@@ -154,7 +174,7 @@ def _own(inputs: Sequence[Path], lens: Lens) -> _Recording:
         images.append(image)
     names = [file.path.stem if file.index is None else f"{file.path.stem}[{file.index}]" for file in files]
     frames = [torch.from_numpy(image) for image in images]
-    return _Recording(frames, names, lens.camera, None, f"{len(files)} frames from {inputs[0]}")
+    return _Recording(frames, names, lens.camera, f"{len(files)} frames from {inputs[0]}")
 
 
 def _refine(estimator: Estimator, recording: _Recording) -> _Refined:
@@ -167,7 +187,7 @@ def _refine(estimator: Estimator, recording: _Recording) -> _Refined:
         if i == 1:
             began = time.perf_counter()
         try:
-            results.append(estimator(frame, return_stages=True))
+            results.append(estimator(frame, return_stages=True, missing="raise" if recording.truth is None else "nan"))
         except ValueError as error:
             raise ValueError(f"{recording.names[max(i - 1, 0)]}: {error}") from error
     seconds = time.perf_counter() - began
@@ -188,9 +208,17 @@ def _report(estimator: Estimator, recording: _Recording, refined: _Refined) -> d
         "frames_per_second": len(recording.frames) / refined.seconds,
         "windows_moved": moved.float().mean((1, 2)).tolist(),
     }
+    found = xyz[0].isfinite().all(2).all(1)
+    report["no_hand"] = int((~found).sum())
     if recording.truth is not None:
-        report["error_mm"] = [float(joint_errors(stage, recording.truth).mean()) for stage in xyz]
-    report["motion_mm"] = [float(joint_errors(after, before).mean()) for before, after in pairwise(xyz)]
+        errors = [joint_errors(stage[found], recording.truth[found]).mean(1) for stage in xyz]
+        report["error_mm"] = [float(error.mean()) for error in errors]
+    if recording.views:
+        views = [view for view, has in zip(recording.views, found.tolist(), strict=True) if has]
+        report["view_error_mm"] = {
+            view: float(errors[-1][[one == view for one in views]].mean()) for view in dict.fromkeys(views)
+        }
+    report["motion_mm"] = [float(joint_errors(after[found], before[found]).mean()) for before, after in pairwise(xyz)]
     return report
 
 

@@ -8,6 +8,8 @@ import pytest
 from helpers.published_data import PUBLISHED, needs_published_data
 from helpers.small_models import save_small_model
 
+from poseren_ext.inference.hand_detection import find_hands
+
 
 @pytest.fixture
 def run(tmp_path, poseren):
@@ -20,10 +22,14 @@ def run(tmp_path, poseren):
 
 @pytest.mark.parametrize("skeleton", ["msra21", "nyu14"])
 def test_synthetic_hands(run, tmp_path, skeleton):
-    code, out, err = run("--frames", 4, "--json", tmp_path / "demo.json", skeleton=skeleton)
+    code, out, err = run("--frames", 8, "--json", tmp_path / "demo.json", skeleton=skeleton)
     assert (code, err) == (0, "")
     report = json.loads((tmp_path / "demo.json").read_text())
-    assert report["frames"] == 4
+    assert (report["frames"], report["no_hand"]) == (8, 0)
+    assert list(report["view_error_mm"]) == ["palm", "side", "back", "held object"]
+    assert sum(report["view_error_mm"].values()) / 4 == pytest.approx(report["error_mm"][-1])
+    for view, error in report["view_error_mm"].items():
+        assert re.search(rf"{view} +│ +{error:.2f}", out)
     assert len(report["error_mm"]) == 4
     assert report["error_mm"][0] > 20  # it has learned nothing
     assert report["windows_moved"][0] == 1.0
@@ -34,6 +40,19 @@ def test_synthetic_hands(run, tmp_path, skeleton):
     picture = cv2.imread(str(tmp_path / "demo.png"))
     assert picture.shape[0] > 1000
     assert picture.std() > 20
+
+
+def test_a_frame_in_which_no_hand_is_found_does_not_end_it(run, monkeypatch):
+    def none_in_the_first(depth, *args, **kwargs):
+        calls.append(depth)
+        return [[]] if len(calls) <= 2 else find_hands(depth, *args, **kwargs)  # the first frame runs twice
+
+    calls = []
+    monkeypatch.setattr("poseren_ext.inference.estimator.find_hands", none_in_the_first)
+    code, out, err = run("--frames", 4)
+    assert (code, err) == (0, "")
+    assert "No hand was found in 1 of them; the errors are those of the others" in out
+    assert "palm" not in out.split("the camera sees")[1]
 
 
 def test_own_frames(run, tmp_path):
