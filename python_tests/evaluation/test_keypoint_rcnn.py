@@ -142,10 +142,10 @@ class TrainedDetector(Detector):
         return {"loss_keypoint": self.weight**2 * error, "loss_classifier": self.weight**2}
 
 
-def test_the_training_on_the_page(hands, frames, monkeypatch):
+def test_the_training_on_the_page(frames, monkeypatch):
     """docs/evaluation.md, with a stand-in for torchvision's network."""
     monkeypatch.setattr("poseren_ext.evaluation.keypoint_rcnn.build_keypoint_rcnn", TrainedDetector)
-    scope = {"torch": torch, "LiftedKeypoints": LiftedKeypoints, "batches": [(frames, hands.uvd)]}
+    scope = {"torch": torch, "LiftedKeypoints": LiftedKeypoints, "batches": [(frames, frames.uvd)]}
     exec(block_not_run("evaluation.md", "build_keypoint_rcnn"), scope)
     network = scope["network"]
     assert network.weight < 1, "nothing was learnt"

@@ -92,7 +92,7 @@ def test_a_dataset_is_checked_packed_and_read(here: Path, run: Run, page: str) -
         run(*commands(block_not_run(page, "poseren data check nyu/")))
     scope: dict[str, object] = {}
     exec(block_not_run(page, "sample = dataset[0]"), scope)
-    assert scope["sample"].joints.shape == (14, 3)  # type: ignore[attr-defined]
+    assert scope["sample"].xyz.shape == (14, 3)  # type: ignore[attr-defined]
 
 
 # --- training -------------------------------------------------------------------------------------------------------
