@@ -59,7 +59,7 @@ def demo_command(
     hand: options.HandOption = None,
     model: options.Model = "both",
     stages: Annotated[int, typer.Option("--stages", min=1, help="Number of refinement stages.")] = 3,
-    frames: Annotated[int, typer.Option("--frames", min=len(VIEWS), help="Number of synthetic frames.")] = 32,
+    frames: Annotated[int, typer.Option("--frames", min=len(VIEWS), help="Number of synthetic frames.")] = 16,
     seed: options.Seed = 7,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Picture (.png, .pdf, .svg) or video (.mp4, .gif) to write.")
