@@ -124,7 +124,7 @@ class FrameBatch:
         return normalize_pose(uvd, center, camera, cube=self.cube)
 
     def normalized(self, uvd: Tensor) -> Tensor:
-        """Joints u, v, d [B, J, 3] as normalised poses (paper, section 3.1)."""
+        """Joints u, v, d [B, J, 3] as normalised poses; see ``ops.normalize_pose``."""
         return normalize_pose(uvd, self.center, self.camera, cube=self.cube)
 
     def to_uvd(self, pose: Tensor) -> Tensor:
