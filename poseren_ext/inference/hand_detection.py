@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from poseren_ext.geometry.camera import Camera
-from poseren_ext.inference.learnt_detection import learnt_hands
+from poseren_ext.inference.learnt_detection import LEAST_SCORE, learnt_hands
 from poseren_ext.inference.surface_detection import masks_around, reduction, surface_hands
 
 Image = npt.NDArray[Any]
@@ -59,6 +59,7 @@ def find_hands(
     *,
     depth_unit: float = 1.0,
     method: Method | None = None,
+    score_threshold: float = LEAST_SCORE,
 ) -> list[list[HandDetection]]: ...
 @overload
 def find_hands(
@@ -68,6 +69,7 @@ def find_hands(
     *,
     depth_unit: float = 1.0,
     method: Method | None = None,
+    score_threshold: float = LEAST_SCORE,
 ) -> list[Any]: ...
 def find_hands(
     depth: Tensor | Image | Sequence[Tensor | Image],
@@ -76,6 +78,7 @@ def find_hands(
     *,
     depth_unit: float = 1.0,
     method: Method | None = None,
+    score_threshold: float = LEAST_SCORE,
 ) -> list[HandDetection] | list[list[HandDetection]]:
     """Find hands in one depth frame or in several.
 
@@ -89,34 +92,44 @@ def find_hands(
         method: "learnt" takes what a small network finds, the most certain hand first; "surface" takes the nearest
             connected surface of a hand's width, nearest first. None takes "learnt", and "surface" for frames in which
             the network finds no hand.
+        score_threshold: least score of what the network finds. Lower values find more hands, and more things that are
+            none; the surface method does not use it.
 
     Returns:
         At most ``max_hands`` detections for one frame; a list of these lists, one per frame, for several. A frame
         without a hand gives an empty list.
 
     Raises:
-        ValueError: depth is neither [H, W] nor [B, H, W], max_hands is below 1, or the method is unknown.
+        ValueError: depth is neither [H, W] nor [B, H, W], max_hands is below 1, the method is unknown, or the
+            threshold is not above 0 and at most 1.
     """
     if isinstance(max_hands, bool) or not isinstance(max_hands, numbers.Integral) or max_hands < 1:
         raise ValueError(f"max_hands is {max_hands!r}; expected a whole number, 1 or more")
     if method is not None and method not in get_args(Method):
         raise ValueError(f"method is {method!r}; expected None or one of {', '.join(map(repr, get_args(Method)))}")
+    if not 0.0 < score_threshold <= 1.0:
+        raise ValueError(f"score_threshold is {score_threshold!r}; expected a number above 0, at most 1")
     if isinstance(depth, Tensor | np.ndarray) and depth.ndim == 2:
-        return _in_frame(depth, camera, max_hands, depth_unit, method)
+        return _in_frame(depth, camera, max_hands, depth_unit, method, score_threshold)
     if not isinstance(depth, Sequence) and np.ndim(depth) != 3:
         raise ValueError(f"depth has shape {tuple(np.shape(depth))}; expected [H, W] or [B, H, W]")
-    return [_in_frame(frame, camera, max_hands, depth_unit, method) for frame in depth]
+    return [_in_frame(frame, camera, max_hands, depth_unit, method, score_threshold) for frame in depth]
 
 
 def _in_frame(
-    depth: Tensor | Image, camera: Camera, max_hands: int, depth_unit: float, method: Method | None
+    depth: Tensor | Image,
+    camera: Camera,
+    max_hands: int,
+    depth_unit: float,
+    method: Method | None,
+    score_threshold: float,
 ) -> list[HandDetection]:
     frame = _array(depth)
     if frame.ndim != 2:
         raise ValueError(f"a frame has shape {frame.shape}; expected [H, W]")
     size, stride = (frame.shape[0], frame.shape[1]), reduction(frame.shape)
     if method != "surface":
-        found = learnt_hands(frame, camera, max_hands, depth_unit)
+        found = learnt_hands(frame, camera, max_hands, depth_unit, score_threshold)
         if found or method == "learnt":
             masks = partial(_masks_around, frame, camera, depth_unit)
             return [HandDetection(one.center, one.side, one.score, partial(masks, one.center)) for one in found]

@@ -18,7 +18,7 @@ from poseren_ext.inference.surface_detection import reduction
 from poseren_ext.models.detector import BUNDLED_DETECTOR, CELL, HandDetector, load_detector, padded
 
 LEAST_SCORE = 0.35
-"""Detections with a lower score are not hands."""
+"""Detections with a lower score are not taken for hands, unless asked for."""
 _CERTAIN = 1.5  # least logit of a side, right in four of five hands
 _SURFACE = 60.0  # mm: standard deviation of the weights of surface points around a centre
 _BEHIND = 8.0  # mm from the surface to the middle of the joints
@@ -41,6 +41,7 @@ def learnt_hands(
     camera: Camera,
     max_hands: int,
     depth_unit: float,
+    least_score: float = LEAST_SCORE,
     detector: HandDetector | None = None,
 ) -> list[LearntHand]:
     """The hands of one frame [H, W], the most certain first; arguments as those of `find_hands`."""
@@ -50,7 +51,7 @@ def learnt_hands(
     with torch.inference_mode():
         intrinsics = torch.tensor([[camera.fx, camera.fy, camera.cx, camera.cy]], dtype=torch.float32)
         cells = hand_cells(detector or bundled_detector(), depth, intrinsics, stride)[0]
-        found = cells[:, cells[0] >= LEAST_SCORE].T.tolist()
+        found = cells[:, cells[0] >= least_score].T.tolist()
         hands: list[LearntHand] = []
         for score, left, u, v, d in sorted(found, reverse=True):
             side: Literal["right", "left"] = "left" if left > 0.0 else "right"

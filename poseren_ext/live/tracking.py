@@ -23,8 +23,9 @@ from poseren_ext.inference.estimator import Estimator, Hand
 from poseren_ext.inference.hand_detection import HandDetection, find_hands
 from poseren_ext.inference.hand_pose import HandPose
 from poseren_ext.inference.input_frames import check_units, read_frames
+from poseren_ext.inference.learnt_detection import LEAST_SCORE
 from poseren_ext.live.smoothing import OneEuroFilter, OneEuroSettings
-from poseren_ext.live.tracks import Observation, Track, TrackSet
+from poseren_ext.live.tracks import Observation, Position, Track, TrackSet
 
 Mode: TypeAlias = Literal["tracked", "detected"]
 
@@ -39,6 +40,11 @@ SETTLED = 3.5
 """Log odds of a track's side from which on only this side is estimated: 97 %."""
 VOTE_EVERY = 30
 """Number of frames of a track after which both sides are compared again."""
+DOUBTFUL_SCORE = 0.1
+"""Least score of a detection that continues a track; one that starts a track needs LEAST_SCORE of `find_hands`."""
+SAME_HAND = 50.0
+"""mm between the means of the joints of two hands below which they are one: that with the nearer detection is kept."""
+_DOUBTFUL = 4  # detections beyond the number of tracks that are looked at
 _OTHER_SIDE = "the side of the hand changed"
 _EVIDENCE = 1.0  # log odds: a detector or a comparison of both hands that is right in 73 % of the frames
 
@@ -131,15 +137,46 @@ class HandTracker:
         estimator = self.estimator
         frames = read_frames(depth, estimator.device)
         check_units(frames, estimator.depth_unit)
-        frame, hands = frames.depth[0], []
-        # One more than there are tracks: something that is not a hand may be nearer than a tracked one.
-        found = find_hands(depth, estimator.camera, self.max_hands + 1, depth_unit=estimator.depth_unit)
-        tracks = self._tracks.update([self._observation(detection) for detection in found], time)
+        frame, hands = frames.depth[0], list[tuple[float, Position, TrackedHand]]()
+        certain, doubtful = self._detections(depth)
+        observations = [self._observation(detection) for detection in certain]
+        observations += [replace(self._observation(detection), certain=False) for detection in doubtful]
+        tracks, found = self._tracks.update(observations, time), certain + doubtful
         for track, detection in zip(tracks, found, strict=True):
-            if track is not None and (hand := self._hand(frame, time, track, detection)) is not None:
-                hands.append(hand)
+            if track is None or (hand := self._hand(frame, time, track, detection)) is None:
+                continue
+            middle = _middle(self._memories[track.id].pose or hand.pose)  # without smoothing
+            away = float(np.linalg.norm(middle - uvd_to_xyz(np.array(detection.center), estimator.camera)))
+            hands.append((away, middle, hand))
+        kept = self._distinct(hands)
         self._memories = {track.id: self._memories[track.id] for track in self._tracks if track.id in self._memories}
-        return sorted(hands, key=lambda hand: hand.track)
+        return sorted(kept, key=lambda hand: hand.track)
+
+    def _distinct(self, hands: list[tuple[float, Position, TrackedHand]]) -> list[TrackedHand]:
+        """The hands without those whose joints are where those of another one are, whose detection is nearer.
+
+        The pose of a hand that another one hides is easily that of the other one, which is in its cube too.
+
+        Args:
+            hands: distance of the joints' mean from the detection, the mean, the hand.
+        """
+        kept: list[tuple[Position, TrackedHand]] = []
+        for _, middle, hand in sorted(hands, key=lambda one: one[0]):
+            if all(np.linalg.norm(middle - other) > SAME_HAND for other, _ in kept):
+                kept.append((middle, hand))
+            else:
+                del self._memories[hand.track]
+        return [hand for _, hand in kept]
+
+    def _detections(self, depth: Tensor) -> tuple[list[HandDetection], list[HandDetection]]:
+        """The hands of a frame, and less certain ones, which may be those of tracks."""
+        camera, unit = self.estimator.camera, self.estimator.depth_unit
+        most = self.max_hands + _DOUBTFUL
+        found = find_hands(depth, camera, most, depth_unit=unit, method="learnt", score_threshold=DOUBTFUL_SCORE)
+        certain = [hand for hand in found if hand.score >= LEAST_SCORE]
+        certain = certain or find_hands(depth, camera, most, depth_unit=unit, method="surface")
+        # One more than there are tracks: something that is not a hand may be nearer than a tracked one.
+        return certain[: self.max_hands + 1], [hand for hand in found if hand.score < LEAST_SCORE]
 
     def _observation(self, detection: HandDetection) -> Observation:
         position = uvd_to_xyz(np.array(detection.center), self.estimator.camera)
@@ -223,6 +260,11 @@ class HandTracker:
         before = torch.as_tensor(pose.joints)
         joints = torch.from_numpy(smooth(before.cpu().numpy(), time)).to(before)
         return replace(pose, joints=joints, uvd=xyz_to_uvd(joints, self.estimator.camera))
+
+
+def _middle(pose: HandPose) -> Position:
+    """Mean of the joints [3], mm, camera frame."""
+    return np.asarray(torch.as_tensor(pose.joints).cpu(), np.float64).mean(0)  # type: ignore[no-any-return]
 
 
 def _bone_sum(pose: HandPose) -> float:

@@ -61,10 +61,12 @@ class Observation:
     Attributes:
         position: x, y, z of the hand's centre, mm, camera frame.
         right: log odds that it is a right hand: positive for right, negative for left, 0 if unknown.
+        certain: an uncertain one continues a track that no certain one continues, and starts none.
     """
 
     position: Position
     right: float = 0.0
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -192,13 +194,16 @@ class TrackSet:
     def match(self, observations: Sequence[Observation]) -> list[int | None]:
         """The track of each observation, None for those that belong to no track.
 
-        The most observations that their gates allow are assigned, with the least sum of costs.
+        The most observations that their gates allow are assigned, with the least sum of costs: the certain ones first,
+        then the others to the tracks that are left.
         """
-        tracks = list(self)
-        costs = [[track.cost(observation, self.settings) for track in tracks] for observation in observations]
         matched: list[int | None] = [None] * len(observations)
-        for row, column in assign(costs):
-            matched[row] = tracks[column].id
+        for certain in (True, False):
+            tracks = [track for track in self if track.id not in matched]
+            rows = [i for i, observation in enumerate(observations) if observation.certain == certain]
+            costs = [[track.cost(observations[i], self.settings) for track in tracks] for i in rows]
+            for row, column in assign(costs):
+                matched[rows[row]] = tracks[column].id
         return matched
 
     def observe(self, track: int, observation: Observation) -> Track:
@@ -261,7 +266,8 @@ class TrackSet:
             time: of the frame, seconds.
 
         Returns:
-            The track of each observation; None for those for which there is no room.
+            The track of each observation; None for those for which there is no room, and for uncertain ones that
+            continue no track.
         """
         self.advance(time)
         matched = self.match(observations)
@@ -270,7 +276,7 @@ class TrackSet:
             for track, observation in zip(matched, observations, strict=True)
         ]
         for i, observation in enumerate(observations):
-            if tracks[i] is None:
+            if tracks[i] is None and observation.certain:
                 tracks[i] = self.start(observation, time)
         return tracks
 

@@ -44,7 +44,7 @@ class _Maps(HandDetector):
 def _decoded(*peaks: tuple[float, float, float, float, float], count: int = 2) -> list[learnt_detection.LearntHand]:
     """Detections for peaks of score and left hand (logits), column, row (cells) and depth (mm)."""
     camera = Camera(480.0, 480.0, 320.0, 240.0, 640, 480)
-    return learnt_hands(np.zeros((480, 640)), camera, count, 1.0, _Maps(peaks))
+    return learnt_hands(np.zeros((480, 640)), camera, count, 1.0, detector=_Maps(peaks))
 
 
 def test_a_peak_of_the_heat_map_becomes_a_centre_in_pixels_of_the_whole_frame() -> None:

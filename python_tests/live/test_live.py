@@ -10,6 +10,7 @@ import torch
 from helpers.live_frames import CAMERA, moving, still, two_hands
 
 from poseren_ext import Estimator
+from poseren_ext.inference.hand_detection import find_hands
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.live import HandTracker, LiveEstimator, Recorder, RecordingSource, StreamFrame
 from poseren_ext.live.frames import FrameGate, UnusableFrameError
@@ -111,6 +112,35 @@ def test_two_hands_have_their_own_tracks_and_sides():
     assert certain[-1] > 0.96
     with pytest.raises(ValueError, match="max_hands is 0"):
         HandTracker(live.estimator, max_hands=0)
+
+
+def test_a_detection_with_a_low_score_continues_a_track_and_starts_none(estimator, monkeypatch):
+    def uncertain(depth, camera, max_hands, *, method, score_threshold=1.0, **options):
+        found = find_hands(depth, camera, max_hands, method="surface", **options)
+        return [replace(hand, score=0.2) for hand in found if score_threshold <= 0.2]
+
+    frames = moving(5)
+    live, other = LiveEstimator(estimator), LiveEstimator(estimator)
+    steps(live, frames[:2])
+    monkeypatch.setattr("poseren_ext.live.tracking.find_hands", uncertain)
+    results = steps(live, frames[2:], first=2)
+    assert [(hand.track, hand.mode) for result in results for hand in result.hands] == [(1, "tracked")] * 3
+    assert {hand.score for result in results for hand in result.hands} == {0.2}
+    assert [result.hands for result in steps(other, frames)] == [()] * 5
+
+
+def test_of_two_poses_on_one_hand_that_with_the_nearer_detection_is_kept(monkeypatch):
+    frames = two_hands(3)
+    live = LiveEstimator(Estimator("demo", camera=CAMERA, hand="right"), max_hands=2)
+    first = steps(live, frames[:1])[0].hands
+    call = Estimator.__call__
+    onto = first[1].pose.center.clone()
+    monkeypatch.setattr(Estimator, "__call__", lambda self, depth, center, **_: call(self, depth, center=onto))
+    (hand,) = steps(live, frames[1:2], first=1)[0].hands
+    assert hand.track == first[1].track
+    monkeypatch.undo()
+    again = steps(live, frames[2:], first=2)[0].hands
+    assert [(hand.track, hand.mode) for hand in again] == [(first[0].track, "detected"), (first[1].track, "tracked")]
 
 
 def test_a_few_frames_that_look_like_the_other_side_do_not_change_it(estimator, monkeypatch):

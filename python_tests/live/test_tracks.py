@@ -131,6 +131,20 @@ def test_a_track_that_is_seen_does_not_make_room_for_an_observation_before_it_in
         assert second.id == 1
 
 
+def test_an_uncertain_observation_continues_a_track_that_no_certain_one_continues_and_starts_none() -> None:
+    tracks = TrackSet(3)
+    place = np.array([0.0, 0.0, 500.0])
+    doubtful, certain = Observation(place, certain=False), Observation(np.array([15.0, 0.0, 500.0]))
+    assert tracks.update([doubtful], 0.0) == [None]
+    (first,) = tracks.update([certain], 1 / RATE)
+    (again,) = tracks.update([doubtful], 2 / RATE)
+    assert first is not None
+    assert again is not None
+    assert again.id == first.id
+    found = tracks.update([doubtful, certain], 3 / RATE)
+    assert [track and track.id for track in found] == [None, first.id]
+
+
 def test_the_side_is_that_of_most_evidence_and_can_change() -> None:
     tracks = TrackSet(1)
     place = np.array([0.0, 0.0, 500.0])

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.models.detector import Block, HandDetector, load_detector, padded, save_detector
 from poseren_ext.synthetic import SyntheticHands
@@ -56,6 +58,17 @@ def render(frames: int, camera: Camera = CAMERA) -> Batch:
     return Batch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Batch)))
 
 
+def stored(path: Path, frames: int) -> Batch:
+    """The frames of a file, which is rendered first if it does not exist."""
+    if not path.exists():
+        with atomic_path(path) as draft:
+            save_file(vars(render(frames)), draft)
+    batch = Batch(**load_file(path))
+    if len(batch.depth) < frames:
+        raise ValueError(f"{path} holds {len(batch.depth)} frames, {frames} are wanted; remove it or ask for fewer")
+    return batch
+
+
 def _batch(depth: Tensor, camera: Tensor, uvd: Tensor, side: Tensor, visible: Tensor) -> Batch:
     focal = (camera[:, 0] * camera[:, 1]).sqrt()
     middle = torch.cat([camera[:, 2:], torch.zeros_like(camera[:, :1])], 1)[:, None]
@@ -72,11 +85,14 @@ def train(
     rate: float,
     start: HandDetector | None,
     precision: Precision,
+    compiled: bool,
     seed: int,
 ) -> None:
     """AdamW with a cosine schedule over the given time; writes the moving average of the weights, again and again."""
     model = (copy.deepcopy(start) if start else _new_model()).requires_grad_().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model)
+    if compiled:
+        model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=1e-2)
     generator = torch.Generator().manual_seed(seed)
     began, step, mean = time.monotonic(), 0, 0.0
@@ -125,10 +141,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--start", type=Path, help="a detector to continue from")
     parser.add_argument("--precision", default="float32", choices=get_args(Precision), help="bf16 if the CPU has it")
+    parser.add_argument("--compile", action="store_true", help="let torch.compile fuse the network's operations")
+    parser.add_argument("--store", type=Path, help="keeps the rendered frames in this file, for other runs")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     start = load_detector(given.start) if given.start else None
-    frames = render(given.frames)
+    frames = stored(given.store, given.frames) if given.store else render(given.frames)
     train(
         frames,
         60.0 * given.minutes,
@@ -137,6 +155,7 @@ def main() -> None:
         rate=given.rate,
         start=start,
         precision=given.precision,
+        compiled=given.compile,
         seed=given.seed,
     )
 
