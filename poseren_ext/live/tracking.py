@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
@@ -43,7 +44,9 @@ VOTE_EVERY = 30
 DOUBTFUL_SCORE = 0.1
 """Least score of a detection that continues a track; one that starts a track needs LEAST_SCORE of `find_hands`."""
 SAME_HAND = 50.0
-"""mm between the means of the joints of two hands below which they are one: that with the nearer detection is kept."""
+"""mm between the means of the joints of two hands below which they are one: that with the more certain detection is kept."""
+ELSEWHERE = 70.0
+"""mm between the mean of a hand's joints and its detection above which the joints are those of something else."""
 _DOUBTFUL = 4  # detections beyond the number of tracks that are looked at
 _OTHER_SIDE = "the side of the hand changed"
 _EVIDENCE = 1.0  # log odds: a detector or a comparison of both hands that is right in 73 % of the frames
@@ -137,7 +140,7 @@ class HandTracker:
         estimator = self.estimator
         frames = read_frames(depth, estimator.device)
         check_units(frames, estimator.depth_unit)
-        frame, hands = frames.depth[0], list[tuple[float, Position, TrackedHand]]()
+        frame, hands = frames.depth[0], list[tuple[Position, TrackedHand]]()
         certain, doubtful = self._detections(depth)
         observations = [self._observation(detection) for detection in certain]
         observations += [replace(self._observation(detection), certain=False) for detection in doubtful]
@@ -146,27 +149,15 @@ class HandTracker:
             if track is None or (hand := self._hand(frame, time, track, detection)) is None:
                 continue
             middle = _middle(self._memories[track.id].pose or hand.pose)  # without smoothing
-            away = float(np.linalg.norm(middle - uvd_to_xyz(np.array(detection.center), estimator.camera)))
-            hands.append((away, middle, hand))
-        kept = self._distinct(hands)
+            if np.linalg.norm(middle - uvd_to_xyz(np.array(detection.center), estimator.camera)) <= ELSEWHERE:
+                hands.append((middle, hand))
+        shown = _distinct(hands)
+        for track in tracks:
+            if track is not None and track.id not in shown:
+                self._tracks.withdraw(track.id)
+                self._memories.pop(track.id, None)
         self._memories = {track.id: self._memories[track.id] for track in self._tracks if track.id in self._memories}
-        return sorted(kept, key=lambda hand: hand.track)
-
-    def _distinct(self, hands: list[tuple[float, Position, TrackedHand]]) -> list[TrackedHand]:
-        """The hands without those whose joints are where those of another one are, whose detection is nearer.
-
-        The pose of a hand that another one hides is easily that of the other one, which is in its cube too.
-
-        Args:
-            hands: distance of the joints' mean from the detection, the mean, the hand.
-        """
-        kept: list[tuple[Position, TrackedHand]] = []
-        for _, middle, hand in sorted(hands, key=lambda one: one[0]):
-            if all(np.linalg.norm(middle - other) > SAME_HAND for other, _ in kept):
-                kept.append((middle, hand))
-            else:
-                del self._memories[hand.track]
-        return [hand for _, hand in kept]
+        return [shown[number] for number in sorted(shown)]
 
     def _detections(self, depth: Tensor) -> tuple[list[HandDetection], list[HandDetection]]:
         """The hands of a frame, and less certain ones, which may be those of tracks."""
@@ -260,6 +251,21 @@ class HandTracker:
         before = torch.as_tensor(pose.joints)
         joints = torch.from_numpy(smooth(before.cpu().numpy(), time)).to(before)
         return replace(pose, joints=joints, uvd=xyz_to_uvd(joints, self.estimator.camera))
+
+
+def _distinct(hands: Sequence[tuple[Position, TrackedHand]]) -> dict[int, TrackedHand]:
+    """By track, the hands without those whose joints are where those of one with a more certain detection are.
+
+    The pose of a hand that another one hides is easily that of the other one, which is in its cube too.
+
+    Args:
+        hands: the mean of the joints, and the hand.
+    """
+    kept: list[tuple[Position, TrackedHand]] = []
+    for middle, hand in sorted(hands, key=lambda pair: -pair[1].score):
+        if all(np.linalg.norm(middle - other) > SAME_HAND for other, _ in kept):
+            kept.append((middle, hand))
+    return {hand.track: hand for _, hand in kept}
 
 
 def _middle(pose: HandPose) -> Position:

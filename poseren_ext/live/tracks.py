@@ -36,6 +36,7 @@ class TrackSettings:
         gate: largest distance between an observation and the predicted position in standard deviations; 4 holds 99.9 %
             of the observations of three axes.
         farthest: largest distance between an observation and the predicted position, mm, whatever the uncertainty.
+        farthest_uncertain: the same for an observation that is not certain.
         keep: seconds after which a track without observations is deleted.
 
     Raises:
@@ -46,6 +47,7 @@ class TrackSettings:
     acceleration: float = 4000.0
     gate: float = 4.0
     farthest: float = 300.0
+    farthest_uncertain: float = 60.0
     keep: float = 1.0
 
     def __post_init__(self) -> None:
@@ -135,7 +137,8 @@ class Track:
         """
         variance = float(self.covariance[0, 0]) + settings.noise**2
         distance = float(np.linalg.norm(observation.position - self.position))
-        if distance > min(settings.gate * math.sqrt(variance), settings.farthest):
+        farthest = settings.farthest if observation.certain else settings.farthest_uncertain
+        if distance > min(settings.gate * math.sqrt(variance), farthest):
             return math.inf
         same_side = _probability(self.right) * _probability(observation.right)
         same_side += _probability(-self.right) * _probability(-observation.right)
@@ -159,6 +162,8 @@ class TrackSet:
         self.most = most
         self.settings = settings or TrackSettings()
         self._tracks: dict[int, Track] = {}
+        self._predicted: dict[int, Track] = {}  # at the time of the present frame, without its observations
+        self._certain: dict[int, bool] = {}  # whether the observations of the present frame are
         self._candidate: Track | None = None
         self._next = 1
         self._time = -math.inf
@@ -189,6 +194,7 @@ class TrackSet:
                 del self._tracks[track.id]
             else:
                 self._tracks[track.id] = track.predicted(time, self.settings)
+        self._predicted, self._certain = dict(self._tracks), {}
         return list(self)
 
     def match(self, observations: Sequence[Observation]) -> list[int | None]:
@@ -208,8 +214,18 @@ class TrackSet:
 
     def observe(self, track: int, observation: Observation) -> Track:
         """Add an observation of the present frame to a track."""
+        self._certain[track] = observation.certain
         self._tracks[track] = self._tracks[track].observed(observation, self.settings)
         return self._tracks[track]
+
+    def withdraw(self, track: int) -> None:
+        """Take back what turned out not to be the track's hand: its observation of the present frame.
+
+        That of a new track stays, and a certain one of a track that was observed in the last frame too.
+        """
+        predicted = self._predicted.get(track)
+        if predicted is not None and (predicted.missed > 1 or not self._certain[track]):
+            self._tracks[track] = predicted
 
     def vote(self, track: int, right: float) -> Track:
         """Add evidence for the side of a track, log odds as in :class:`Observation`."""

@@ -129,7 +129,7 @@ def test_a_detection_with_a_low_score_continues_a_track_and_starts_none(estimato
     assert [result.hands for result in steps(other, frames)] == [()] * 5
 
 
-def test_of_two_poses_on_one_hand_that_with_the_nearer_detection_is_kept(monkeypatch):
+def test_of_two_poses_on_one_hand_that_with_the_more_certain_detection_is_kept(monkeypatch):
     frames = two_hands(3)
     live = LiveEstimator(Estimator("demo", camera=CAMERA, hand="right"), max_hands=2)
     first = steps(live, frames[:1])[0].hands

@@ -145,6 +145,44 @@ def test_an_uncertain_observation_continues_a_track_that_no_certain_one_continue
     assert [track and track.id for track in found] == [None, first.id]
 
 
+def test_an_uncertain_observation_is_near_the_predicted_position() -> None:
+    settings = TrackSettings(farthest_uncertain=60.0)
+    for away, expected in ((50.0, 1), (70.0, None)):
+        tracks = TrackSet(1, settings)
+        tracks.update([Observation(np.array([0.0, 0.0, 500.0]))], 0.0)
+        (found,) = tracks.update([Observation(np.array([away, 0.0, 500.0]), certain=False)], 0.5)
+        assert (found and found.id) == expected
+
+
+def test_what_is_not_the_hand_is_withdrawn_from_a_hidden_track_but_not_from_one_in_view() -> None:
+    def moving(i: int, certain: bool = True) -> Observation:
+        return Observation(np.array([10.0 * i, 0.0, 500.0]), certain=certain)
+
+    def beside(i: int, certain: bool = True) -> Observation:
+        return Observation(np.array([10.0 * i + 40.0, 0.0, 500.0]), certain=certain)
+
+    for last, certain, withdrawn in ((19, True, False), (19, False, True), (15, True, True)):
+        tracks = TrackSet(1)
+        for i in range(last + 1):
+            tracks.update([moving(i)], i / RATE)
+        for i in range(last + 1, 20):
+            tracks.update([], i / RATE)
+        (track,) = tracks.update([beside(20, certain)], 20 / RATE)
+        assert track is not None
+        assert track.position[0] > 205
+        tracks.withdraw(track.id)
+        assert (tracks[track.id].position[0] == pytest.approx(200, abs=2)) == withdrawn
+        assert (tracks[track.id].missed == 20 - last) == withdrawn
+
+
+def test_the_first_observation_of_a_track_is_not_withdrawn() -> None:
+    tracks = TrackSet(1)
+    (track,) = tracks.update([Observation(np.array([0.0, 0.0, 500.0]))], 0.0)
+    assert track is not None
+    tracks.withdraw(track.id)
+    assert tracks[track.id] == track
+
+
 def test_the_side_is_that_of_most_evidence_and_can_change() -> None:
     tracks = TrackSet(1)
     place = np.array([0.0, 0.0, 500.0])
