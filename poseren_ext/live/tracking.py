@@ -44,7 +44,7 @@ VOTE_EVERY = 30
 DOUBTFUL_SCORE = 0.1
 """Least score of a detection that continues a track; one that starts a track needs LEAST_SCORE of `find_hands`."""
 SAME_HAND = 50.0
-"""mm between the means of the joints of two hands below which they are one: that with the more certain detection is kept."""
+"""mm between the means of the joints of two hands below which they are one: the more certain detection's is kept."""
 ELSEWHERE = 70.0
 """mm between the mean of a hand's joints and its detection above which the joints are those of something else."""
 _DOUBTFUL = 4  # detections beyond the number of tracks that are looked at

@@ -8,7 +8,7 @@ import torch
 
 from poseren_ext import Estimator
 from poseren_ext.models import load_model
-from poseren_ext.models.packed import CONFIDENT_MM
+from poseren_ext.models.packed import ADVANTAGE, CONFIDENT_MM
 from poseren_ext.synthetic import split_hands
 from poseren_ext.synthetic.splits import SplitKind
 from poseren_ext.training.synthetic_batches import render_tiles
@@ -33,7 +33,7 @@ def test_both_gives_a_hand_in_doubt_the_pose_with_the_smaller_predicted_error() 
     sure = one.error_mm <= CONFIDENT_MM
     assert sure[:6].any()
     assert not sure[6:].any()
-    first = sure | (one.error_mm <= other.error_mm)
+    first = sure | (ADVANTAGE * one.error_mm <= other.error_mm)
     assert 0 < int(first.sum()) < len(first)
     joints = torch.where(first[:, None, None], one.joints, other.joints)
     torch.testing.assert_close(both.joints, joints, rtol=0.0, atol=0.1)

@@ -60,7 +60,9 @@ def card(
         for result in results
     )
     seeds = ", ".join(f"`{result.kind}` {result.seed}" for result in results)
-    sure = f"\n\n## Which hand, and how sure\n\n{error_summary(errors)}" if errors else ""
+    sure = ""
+    if errors:
+        sure = f"\n\n## Which hand, and how sure\n\nThe same frames, given centres.\n\n{error_summary(errors)}"
     learnt = config.refine_steps // config.init_every if config.init_every else 0
     return f"""# {name}: a compact Pose-REN for right hands
 
