@@ -171,13 +171,13 @@ def test_raw_frames_of_either_hand_give_the_joints_of_refine_in_onnxruntime_and_
     path = tmp_path / "frames.onnx"
     model = small_model(small_config(error=ErrorHeadConfig(channels=6, width=8)), spread=1.0)
     export_onnx(model, path, hand="auto", detect=(240, 320), stages=1)
-    depth = torch.from_numpy(moving(3).astype(np.float32))
-    depth[1], depth[2] = depth[0].flip(1), 0
-    camera = torch.tensor([[CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy]]).repeat(3, 1)
+    depth = torch.from_numpy(moving(7, step=9).astype(np.float32))
+    depth[3:6], depth[6] = depth[:3].flip(2), 0
+    camera = torch.tensor([[CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy]]).repeat(7, 1)
     pose = Estimator(model, camera=CAMERA, hand="auto", stages=1)(depth, missing="nan")
     left = [side == "left" for side in pose.hand]
-    assert set(left[:2]) == {False, True}, "one side only shows nothing"
-    assert pose.joints.isnan().all((1, 2)).tolist() == [False, False, True]
+    assert set(left[:6]) == {False, True}, "one side only shows nothing"
+    assert pose.joints.isnan().all((1, 2)).tolist() == [False] * 6 + [True]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = {"depth": depth.numpy(), "camera": camera.numpy()}
@@ -194,8 +194,8 @@ def test_raw_frames_of_either_hand_give_the_joints_of_refine_in_onnxruntime_and_
         theirs = pose.joints, pose.uvd, pose.center, pose.error_mm
         for ours, their in zip((joints, uvd, center, error), theirs, strict=True):
             np.testing.assert_allclose(ours, their, rtol=1e-5, atol=tolerance)
-        assert side[:2].tolist() == left[:2]
-        assert (score >= LEAST_SCORE).tolist() == [True, True, False]
+        assert side[:6].tolist() == left[:6]
+        assert (score >= LEAST_SCORE).tolist() == [True] * 6 + [False]
     about = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert about["hand"] == "auto"
     assert float(about["least_score"]) == LEAST_SCORE
