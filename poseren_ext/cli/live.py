@@ -57,6 +57,7 @@ def live_command(
     stages: options.Stages = 3,
     cube: options.Cube = 150.0,
     precision: options.PrecisionOption = "float32",
+    tta: options.Tta = 1,
     max_hands: options.MaxHands = 1,
     smoothing: SmoothingOption = "one-euro",
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many frames.")] = None,
@@ -115,7 +116,7 @@ def live_command(
             source_kind(source, paths), paths or (), rate=rate, loop=loop, device=camera_index, lens=lens
         )
         stack.callback(stream.close)
-        settings = {"hand": hand, "stages": stages, "cube": cube, "precision": precision, "device": device}
+        settings = {"hand": hand, "stages": stages, "cube": cube, "precision": precision, "tta": tta, "device": device}
         estimator = estimator_for(stream, model, depth_unit, **settings)
         if layout is not None:
             layout.check(estimator.model.skeleton)

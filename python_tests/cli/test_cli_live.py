@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 import pytest
 from helpers.faults import full_disk
+from helpers.live_frames import CAMERA as LIVE_CAMERA
 from helpers.live_frames import moving, still
 from helpers.trust_record import record
 
+from poseren_ext import Estimator
 from poseren_ext.live import SourceLost, sources
 
 pytestmark = pytest.mark.usefixtures("surface_detection")
@@ -52,6 +54,16 @@ def test_record_and_play_again(run, folder, tmp_path):
     np.testing.assert_allclose(
         [line["hands"][0]["uvd"] for line in again], [line["hands"][0]["uvd"] for line in lines[:4]], atol=0.02
     )
+
+
+def test_rotations_are_averaged(run, folder):
+    options = ("--model", "demo", "--hand", "right", "--smoothing", "off", "--frames", 1, "--headless", "--out", "-")
+    first = moving(1)[0]
+    for tta in (1, 2):
+        code, out, _ = run("--source", "folder", folder, *CAMERA, *options, "--tta", tta)
+        assert code == 0
+        expected = Estimator("demo", camera=LIVE_CAMERA, hand="right", tta=tta)(first).uvd
+        np.testing.assert_allclose(json.loads(out)["hands"][0]["uvd"], expected, atol=0.02)
 
 
 def test_a_terminal_shows_a_table(run, folder, monkeypatch):
