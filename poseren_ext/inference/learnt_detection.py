@@ -41,7 +41,7 @@ def learnt_hands(
     camera: Camera,
     max_hands: int,
     depth_unit: float,
-    least_score: float = LEAST_SCORE,
+    score_threshold: float = LEAST_SCORE,
     detector: HandDetector | None = None,
 ) -> list[LearntHand]:
     """The hands of one frame [H, W], the most certain first; arguments as those of `find_hands`."""
@@ -51,7 +51,7 @@ def learnt_hands(
     with torch.inference_mode():
         intrinsics = torch.tensor([[camera.fx, camera.fy, camera.cx, camera.cy]], dtype=torch.float32)
         cells = hand_cells(detector or bundled_detector(), depth, intrinsics, stride)[0]
-        found = cells[:, cells[0] >= least_score].T.tolist()
+        found = cells[:, cells[0] >= score_threshold].T.tolist()
         hands: list[LearntHand] = []
         for score, left, u, v, d in sorted(found, reverse=True):
             side: Literal["right", "left"] = "left" if left > 0.0 else "right"

@@ -148,7 +148,8 @@ class LiveEstimator:
             return self._result(frame, "no hand", "no depth in this unit", str(error))
         if not hands:
             self._empty = depth
-            return self._result(frame, "no hand", "no hand", "no hand was detected, or only once where there was none")
+            detail = "no hand was detected, or only once where there was none, or the joints were not at the detection"
+            return self._result(frame, "no hand", "no hand", detail)
         reason = next((hand.reason for hand in hands if hand.reason), "")
         outcome: Outcome = "tracked" if all(hand.mode == "tracked" for hand in hands) else "detected"
         return self._result(frame, outcome, reason, reason, hands)

@@ -93,6 +93,9 @@ class HandTracker:
     - the refined joints are more than LARGEST_GAP mm on average from where the surface allows them;
     - the sum of their bone lengths differs by more than LARGEST_STRETCH from its median over the last frames.
 
+    A pose is not reported if its joints are on average more than ELSEWHERE mm away from the detection, or less than
+    SAME_HAND mm away from those of a hand with a more certain detection.
+
     With hand="auto" both sides are estimated until the evidence for one of them has settled, and again every VOTE_EVERY
     frames: the side of a track is that of most evidence, from poses and from the detector, over all its frames.
 
@@ -270,7 +273,8 @@ def _distinct(hands: Sequence[tuple[Position, TrackedHand]]) -> dict[int, Tracke
 
 def _middle(pose: HandPose) -> Position:
     """Mean of the joints [3], mm, camera frame."""
-    return np.asarray(torch.as_tensor(pose.joints).cpu(), np.float64).mean(0)  # type: ignore[no-any-return]
+    middle: Position = np.asarray(torch.as_tensor(pose.joints).cpu(), np.float64).mean(0)
+    return middle
 
 
 def _bone_sum(pose: HandPose) -> float:

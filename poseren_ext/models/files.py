@@ -31,7 +31,7 @@ BUNDLED: dict[str, Path] = {
 side; their model cards are beside them (weights/NAME.md)."""
 
 BOTH = "both"
-"""Names all bundled models together: an Estimator takes of their poses the one with the smallest predicted error."""
+"""Names all bundled models together: an Estimator chooses one of their poses by the predicted errors."""
 
 WEIGHTS = "model.safetensors"
 """Name of the model file in the folder of a training run and in a repository of the Hugging Face Hub."""

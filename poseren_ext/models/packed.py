@@ -98,9 +98,9 @@ class PackedPoseREN:
 
 
 class PackedChoice(PackedPoseREN):
-    """Several packed models of one hand and skeleton: each crop has the pose with the smallest predicted error.
+    """Several packed models of one hand and skeleton: each crop has the pose with the least predicted error.
 
-    A later model must expect less than ADVANTAGE of the error: where all are uncertain, the first is taken. The models
+    A later model must expect less than ADVANTAGE of the error of those before it, which are taken otherwise. The models
     after the first compute only the crops of which the first expects more than `CONFIDENT_MM`, except within a CUDA
     graph, whose shapes are fixed; the poses are the same.
 
@@ -115,7 +115,7 @@ class PackedChoice(PackedPoseREN):
         self.nbytes = sum(model.nbytes for model in models)
 
     def initial(self, crop: Tensor) -> Tensor:
-        """The initial pose [B, J, 3] of the model whose initial pose has the smallest predicted error."""
+        """The initial pose [B, J, 3] of the model that is chosen by the predicted errors of the initial poses."""
         return self.refine(crop, None, 0)[0][0]
 
     def refine(self, crop: Tensor, pose: Tensor | None, stages: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -163,6 +163,9 @@ def test_refuses_what_is_no_frame_and_unknown_methods():
         find_hands(scene(), CAMERA, 0)
     with pytest.raises(ValueError, match="method is 'guess'"):
         find_hands(scene(), CAMERA, method="guess")
+    for threshold in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="score_threshold is"):
+            find_hands(scene(), CAMERA, score_threshold=threshold)
 
 
 def test_several_frames_give_one_list_per_frame():

@@ -159,3 +159,13 @@ def test_where_the_network_finds_no_hand_the_surface_method_answers() -> None:
     (hand,) = find_hands(frame, camera)
     assert hand == find_hands(frame, camera, method="surface")[0] or find_hands(frame, camera, method="learnt")
     assert find_hands(np.zeros((120, 160), np.float32), camera) == []
+
+
+def test_a_lower_threshold_finds_doubtful_hands_too() -> None:
+    camera = Camera(480.0, 480.0, 320.0, 240.0, 640, 480)
+    maps = _Maps(((3.0, 0.0, 10.0, 8.0, 500.0), (-1.0, 0.0, 30.0, 20.0, 500.0)))  # scores of 0.95 and 0.27
+    found = [
+        [round(hand.score, 2) for hand in learnt_hands(np.zeros((480, 640)), camera, 2, 1.0, *given, detector=maps)]
+        for given in ((), (0.25,), (0.28,))
+    ]
+    assert found == [[0.95], [0.95, 0.27], [0.95]]

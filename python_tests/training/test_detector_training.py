@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -124,9 +125,9 @@ def test_detections_are_counted_once_and_hidden_hands_not_at_all() -> None:
     sides, kind = torch.tensor([[LEFT, RIGHT]]), torch.zeros(1, dtype=torch.int64)
     frames = SceneFrames(torch.zeros(1, 480, 640), torch.zeros(1, 4), uvd, xyz, sides, torch.tensor([[1.0, 0.2]]), kind)
 
-    def found(x: float, side: str | None) -> HandDetection:
+    def found(x: float, side: Literal["left", "right"] | None) -> HandDetection:
         nothing = np.zeros((480, 640), bool)
-        return HandDetection((476.0 * x / 510.0 + 320.0, 260.0, 510.0), side, 0.9, lambda: (nothing, nothing))  # type: ignore[arg-type]
+        return HandDetection((476.0 * x / 510.0 + 320.0, 260.0, 510.0), side, 0.9, lambda: (nothing, nothing))
 
     left, twice, hidden, elsewhere = found(-150, "left"), found(-145, "right"), found(150, "left"), found(0, None)
     assert count([left], frames, 0, camera) == Counts(1, 1, 1, 1, 1, 1)

@@ -59,7 +59,11 @@ def render(frames: int, camera: Camera = CAMERA) -> Batch:
 
 
 def stored(path: Path, frames: int) -> Batch:
-    """The frames of a file, which is rendered first if it does not exist."""
+    """The frames of a file, which are rendered first if it does not exist.
+
+    Raises:
+        ValueError: The file holds fewer frames.
+    """
     if not path.exists():
         with atomic_path(path) as draft:
             save_file(vars(render(frames)), draft)
