@@ -11,7 +11,7 @@ from benchmarks import machine as machines
 from benchmarks.material import Material
 from benchmarks.rows import Comparison, Row, make_rows
 from benchmarks.settings import Settings
-from benchmarks.subjects import center, crop, frame, growth, pool, refine, schedule, stream, train
+from benchmarks.subjects import center, crop, either, frame, growth, pool, refine, schedule, stream, train
 from benchmarks.timing import interleaved_medians
 
 COMPARISONS: dict[str, Callable[[Material], Iterator[Comparison]]] = {
@@ -20,6 +20,7 @@ COMPARISONS: dict[str, Callable[[Material], Iterator[Comparison]]] = {
     "pool": pool.comparisons,
     "refine": refine.comparisons,
     "frame": frame.comparisons,
+    "either": either.comparisons,
     "train": train.comparisons,
 }
 SUBJECTS = (*COMPARISONS, "growth")

@@ -101,9 +101,29 @@ def _thumb_angles(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
     return torch.stack([radial, palmar, twist, mcp, ip], 1)
 
 
-def sample_angles(rng: Counter) -> torch.Tensor:
-    """Joint angles of each sample: float32 [B, 23] in degrees, in the order of ANGLES, within LIMITS."""
+def _open_hand(rng: Counter) -> torch.Tensor:
+    """[B, 21]: angles of the fingers and the thumb of flat open hands, before limits."""
+    fan = rng.uniform("openfan", 1, -0.35, 1.6) * torch.tensor([8.0, 2.0, -4.0, -10.0], device=rng.index.device)
+    spread = fan + 2.5 * rng.normal("openspread", 4)
+    mcp = rng.uniform("openmcp", 1, -15.0, 15.0) + 4.0 * rng.normal("openknuckle", 4)
+    pip, dip = 6.0 * rng.normal("openpip", 4).abs(), 4.0 * rng.normal("opendip", 4)
+    own = rng.uniform("openthumb", 4)
+    radial, palmar = 58.0 * own[:, 0], 30.0 * own[:, 1] ** 2  # most thumbs are near the plane of the palm
+    thumb = [radial, palmar, 6.0 * rng.normal("twist", 1)[:, 0], -8.0 + 28.0 * own[:, 2], -15.0 + 40.0 * own[:, 3]]
+    return torch.cat([torch.stack([spread, mcp, pip, dip], 2).flatten(1), torch.stack(thumb, 1)], 1)
+
+
+def sample_angles(rng: Counter, open_share: float = 0.0) -> torch.Tensor:
+    """Joint angles of each sample: float32 [B, 23] in degrees, in the order of ANGLES, within LIMITS.
+
+    Args:
+        rng: the random numbers of the samples.
+        open_share: fraction of the samples that show a flat open hand instead of one of the gestures, of which one in
+            thirty is nearly that.
+    """
     gesture = sample_gesture(rng)
-    fingers = _finger_angles(rng, gesture)
+    angles = torch.cat([_finger_angles(rng, gesture).flatten(1), _thumb_angles(rng, gesture)], 1)
+    if open_share > 0.0:
+        angles = torch.where(rng.uniform("open", 1) < open_share, _open_hand(rng), angles)
     wrist = torch.stack([16.0 * rng.normal("wristf", 1)[:, 0], 5.0 + 8.0 * rng.normal("wristd", 1)[:, 0]], 1)
-    return clamp_to_limits(torch.cat([fingers.flatten(1), _thumb_angles(rng, gesture), wrist], 1))
+    return clamp_to_limits(torch.cat([angles, wrist], 1))

@@ -38,6 +38,7 @@ class SyntheticHands:
         camera: intrinsics and frame size.
         cube: half edge of the cube in which the centre is refined, mm.
         sensor: faults of the camera.
+        open_share: fraction of the frames that show a flat open hand (`sample_angles`); 0 in the test splits.
 
     Raises:
         ValueError: The split is unknown, or difficulty is below 1 for a split other than "train".
@@ -50,6 +51,7 @@ class SyntheticHands:
     camera: Camera = CAMERAS["sr305"]
     cube: float = 150.0
     sensor: Sensor = field(default_factory=Sensor)
+    open_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.split not in SUBJECTS:
@@ -59,7 +61,7 @@ class SyntheticHands:
 
     def scenes(self, index: torch.Tensor) -> Scene:
         """Positions and articulations of the hands in the given frames (int64 [B])."""
-        return sample_scene(self._counter(index), self.split, self.difficulty)
+        return sample_scene(self._counter(index), self.split, self.difficulty, self.open_share)
 
     def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> FrameBatch:
         """Only the windows around the hands.

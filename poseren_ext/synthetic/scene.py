@@ -67,7 +67,7 @@ def _rotation(turn: torch.Tensor) -> torch.Tensor:
     return about(2, turn[:, 0]) @ about(0, turn[:, 1]) @ about(1, turn[:, 2]) @ facing
 
 
-def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
+def sample_scene(rng: Counter, split: str, difficulty: float = 1.0, open_share: float = 0.0) -> Scene:
     """Draws one scene per sample.
 
     At full difficulty, in-plane rotations cover the whole circle, out-of-plane rotations reach 60 degrees, the depth is
@@ -77,6 +77,7 @@ def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
         rng: the random numbers of the samples.
         split: key in SUBJECTS.
         difficulty: 0 to 1.
+        open_share: see `sample_angles`.
     """
     first, count = SUBJECTS[split]
     roll = rng.uniform("roll", 1, -math.pi, math.pi)
@@ -91,7 +92,7 @@ def sample_scene(rng: Counter, split: str, difficulty: float = 1.0) -> Scene:
     aside = turn.new_tensor([0.50, 0.38]) - 100.0 / depth
     return Scene(
         subject=first + rng.integer("subject", 1, count)[:, 0],
-        angles=sample_angles(rng),
+        angles=sample_angles(rng, open_share),
         turn=turn,
         slope=rng.uniform("slopexy", 2, -1.0, 1.0) * aside,
         depth=depth[:, 0],

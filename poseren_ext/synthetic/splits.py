@@ -75,8 +75,11 @@ class TrainingHands(SyntheticHands):
     Attributes:
         palm_share: share of the palms.
         egocentric_share: fraction of the other frames with the arm towards the camera.
+        open_share: fraction of the frames that show a flat open hand. Among the gestures of the test splits it is rare,
+            before cameras it is not.
     """
 
+    open_share: float = 0.2
     palm_share: float = 0.36
     egocentric_share: float = 0.2
 
@@ -85,7 +88,16 @@ class TrainingHands(SyntheticHands):
         u = Counter(self.seed ^ 0x4D495845, index).uniform("kind", 1)[:, 0]
         ego = self.palm_share + self.egocentric_share * (1.0 - self.palm_share)
         kind = torch.bucketize(u, u.new_tensor([self.palm_share, ego]), right=True)
-        shared = (self.seed, self.split, self.difficulty, self.skeleton, self.camera, self.cube, self.sensor)
+        shared = (
+            self.seed,
+            self.split,
+            self.difficulty,
+            self.skeleton,
+            self.camera,
+            self.cube,
+            self.sensor,
+            self.open_share,
+        )
         sets = (
             SyntheticHands(*shared),
             VariedHands(*shared, view=_EGOCENTRIC, surroundings=EVERYTHING),

@@ -94,7 +94,7 @@ class VariedHands(SyntheticHands):
 
     def _scenes(self, rng: Counter, index: torch.Tensor) -> _Scenes:
         subjects = SUBJECTS[self.split]
-        hand = sample_varied_scene(rng, subjects, self.view)
+        hand = sample_varied_scene(rng, subjects, self.view, open_share=self.open_share)
         own = hand.hand.concat(hand.arm)
         everything = own
         if torch.as_tensor(self.surroundings.other > 0.0).any():

@@ -147,7 +147,11 @@ def mirrored(cones: Cones, side: torch.Tensor) -> Cones:
 
 
 def sample_varied_scene(
-    rng: Counter, subjects: tuple[int, int], view: View, place: torch.Tensor | None = None
+    rng: Counter,
+    subjects: tuple[int, int],
+    view: View,
+    place: torch.Tensor | None = None,
+    open_share: float = 0.0,
 ) -> VariedScene:
     """Draws one posed hand per sample.
 
@@ -156,9 +160,10 @@ def sample_varied_scene(
         subjects: number of the first subject, and number of subjects.
         view: the side that the hands are seen from.
         place: [B, 3] positions of the palms, camera mm; by default drawn from the view.
+        open_share: see `sample_angles`.
     """
     subject = subjects[0] + rng.integer("subject", 1, subjects[1])[:, 0]
-    hand, angles = sample_anatomy(subject, SIZE), sample_angles(rng)
+    hand, angles = sample_anatomy(subject, SIZE), sample_angles(rng, open_share)
     joints = hand_joints(hand, angles)
     rotation = sample_directions(rng, view, arm_axes(angles)[0])
     palm = 0.5 * (joints[:, 0] + joints[:, 5])

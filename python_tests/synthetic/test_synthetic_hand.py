@@ -96,6 +96,24 @@ def test_a_third_of_the_samples_bends_each_finger_on_its_own() -> None:
         assert torch.all(torch.histc(finger, 6, 0.0, 108.0) / len(finger) > 0.08)
 
 
+def test_a_share_of_the_samples_shows_flat_open_hands() -> None:
+    rng = Counter(16, MANY)
+    usual, mixed, flat = (sample_angles(rng, share) for share in (0.0, 0.2, 1.0))
+    changed = (mixed != usual).any(1)
+    assert float(changed.float().mean()) == pytest.approx(0.2, abs=0.02)
+    assert torch.equal(mixed[changed], flat[changed])
+    limits = torch.tensor(LIMITS)
+    assert bool(((flat >= limits[:, 0]) & (flat <= limits[:, 1])).all())
+    joints = hand_joints(sample_anatomy(MANY), flat)
+    fingers = joints[:, 1:17].view(-1, 4, 4, 3)
+    length = (fingers[:, :, 1:] - fingers[:, :, :-1]).norm(dim=-1).sum(2)
+    assert float(((fingers[:, :, 3] - fingers[:, :, 0]).norm(dim=-1) / length).min()) > 0.9
+    # In nine recorded flat palms the thumb's tip is 6 to 25 mm before the plane of the bones.
+    flat_tip, tip = (hand_joints(sample_anatomy(MANY), angles)[:, 20, 2] for angles in (flat, usual))
+    near = [((one > 6.0) & (one < 25.0)).float().mean() for one in (flat_tip, tip)]
+    assert float(near[0]) > 0.4 > 0.25 > float(near[1])
+
+
 def test_the_end_joint_follows_the_middle_one() -> None:
     angles = sample_angles(Counter(13, MANY))
     for finger in range(4):

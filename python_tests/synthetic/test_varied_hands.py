@@ -166,12 +166,20 @@ def test_a_touched_table_lies_behind_the_hand_and_meets_it() -> None:
 
 
 def test_the_training_mixture_has_its_share_of_palms_and_does_not_depend_on_the_batch() -> None:
-    hands = TrainingHands(3, palm_share=0.4)
+    hands = TrainingHands(3, palm_share=0.4, open_share=0.0)
     index = torch.arange(64)
     mixed, palms = hands.tiles(index, size=16), SyntheticHands(3).tiles(index, size=16)
     same = (mixed.xyz == palms.xyz).all(2).all(1)
     assert 0.2 < float(same.float().mean()) < 0.6
     assert torch.equal(hands.tiles(index[5:6], size=16).xyz[0], mixed.xyz[5])
+
+
+def test_a_fifth_of_the_training_mixture_and_no_test_split_shows_open_hands() -> None:
+    index = torch.arange(400)
+    opened, usual = (TrainingHands(3, open_share=share).tiles(index, size=8).xyz for share in (0.2, 0.0))
+    assert torch.equal(TrainingHands(3).tiles(index, size=8).xyz, opened)
+    assert float((opened != usual).any(2).any(1).float().mean()) == pytest.approx(0.2, abs=0.06)
+    assert all(split_hands(kind).open_share == 0.0 for kind in SPLIT_KINDS)
 
 
 def test_one_side_of_an_edge_is_in_shadow_as_wide_as_the_baseline_says() -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.small_models import small_config, small_model
 from helpers.tiny_training import TINY
 
-from poseren_ext.models import load
+from poseren_ext.models import ErrorHead, ErrorHeadConfig, load
 from poseren_ext.training import Trainer, make_config
 from poseren_ext.training.checkpoint import read_checkpoint
 from tools.bundle_model import finish as finishing
+from tools.bundle_model.widen import widened
 
 
 def test_a_model_is_the_mean_of_its_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +35,28 @@ def test_checkpoints_of_different_runs_are_refused(tmp_path: Path) -> None:
         Trainer(make_config({**short, "seed": seed}), tmp_path / name).run()
     with pytest.raises(ValueError, match="different configurations"):
         finishing.finish(tmp_path / "c", [tmp_path / name / "checkpoint.safetensors" for name in "ab"])
+
+
+def test_a_widened_model_gives_the_same_poses_and_learns_with_all_its_units() -> None:
+    model, beside = (small_model("msra21", spread=0.5, seed=seed) for seed in (1, 2))
+    widths = tuple(2 * width + 3 for width in model.head.config.widths)
+    wide = widened(model, beside, widths)
+    crop = torch.rand(4, 1, 96, 96) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(wide(crop), model(crop), atol=1e-5)
+    first, second = model.head.config.widths
+    assert torch.equal(wide.head.region_weight[:, first : 2 * first], beside.head.region_weight)
+    wide.train()(crop)[-1].square().sum().backward()
+    assert wide.head.pose_weight.grad is not None
+    assert bool((wide.head.pose_weight.grad.view(-1, 5, widths[1])[:, :, second:] != 0).any(0).any(1).all())
+
+
+def test_models_that_cannot_stand_beside_each_other_are_refused() -> None:
+    model = small_model("msra21")
+    with pytest.raises(ValueError, match="at least twice those of the model"):
+        widened(model, model, (3, 3))
+    with pytest.raises(ValueError, match="different layers"):
+        widened(model, small_model("nyu14"), (64, 64))
+    config = small_config("msra21")
+    model.error = ErrorHead(ErrorHeadConfig(), model.skeleton, config.channels[-1], config.image_size)
+    assert widened(model, model, tuple(2 * width for width in config.refine.widths)).error is None

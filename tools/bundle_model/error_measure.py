@@ -20,6 +20,7 @@ from poseren_ext.evaluation.metrics import joint_errors
 from poseren_ext.inference.estimator import Estimator, Hand
 from poseren_ext.inference.hand_pose import UNCERTAIN_MM
 from poseren_ext.models import PoseREN, load_model
+from poseren_ext.models.files import BOTH
 from poseren_ext.synthetic import SPLIT_KINDS, split_hands
 from tools.bundle_model.measure import STAGES, TEST_FRAMES, test_parts
 
@@ -61,22 +62,25 @@ class ErrorResult:
 
 
 def measure_errors(
-    model: PoseREN, kinds: Sequence[str] = SPLIT_KINDS, *, frames: int = TEST_FRAMES, folder: Path | None = None
+    model: PoseREN | str, kinds: Sequence[str] = SPLIT_KINDS, *, frames: int = TEST_FRAMES, folder: Path | None = None
 ) -> list[ErrorResult]:
-    """Measures the error head of a model; arguments as of `measure`.
+    """Measures the error head of a model, or of both bundled models together; arguments as of `measure`.
 
     Raises:
         ValueError: the model has no error head.
     """
-    if model.error is None:
-        raise ValueError("the model has no error head; add one: python -m tools.bundle_model.error_head")
+    if model != BOTH:
+        model = load_model(model)
+        if model.error is None:
+            raise ValueError("the model has no error head; add one: python -m tools.bundle_model.error_head")
     return [_measure_split(model, kind, frames, folder) for kind in kinds]
 
 
-def _measure_split(model: PoseREN, kind: str, count: int, folder: Path | None) -> ErrorResult:
-    hands = split_hands(kind, skeleton=model.skeleton.name)  # type: ignore[arg-type]  # refuses unknown names
+def _measure_split(model: PoseREN | str, kind: str, count: int, folder: Path | None) -> ErrorResult:
+    one = load_model("demo" if model == BOTH else model)
+    hands = split_hands(kind, skeleton=one.skeleton.name)  # type: ignore[arg-type]  # refuses unknown names
     rng = np.random.default_rng(hands.seed)
-    sides: list[Hand] = ["right", "left"] if model.config.hand == "right" else ["left", "right"]
+    sides: list[Hand] = ["right", "left"] if one.config.hand == "right" else ["left", "right"]
     right, wrong = (Estimator(model, camera=hands.camera, hand=side, cube=hands.cube, stages=STAGES) for side in sides)
     results: list[list[Floats]] = [[], [], []]
     for part in test_parts(hands, count, folder and folder / kind):
@@ -158,11 +162,11 @@ def _area(right: Floats) -> str:
 def main() -> None:
     """Prints the measures of a model."""
     parser = argparse.ArgumentParser(prog="python -m tools.bundle_model.error_measure", description=__doc__)
-    parser.add_argument("model", help="a model file, or the name of a bundled model")
+    parser.add_argument("model", help="a model file, demo, any_view or both")
     parser.add_argument("--frames", type=int, default=TEST_FRAMES, help="of each test split")
     parser.add_argument("--folder", type=Path, help="keeps the rendered frames here")
     given = parser.parse_args()
-    print(error_summary(measure_errors(load_model(given.model), frames=given.frames, folder=given.folder)))
+    print(error_summary(measure_errors(given.model, frames=given.frames, folder=given.folder)))
 
 
 if __name__ == "__main__":
