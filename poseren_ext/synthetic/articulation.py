@@ -103,8 +103,8 @@ def _thumb_angles(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
 
 def _open_hand(rng: Counter) -> torch.Tensor:
     """[B, 21]: angles of the fingers and the thumb of flat open hands, before limits."""
-    fan = rng.uniform("openfan", 1, -0.35, 1.6) * torch.tensor([8.0, 2.0, -4.0, -10.0], device=rng.index.device)
-    spread = fan + 2.5 * rng.normal("openspread", 4)
+    fan = rng.uniform("openfan", 1, -0.35, 1.6)
+    spread = fan * fan.new_tensor([8.0, 2.0, -4.0, -10.0]) + 2.5 * rng.normal("openspread", 4)
     mcp = rng.uniform("openmcp", 1, -15.0, 15.0) + 4.0 * rng.normal("openknuckle", 4)
     pip, dip = 6.0 * rng.normal("openpip", 4).abs(), 4.0 * rng.normal("opendip", 4)
     own = rng.uniform("openthumb", 4)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -13,6 +13,7 @@ from poseren_ext._utils.counter_rng import Counter
 from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.synthetic.frames import SyntheticHands
+from poseren_ext.synthetic.relief import vary_relief
 from poseren_ext.synthetic.surroundings import EVERYTHING, Surroundings
 from poseren_ext.synthetic.varied_frames import VariedHands
 from poseren_ext.synthetic.varied_scene import View
@@ -77,11 +78,13 @@ class TrainingHands(SyntheticHands):
         egocentric_share: fraction of the other frames with the arm towards the camera.
         open_share: fraction of the frames that show a flat open hand. Among the gestures of the test splits it is rare,
             before cameras it is not.
+        relief: whether the relief of the surfaces is changed (`vary_relief`).
     """
 
     open_share: float = 0.2
     palm_share: float = 0.36
     egocentric_share: float = 0.2
+    relief: bool = True
 
     def tiles(self, index: torch.Tensor, *, size: int = 96, margin: float = 1.0) -> FrameBatch:
         """Only the windows around the hands, with centres as different searches for the hand give them."""
@@ -109,4 +112,7 @@ class TrainingHands(SyntheticHands):
             for hands, which in zip(sets, chosen, strict=True)
             if len(which)
         ]
-        return joined(parts)[torch.cat(chosen).argsort()]
+        frames = joined(parts)[torch.cat(chosen).argsort()]
+        if not self.relief:
+            return frames
+        return replace(frames, depth=vary_relief(frames.depth, Counter(self.seed ^ 0x52454C46, index)))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from poseren_ext._utils.counter_rng import Counter
+from poseren_ext.synthetic.relief import surface_means
 from poseren_ext.synthetic.sensor import round_holes
 
 _EDGE = 25.0  # mm from one pixel to the next: an edge
@@ -138,16 +139,6 @@ def _smoothed(depth: torch.Tensor, rng: Counter, share: float) -> torch.Tensor:
     chosen = (rng.uniform("smooth", 1)[:, 0] < share).nonzero()[:, 0]
     if not len(chosen):
         return depth
-    own = depth[chosen]
-    padded = F.pad(own[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    H, W = own.shape[1:]
-    total, count = torch.zeros_like(own), torch.zeros_like(own)
-    for dy in range(3):
-        for dx in range(3):
-            other = padded[:, dy : dy + H, dx : dx + W]
-            near = (other - own).abs() < 20.0
-            total += torch.where(near, other, 0.0)
-            count += near
     smoothed = depth.clone()
-    smoothed[chosen] = torch.where(own > 0.0, total / count, 0.0)
+    smoothed[chosen] = surface_means(depth[chosen])
     return smoothed
