@@ -6,7 +6,7 @@ from poseren_ext.models.error_head import ErrorHead
 from poseren_ext.models.files import BUNDLED, Precision, load, load_model, save
 from poseren_ext.models.network import Backbone, InitCNN, PoseREN, RegionEnsemble, initialize
 from poseren_ext.models.packed import PackedPoseREN
-from poseren_ext.models.quantization import round_to_bytes
+from poseren_ext.models.quantization import round_to_bytes, round_to_nibbles
 
 __all__ = [
     "BUNDLED",
@@ -25,5 +25,6 @@ __all__ = [
     "load",
     "load_model",
     "round_to_bytes",
+    "round_to_nibbles",
     "save",
 ]

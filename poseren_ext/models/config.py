@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from poseren_ext.geometry.skeleton import SKELETONS, Skeleton
 
-WeightDtype: TypeAlias = Literal["float32", "float16", "int8"]
+WeightDtype: TypeAlias = Literal["float32", "float16", "int8", "int4"]
 WEIGHT_DTYPES: tuple[WeightDtype, ...] = get_args(WeightDtype)
 """Types of stored weights in a model file."""
 
@@ -194,9 +194,11 @@ class ModelConfig:
         channels: channels of the three levels of the backbone.
         init: head of the Init-CNN: grid regions, because there is no pose to guide them.
         refine: head of every refining stage.
-        weight_dtype: type of the stored weights, "float32", "float16" or "int8"; computation is in float32. "int8"
-            stores fully connected weights as int8 rows with one float32 scale per row, and everything else in float32.
-            This is lossless for a model that :func:`round_to_bytes` rounded.
+        weight_dtype: type of the stored weights, "float32", "float16", "int8" or "int4"; computation is in float32.
+            "int8" stores fully connected weights as int8 rows with one float32 scale per row, the error head in
+            float16, and everything else in float32. This is lossless for a model that :func:`round_to_bytes` rounded.
+            "int4" stores those of the region layers in 4 bits and convolutions in float16, lossless after
+            :func:`round_to_nibbles`.
         error: the head that predicts the error of a pose; None for a model without one.
 
     Raises:
@@ -221,7 +223,7 @@ class ModelConfig:
         _require(0 < self.cube < math.inf, self, "cube", "a positive number of mm")
         _require(_are_integers(self.channels), self, "channels", "a tuple of integers", TypeError)
         _require(len(self.channels) == 3 and min(self.channels) > 0, self, "channels", "three positive numbers")
-        _require(self.weight_dtype in WEIGHT_DTYPES, self, "weight_dtype", "'float32', 'float16' or 'int8'")
+        _require(self.weight_dtype in WEIGHT_DTYPES, self, "weight_dtype", "'float32', 'float16', 'int8' or 'int4'")
         for name in ("init", "refine"):
             head = getattr(self, name)
             _require(isinstance(head, HeadConfig), self, name, "a HeadConfig", TypeError)

@@ -20,7 +20,7 @@ from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.models.config import ModelConfig, WeightDtype
 from poseren_ext.models.network import PoseREN
 from poseren_ext.models.packed import PackedPoseREN
-from poseren_ext.models.quantization import byte_rows, fully_connected_weights
+from poseren_ext.models.quantization import fully_connected_weights, restored_rows, stored_forms, stored_rows
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
@@ -38,18 +38,19 @@ WEIGHTS = "model.safetensors"
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?(?<!\.safetensors)", re.ASCII)
 
 FORMAT = "poseren_ext"
-FORMAT_VERSION = "3"
-READABLE_VERSIONS = ("1", "2", "3")
-"""Version 2 added weights as int8 rows, version 3 the error head."""
-_CODES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8"}  # names in safetensors
+FORMAT_VERSION = "4"
+READABLE_VERSIONS = ("1", "2", "3", "4")
+"""Version 2 added weights as int8 rows, version 3 the error head, version 4 region weights as 4-bit rows."""
+_CODES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8"}  # names in safetensors
+_BITS: dict[WeightDtype, int] = {"int8": 8, "int4": 4}
 _REMEDY = "Expected a file written by poseren_ext.models.save: download or save it again"
 
 
 def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
     """Write a model to one safetensors file, weights in the ``weight_dtype`` of its configuration.
 
-    Weights that int8 rows would change, such as those of a bundled model after fine-tuning, are written in float32, and
-    so says the file's configuration; :func:`round_to_bytes` rounds them to int8 rows.
+    Weights that int8 or 4-bit rows would change, such as those of a bundled model after fine-tuning, are written in
+    float32, and so says the file's configuration; :func:`round_to_bytes` and :func:`round_to_nibbles` round them.
 
     The file is written atomically: readers never see half of it, and a failed write leaves an older file unchanged.
 
@@ -66,25 +67,21 @@ def save(model: PoseREN, path: str | os.PathLike[str]) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}; create it first")
     config, state = model.config, model.state_dict()
-    scales = _scale_names(model, config.weight_dtype)
-    rows = {name: found for name in scales if (found := byte_rows(state[name].detach().cpu()))}
-    if len(rows) < len(scales):
+    formats = _row_formats(model, config.weight_dtype)
+    rows = {name: stored_rows(state[name].detach().cpu(), channels) for name, channels in formats.items()}
+    if not all(rows.values()) or (config.weight_dtype == "int4" and not _has_half_convolutions(model)):
         config, rows = replace(config, weight_dtype="float32"), {}
     dtypes = _stored_dtypes(model, config.weight_dtype)
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        stored = tensor.detach().cpu()
-        if dtypes[name] != torch.int8:
-            stored = stored.to(dtypes[name])
+        stored = tensor.detach().cpu().to(dtypes[name])
         if not _is_finite(stored):
             raise ValueError(
                 f"cannot save {path}: {name} holds values that are NaN or infinite as {stored.dtype}; a training that "
                 "diverged gives such weights, and float16 ends at 65504"
             )
-        if name in rows:
-            tensors[name], tensors[scales[name]] = rows[name]
-        else:
-            tensors[name] = stored
+        parts = rows.get(name)
+        tensors |= {name: stored} if parts is None else {_part(name, end): part for end, part in parts.items()}
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": config.to_json()}
     with atomic_path(path) as draft:
         write_tensors(draft, tensors, metadata)
@@ -129,9 +126,14 @@ def load(path: str | os.PathLike[str]) -> PoseREN:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping: it cannot be iterated)
             shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
             _check_tensors(model, shapes)
-            tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
-            for name, scale in _scale_names(model, model.config.weight_dtype).items():
-                tensors[name].mul_(tensors.pop(scale)[..., None])
+            formats, tensors = _row_formats(model, config.weight_dtype), {}
+            for name, tensor in model.state_dict().items():
+                if name in formats:
+                    ends = stored_forms(tensor.shape, formats[name])
+                    parts = {end: file.get_tensor(_part(name, end)) for end in ends}
+                    tensors[name] = restored_rows(parts, tensor.shape[-1])
+                else:
+                    tensors[name] = file.get_tensor(name).to(torch.float32, copy=True)
     except (SafetensorError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). {_REMEDY}") from error
     except (TypeError, ValueError) as error:
@@ -215,13 +217,14 @@ def _read_config(metadata: dict[str, str] | None) -> ModelConfig:
 
 def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> None:
     """Checks that a file holds every tensor that the model needs, of the right shape and stored type, and no other."""
-    scales = _scale_names(model, model.config.weight_dtype)
+    formats = _row_formats(model, model.config.weight_dtype)
     dtypes = _stored_dtypes(model, model.config.weight_dtype)
     expected: dict[str, tuple[list[int], str]] = {}
     for name, tensor in model.state_dict().items():
-        expected[name] = (list(tensor.shape), _CODES[dtypes[name]])
-        if name in scales:
-            expected[scales[name]] = (list(tensor.shape[:-1]), _CODES[torch.float32])
+        forms = {"": (list(tensor.shape), dtypes[name])}
+        if name in formats:
+            forms = stored_forms(tensor.shape, formats[name])
+        expected |= {_part(name, end): (shape, _CODES[dtype]) for end, (shape, dtype) in forms.items()}
     faults = [f"tensor {name} is missing" for name in expected if name not in found]
     faults += [f"tensor {name} is unexpected" for name in found if name not in expected]
     faults += [
@@ -234,21 +237,34 @@ def _check_tensors(model: PoseREN, found: dict[str, tuple[list[int], str]]) -> N
 
 
 def _stored_dtypes(model: PoseREN, weight_dtype: WeightDtype) -> dict[str, torch.dtype]:
-    """The type of each tensor in a file with weights of this type.
+    """The type of each tensor in a file with weights of this type, apart from rows of integers.
 
-    The mean pose (3J numbers) is always float32. The weights of an error head in a file with int8 rows are float16.
+    The mean pose (3J numbers) is always float32. The weights of an error head in a file with such rows are float16, and
+    those of convolutions beside 4-bit rows.
     """
     dtypes = dict.fromkeys(model.state_dict(), torch.float32)
     if weight_dtype == "float16":
         dtypes |= {name: torch.float16 for name, _ in model.named_parameters()}
-    if weight_dtype == "int8":
+    if weight_dtype == "int4":
+        dtypes |= {name: torch.float16 for name, part in model.named_parameters() if part.dim() == 4}
+    if weight_dtype in _BITS:
         dtypes |= {name: torch.float16 for name in dtypes if name.startswith("error.")}
-    return dtypes | dict.fromkeys(_scale_names(model, weight_dtype), torch.int8)
+    return dtypes
 
 
-def _scale_names(model: PoseREN, weight_dtype: WeightDtype) -> dict[str, str]:
-    """Name of each weight in int8 rows -> name of its scales in the file."""
-    return fully_connected_weights(model) if weight_dtype == "int8" else {}
+def _has_half_convolutions(model: PoseREN) -> bool:
+    parts = (part for name, part in model.named_parameters() if part.dim() == 4 and not name.startswith("error."))
+    return all(bool((part == part.half()).all()) for part in parts)
+
+
+def _row_formats(model: PoseREN, weight_dtype: WeightDtype) -> dict[str, int]:
+    """Name of each weight in rows of integers -> channels of 4-bit rows, 0 for int8 rows."""
+    return fully_connected_weights(model, _BITS[weight_dtype]) if weight_dtype in _BITS else {}
+
+
+def _part(name: str, end: str) -> str:
+    """Name in the file of a part of a weight: "head.region_weight" and "scale" give "head.region_scale"."""
+    return name.removesuffix("weight") + end if end else name
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""Weight rounding: fully connected weights that int8, bfloat16 and float16 all represent exactly."""
+"""Weight rounding: fully connected weights that int8, bfloat16 and float16 all represent exactly; their stored rows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poseren_ext.models.network import PoseREN, RegionEnsemble
 from poseren_ext.ops.cascade import steps_of
 
 _LAYERS = ("region", "finger", "pose")
+_LARGEST = 7
+"""Largest magnitude of a 4-bit number: -8 is not used."""
+_FACTORS = 127 // _LARGEST
+_CLIPPED = (1.0, 0.9, 0.8, 0.7)
+"""Tried sizes of the largest 4-bit number of a group, as multiples of its largest weight."""
 
 
 @torch.no_grad()
@@ -40,28 +47,133 @@ def round_to_bytes(model: PoseREN) -> None:
             parameter.copy_(parameter.half())
 
 
-def byte_rows(weight: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Rounded weights as int8 [..., R, K] and the float32 step [..., R] of each row; None if they are not rounded."""
-    stored, steps = torch.empty_like(weight, dtype=torch.int8), torch.empty(weight.shape[:-1], dtype=torch.float32)
-    groups = zip(weight, stored, steps, strict=True) if weight.dim() > 2 else [(weight, stored, steps)]
-    for rows, whole, step in groups:  # one group at a time keeps the temporaries small
-        step.copy_(steps_of(rows)[..., 0])
-        numbers = rows / step[..., None]
-        if not bool((numbers == numbers.round()).all()):  # NaN compares false
+@torch.no_grad()
+def round_to_nibbles(model: PoseREN) -> None:
+    """Rounds as :func:`round_to_bytes`, the weights of the region layers, most of a model, to 4 bits; in place.
+
+    Weights of convolutions become float16 numbers.
+    In each of their rows, the integers of one channel of the feature map become multiples (-7 to 7) of a whole factor,
+    so that the rows stay rows of integers of magnitude at most 127, which int8, bfloat16 and float16 represent.
+
+    Args:
+        model: a trained model; its weights are modified.
+    """
+    round_to_bytes(model)
+    for head in (model.init.head, model.head):
+        for rows in head.region_weight:
+            if _nibbles(rows, head.config.channels) is None:  # those that are rounded stay as they are
+                rows.copy_(_rounded_to_nibbles(rows, head.config.channels))
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d):
+            part.weight.copy_(part.weight.half())
+
+
+def stored_rows(weight: Tensor, channels: int = 0) -> dict[str, Tensor] | None:
+    """Rounded weights [..., R, K] as a file stores them, by the ends of the tensors' names; None for other weights.
+
+    Args:
+        weight: rows that :func:`round_to_bytes` or :func:`round_to_nibbles` rounded.
+        channels: C, number of channels of the feature map, for 4-bit rows; 0 for int8 rows.
+
+    Returns:
+        "weight": int8 [..., R, K], or pairs of 4-bit numbers plus 8, the first one in the lower bits, uint8
+        [..., R, (K + 1) // 2]; "scale": float32 [..., R], the step of each row; for 4-bit rows "factor": uint8
+        [..., R, C]. A weight is the product of all.
+    """
+    lead = weight.shape[:-2]
+    parts = []
+    for rows in weight.reshape(-1, *weight.shape[-2:]):  # one group at a time keeps the temporaries small
+        part = _nibbles(rows, channels) if channels else _numbers(rows)
+        if part is None:
             return None
-        whole.copy_(numbers)
-    return stored, steps
+        parts.append(part)
+    return {end: torch.stack([part[end] for part in parts]).view(*lead, *parts[0][end].shape) for end in parts[0]}
 
 
-def fully_connected_weights(model: PoseREN) -> dict[str, str]:
-    """Name of every fully connected weight in the state of the model -> name of its stored steps."""
-    heads = [name for name, part in model.named_modules() if isinstance(part, RegionEnsemble)]
-    return {f"{head}.{layer}_weight": f"{head}.{layer}_scale" for head in heads for layer in _LAYERS}
+def stored_forms(shape: torch.Size, channels: int = 0) -> dict[str, tuple[list[int], torch.dtype]]:
+    """Shapes and types of what :func:`stored_rows` returns for weights of this shape."""
+    rows, inputs = list(shape[:-1]), shape[-1]
+    scale = {"scale": (rows, torch.float32)}
+    if not channels:
+        return {"weight": ([*rows, inputs], torch.int8), **scale}
+    return {
+        "weight": ([*rows, (inputs + 1) // 2], torch.uint8),
+        **scale,
+        "factor": ([*rows, channels], torch.uint8),
+    }
+
+
+def restored_rows(parts: Mapping[str, Tensor], inputs: int) -> Tensor:
+    """Float32 weights [..., R, K] of stored rows; `inputs` is K."""
+    numbers = parts["weight"]
+    if "factor" in parts:
+        pairs = torch.stack([numbers & 15, numbers >> 4], -1).flatten(-2)[..., :inputs].float() - 8.0
+        factor = parts["factor"].float()[..., None]
+        numbers = (pairs.unflatten(-1, (factor.shape[-2], -1)) * factor).flatten(-2)
+    return numbers.float() * parts["scale"][..., None]
+
+
+def fully_connected_weights(model: PoseREN, bits: int) -> dict[str, int]:
+    """Name of every fully connected weight in the state of the model -> channels of 4-bit rows, 0 for int8 rows.
+
+    Args:
+        model: the model.
+        bits: 8, or 4 for the region layers.
+    """
+    heads = {name: part for name, part in model.named_modules() if isinstance(part, RegionEnsemble)}
+    return {
+        f"{name}.{layer}_weight": head.config.channels if bits == 4 and layer == "region" else 0
+        for name, head in heads.items()
+        for layer in _LAYERS
+    }
 
 
 def _rounded(rows: Tensor) -> Tensor:
     steps = steps_of(rows)
     return (rows / steps).round() * steps
+
+
+def _numbers(rows: Tensor) -> dict[str, Tensor] | None:
+    """int8 rows [R, K] and their steps; None if they are not rounded."""
+    steps = steps_of(rows)
+    numbers = rows / steps
+    if not bool((numbers == numbers.round()).all()):  # NaN compares false
+        return None
+    return {"weight": numbers.to(torch.int8), "scale": steps[..., 0].float()}
+
+
+def _nibbles(rows: Tensor, channels: int) -> dict[str, Tensor] | None:
+    """4-bit rows [R, K], their steps and factors; None if they are not rounded."""
+    found = _numbers(rows)
+    if found is None:
+        return None
+    numbers = found["weight"].view(len(rows), channels, -1).short()
+    largest = numbers.abs().amax(-1)
+    factor = torch.zeros_like(largest)  # the smallest that fits
+    for candidate in range(2 * _FACTORS, 0, -1):
+        fits = (largest <= _LARGEST * candidate) & (numbers % candidate == 0).all(-1)
+        factor[fits] = candidate
+    if not bool((factor > 0).all()):
+        return None
+    small = (numbers // factor.clamp(min=1)[..., None]).flatten(1) + 8
+    if small.shape[1] % 2:
+        small = torch.cat([small, torch.full_like(small[:, :1], 8)], 1)
+    pairs = small.to(torch.uint8).unflatten(1, (-1, 2))
+    return {"weight": pairs[..., 0] | pairs[..., 1] << 4, "scale": found["scale"], "factor": factor.to(torch.uint8)}
+
+
+def _rounded_to_nibbles(rows: Tensor, channels: int) -> Tensor:
+    steps = steps_of(rows)
+    numbers = (rows / steps).view(len(rows), channels, -1)
+    largest = numbers.abs().amax(-1, keepdim=True)
+    best, least = torch.zeros_like(numbers), torch.full_like(largest, torch.inf)
+    for size in _CLIPPED:
+        factor = (size * largest / _LARGEST).round().clamp(1, _FACTORS)
+        tried = (numbers / factor).round().clamp(-_LARGEST, _LARGEST) * factor
+        error = (tried - numbers).square().sum(-1, keepdim=True)
+        better = error < least
+        best, least = torch.where(better, tried, best), torch.where(better, error, least)
+    return best.flatten(1) * steps
 
 
 def _balance(head: RegionEnsemble) -> None:

@@ -68,6 +68,7 @@ class SyntheticScenes:
         camera: intrinsics and frame size.
         zoom: limits of a factor on the focal length, one draw per frame, for training on many cameras.
         faults: of the cameras.
+        open_share: fraction of the hands that are flat and open (`sample_angles`), for training.
 
     Raises:
         ValueError: The split is unknown or the camera has no size.
@@ -79,6 +80,7 @@ class SyntheticScenes:
     camera: Camera = CAMERAS["sr305"]
     zoom: tuple[float, float] = (1.0, 1.0)
     faults: VariedSensor = field(default_factory=VariedSensor)
+    open_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.split not in SUBJECTS:
@@ -135,7 +137,8 @@ class SyntheticScenes:
         """Hands at the given places, those of egocentric scenes with the arm towards the camera."""
         subjects = SUBJECTS[self.split]
         towards = (kind == SCENE_KINDS.index("egocentric"))[:, None]
-        free, ego = (sample_varied_scene(rng, subjects, View(towards=value), place) for value in (False, True))
+        views = (View(towards=value) for value in (False, True))
+        free, ego = (sample_varied_scene(rng, subjects, view, place, self.open_share) for view in views)
 
         def pick(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
             return torch.where(towards.view(-1, *[1] * (a.dim() - 1)), a, b)

@@ -53,7 +53,7 @@ class TrainConfig:
             layers of Pose-REN.
         dropout: dropout probability of both networks.
         fully_connected: initialisation, "gaussian" (standard deviation 0.001, as in the paper) or "he".
-        weight_dtype: type of the stored weights of the final model (see `ModelConfig`); "int8" needs `finish`.
+        weight_dtype: type of the stored weights of the final model (`ModelConfig`); "int8" and "int4" need `finish`.
         precision: "float32", "tf32" or "bf16" (autocast) of the products in training.
         batch: samples per step.
         graph: on a GPU, replay the step as one CUDA graph, which reduces launch overhead (one process only).
@@ -176,8 +176,10 @@ class TrainConfig:
             raise ValueError(f"init_every is {self.init_every} and poses {self.poses!r}; stored poses need it to be 0")
         if self.finish and self.initial not in ("init", "mean"):
             raise ValueError(f"finish is true and initial is {self.initial!r}; expected 'init' or 'mean' with it")
-        if self.weight_dtype == "int8" and not self.finish:
-            raise ValueError("weight_dtype is 'int8' and finish is false; int8 stores rounded weights: set finish=true")
+        if self.weight_dtype in ("int8", "int4") and not self.finish:
+            raise ValueError(
+                f"weight_dtype is {self.weight_dtype!r} and finish is false; it stores rounded weights: set finish=true"
+            )
 
     def model(self) -> ModelConfig:
         """The configuration of the model that this run trains."""

@@ -7,7 +7,7 @@ import dataclasses
 
 import torch
 
-from poseren_ext.models import PoseREN, round_to_bytes
+from poseren_ext.models import PoseREN, round_to_bytes, round_to_nibbles
 from poseren_ext.training.config import TrainConfig
 from poseren_ext.training.streams import open_stream
 from poseren_ext.training.validation import stage_poses
@@ -18,7 +18,10 @@ _CHUNK = 1024
 
 
 def finalize(model: PoseREN, config: TrainConfig, device: torch.device | str = "cpu") -> None:
-    """Rounds the weights (:func:`poseren_ext.models.round_to_bytes`), then corrects the biases; in place.
+    """Rounds the weights, then corrects the biases; in place.
+
+    With `weight_dtype` "int4", :func:`poseren_ext.models.round_to_nibbles` rounds, otherwise
+    :func:`poseren_ext.models.round_to_bytes`.
 
     Training crops are shifted by up to `depth_shift`, but inference crops are not. On those, joints have mean errors
     of up to 1 mm in depth, plus those of rounding. They are measured on training subjects without augmentation
@@ -29,7 +32,7 @@ def finalize(model: PoseREN, config: TrainConfig, device: torch.device | str = "
         config: configuration of its training, which names the frames.
         device: device of the model.
     """
-    round_to_bytes(model)
+    (round_to_nibbles if config.weight_dtype == "int4" else round_to_bytes)(model)
     still = dataclasses.replace(
         config,
         rotation=0.0,

@@ -14,6 +14,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 HASHES = {
     "format_1_float32": "5f12e8c7960ef2f28ac0ac51fd60a876254cedc72442313d8330f899535137f6",
     "format_2_int8": "81dc57d92fe6716bb93fe6527f29ce6174213b95eca77b2b7f191d877ebf411e",
+    "format_4_int4": "fdde0170be7a8428bc8276b8b359e0b554bc88312e5fa74335e4f57af662ad94",
     "format_1_float16": "ff2614d1a123fe32388d0401075944a45f2a37826d7ba6c84670ebf870409313",
 }
 

@@ -46,7 +46,7 @@ def test_folder_and_back(tmp_path):
 def test_configuration_is_readable(tmp_path):
     HubPoseREN.of(small_model()).save_pretrained(tmp_path)
     about = json.loads((tmp_path / "config.json").read_text())
-    assert (about["format"], about["format_version"], about["model"]["skeleton"]) == ("poseren_ext", "3", "nyu14")
+    assert (about["format"], about["format_version"], about["model"]["skeleton"]) == ("poseren_ext", "4", "nyu14")
 
 
 def test_card(tmp_path):

@@ -13,7 +13,8 @@ from helpers.small_models import small_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from poseren_ext.models import PackedPoseREN, PoseREN, load, round_to_bytes, save
+from poseren_ext.models import PackedPoseREN, PoseREN, load, round_to_bytes, round_to_nibbles, save
+from poseren_ext.models.quantization import restored_rows, stored_rows
 
 
 @pytest.fixture
@@ -79,12 +80,66 @@ def test_int8_rows_are_lossless_for_a_rounded_model_and_take_a_quarter_of_the_sp
     assert torch.equal(packed.finger_scale, expected.finger_scale)
 
 
-def test_weights_that_int8_rows_would_change_are_written_in_float32(model: PoseREN, tmp_path: Path) -> None:
+def test_4_bit_rows_are_lossless_for_a_rounded_model_and_halve_the_region_layers(
+    model: PoseREN, tmp_path: Path
+) -> None:
+    before = model.head.region_weight.detach().clone()
+    round_to_nibbles(model)
+    rounded = model.head.region_weight.detach().clone()
+    error = (rounded - before).square().mean().sqrt() / before.square().mean().sqrt()
+    assert 0.02 < float(error) < 0.13
+    round_to_nibbles(model)
+    assert torch.equal(model.head.region_weight, rounded)  # nothing is left to round
+    sizes = {}
+    for weight_dtype in ("int8", "int4"):
+        model.config = replace(model.config, weight_dtype=weight_dtype)
+        save(model, tmp_path / weight_dtype)
+        sizes[weight_dtype] = (tmp_path / weight_dtype).stat().st_size
+        again = load(tmp_path / weight_dtype)
+        assert again.config == model.config
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(again.state_dict()[name], tensor), name
+    numbers = {
+        end: sum(p.numel() for n, p in model.named_parameters() if n.endswith(end))
+        for end in (".weight", "region_weight")
+    }
+    assert sizes["int8"] - sizes["int4"] > 2 * numbers[".weight"] + 0.45 * numbers["region_weight"]
+    exact, packed = PackedPoseREN(model).head, PackedPoseREN(model, "int8").head
+    assert torch.equal(packed.region_weight.float() * packed.region_scale[..., None], exact.region_weight.float())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "factors", "numbers"), [(6, [18, 6, 1], [1, -7, 6, 0, 0, 0]), (9, [18, 1, 1], [1, -7, 2, *[0] * 6])]
+)
+def test_4_bit_rows_by_hand(inputs: int, factors: list[int], numbers: list[int]) -> None:
+    weight = torch.zeros(1, 2, inputs)
+    weight[0, 0, :3] = torch.tensor([18.0, -126.0, 36.0])  # steps of 1
+    weight[0, 1, -1] = 0.75  # 96 steps of 1/128: six times 16
+    parts = stored_rows(weight, 3)
+    assert parts is not None
+    assert parts["scale"].tolist() == [[1.0, 1 / 128]]
+    assert parts["factor"].tolist() == [[factors, [1, 1, 16]]]
+    assert [int(parts["weight"][0, 0, k // 2] >> 4 * (k % 2) & 15) - 8 for k in range(inputs)] == numbers
+    assert torch.equal(restored_rows(parts, inputs), weight)
+    for other in (0.7, torch.nan):
+        weight[0, 1, -1] = other
+        assert stored_rows(weight, 3) is None
+        assert stored_rows(weight) is None
+
+
+@pytest.mark.parametrize(
+    ("weight_dtype", "changed"),
+    [("int8", "head.finger_weight"), ("int4", "head.region_weight"), ("int4", "backbone.conv4.weight")],
+)
+def test_weights_that_rows_of_integers_would_change_are_written_in_float32(
+    model: PoseREN, tmp_path: Path, weight_dtype: str, changed: str
+) -> None:
     """A bundled model after fine-tuning."""
-    round_to_bytes(model)
-    model.config = replace(model.config, weight_dtype="int8")
+    (round_to_nibbles if weight_dtype == "int4" else round_to_bytes)(model)
+    model.config = replace(model.config, weight_dtype=weight_dtype)
     with torch.no_grad():
-        model.head.finger_weight.mul_(torch.rand_like(model.head.finger_weight))
+        weight = model.get_parameter(changed)
+        weight.mul_(torch.rand_like(weight))
     save(model, tmp_path / "model")
     again = load(tmp_path / "model")
     assert again.config == replace(model.config, weight_dtype="float32")
@@ -204,8 +259,8 @@ def test_junk(tmp_path: Path, junk: bytes) -> None:
     [
         ({"format": "pt"}, "its format is 'pt', expected 'poseren_ext'"),
         (
-            {"format_version": "4"},
-            "its format_version is '4', expected one of 1, 2, 3; a newer poseren_ext may be needed",
+            {"format_version": "5"},
+            "its format_version is '5', expected one of 1, 2, 3, 4; a newer poseren_ext may be needed",
         ),
         ({"config": "{}"}, "ModelConfig: missing field 'skeleton'"),
         ({"config": "{"}, "holds no model for this version"),

@@ -271,7 +271,7 @@ def test_json_there_and_back(kind: str, skeleton: Skeleton) -> None:
         (lambda c: c.update(cube="150"), "cube is '150'; expected a number"),
         (lambda c: c.update(channels=[4, 6]), "channels is .*; expected three positive"),
         (lambda c: c.update(hand="both"), "hand is 'both'"),
-        (lambda c: c.update(weight_dtype="int4"), "weight_dtype is 'int4'"),
+        (lambda c: c.update(weight_dtype="int2"), "weight_dtype is 'int2'"),
         (lambda c: c.update(init=c["refine"]), "init is .*; expected a head with a grid"),
         (lambda c: c["refine"].update(num_joints=16), "refine is .*; expected num_joints, channels and image_size 14"),
         (lambda c: c["refine"].update(joints=[99]), "joints is .*; expected indices below num_joints"),

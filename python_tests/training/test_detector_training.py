@@ -93,7 +93,7 @@ def test_augmented_frames_move_hands_with_their_pixels_and_swap_sides_in_mirrors
 
 
 def test_a_short_training_lowers_the_loss_and_writes_a_detector(tmp_path: Path) -> None:
-    frames, out = tool.stored(tmp_path / "frames.safetensors", 128), tmp_path / "detector.safetensors"
+    frames, out = tool.stored([tmp_path / "frames.safetensors"], 128), tmp_path / "detector.safetensors"
     torch.manual_seed(0)
     tool.train(frames, 3.0, out, batch=8, rate=3e-2, start=None, precision="float32", compiled=False, seed=1)
     part = Batch(*(value[:32] for value in vars(frames).values()))
@@ -108,13 +108,14 @@ def test_a_short_training_lowers_the_loss_and_writes_a_detector(tmp_path: Path) 
 
 def test_rendered_frames_are_kept_for_other_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "frames.safetensors"
-    monkeypatch.setattr(tool, "render", lambda frames: one_hand())
-    first = tool.stored(path, 1)
-    monkeypatch.setattr(tool, "render", lambda frames: pytest.fail("rendered again"))
-    again = tool.stored(path, 1)
+    monkeypatch.setattr(tool, "render", lambda frames, seed: one_hand())
+    first = tool.stored([path], 1)
+    monkeypatch.setattr(tool, "render", lambda frames, seed: pytest.fail("rendered again"))
+    again = tool.stored([path], 1)
     assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(again).values(), strict=True))
     with pytest.raises(ValueError, match="holds 1 frames, 5 are wanted"):
-        tool.stored(path, 5)
+        tool.stored([path], 5)
+    assert len(tool.stored([path, path], 1).depth) == 2
 
 
 def test_detections_are_counted_once_and_hidden_hands_not_at_all() -> None:

@@ -15,7 +15,7 @@ import torch
 
 from poseren_ext._utils.atomic_files import write_atomic
 from poseren_ext.geometry.skeleton import SKELETONS
-from poseren_ext.models import PoseREN, load, round_to_bytes, save
+from poseren_ext.models import PoseREN, load, round_to_nibbles, save
 from poseren_ext.models.files import BUNDLED
 from poseren_ext.training.config import RECIPES, TrainConfig, read_config
 from tools.bundle_model.error_measure import ErrorResult, error_summary, measure_errors
@@ -72,7 +72,7 @@ A Pose-REN with narrow fully connected layers, trained on synthetic hands alone:
 | | |
 | --- | --- |
 | parameters | {sum(p.numel() for p in model.parameters()):,} |
-| file | {size:,} bytes, fully connected weights as int8 rows, computed with in float32 |
+| file | {size:,} bytes, region weights in 4 bits, the other fully connected ones in 8, computed with in float32 |
 | layers | Init-CNN {config.init_widths}, regions and fingers {config.refine_widths}, channels {config.channels} |
 | hand | {config.hand}; for left hands the crop is mirrored |
 | samples seen | {samples} |
@@ -143,14 +143,14 @@ def bundle(
     frames: int = TEST_FRAMES,
     folder: Path | None = None,
 ) -> list[SplitResult]:
-    """Writes a run's model to the target, fully connected weights as int8 rows, and its card beside it.
+    """Writes a run's model to the target, with region weights in 4 bits, and its card beside it.
 
     Raises:
         ValueError: The file is larger than 12 MB.
     """
     model = load(run / "model.safetensors")
-    round_to_bytes(model)  # changes nothing in a run that ended with finish=true
-    model.config = replace(model.config, weight_dtype="int8")
+    round_to_nibbles(model)  # changes nothing in a run that ended with finish=true and weight_dtype="int4"
+    model.config = replace(model.config, weight_dtype="int4")
     config = read_config(run / "config.toml")
     results = measure(model, frames=frames, folder=folder)
     errors = [] if model.error is None else measure_errors(model, frames=frames, folder=folder)

@@ -7,6 +7,7 @@ import argparse
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -28,17 +29,20 @@ CAMERA = reduced(CAMERAS["sr305"], 4)
 ZOOM = (0.8, 1.8)
 """Limits of the factor on the focal length of scenes: fields of view from 80 to 41 degrees."""
 _SCENES, _PALMS = 96, 32  # of each rendered batch
-_SEED = 101
+SEED = 101
+"""Of the frames."""
+_OPEN_SHARE = 0.2  # of the hands: see `TrainingHands.open_share`
 _AVERAGE = 0.998  # decay of the moving average of the weights
 _SCORE_BIAS = -4.0  # of the heat map before training: hands are rare
 
 
-def render(frames: int, camera: Camera = CAMERA) -> Batch:
+def render(frames: int, camera: Camera = CAMERA, seed: int = SEED) -> Batch:
     """Frames of training subjects: three quarters `SyntheticScenes`, one quarter palms of `SyntheticHands`.
 
     The depth is stored as int16, mm.
     """
-    scenes, palms = SyntheticScenes(_SEED, camera=camera, zoom=ZOOM), SyntheticHands(_SEED + 1, camera=camera)
+    scenes = SyntheticScenes(seed, camera=camera, zoom=ZOOM, open_share=_OPEN_SHARE)
+    palms = SyntheticHands(seed + 1, camera=camera, open_share=_OPEN_SHARE)
     parts = []
     for k in range(-(-frames // (_SCENES + _PALMS))):
         scene = scenes.frames(torch.arange(k * _SCENES, (k + 1) * _SCENES))
@@ -58,19 +62,21 @@ def render(frames: int, camera: Camera = CAMERA) -> Batch:
     return Batch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Batch)))
 
 
-def stored(path: Path, frames: int) -> Batch:
-    """The frames of a file, which are rendered first if it does not exist.
+def stored(paths: Sequence[Path], frames: int, seed: int = SEED) -> Batch:
+    """The frames of all files; the last one is rendered first if it does not exist.
 
     Raises:
-        ValueError: The file holds fewer frames.
+        FileNotFoundError: Another file does not exist.
+        ValueError: The last file holds fewer frames.
     """
-    if not path.exists():
-        with atomic_path(path) as draft:
-            save_file(vars(render(frames)), draft)
-    batch = Batch(**load_file(path))
-    if len(batch.depth) < frames:
-        raise ValueError(f"{path} holds {len(batch.depth)} frames, {frames} are wanted; remove it or ask for fewer")
-    return batch
+    *others, last = paths
+    if not last.exists():
+        with atomic_path(last) as draft:
+            save_file(vars(render(frames, seed=seed)), draft)
+    batches = [Batch(**load_file(path)) for path in (*others, last)]
+    if (count := len(batches[-1].depth)) < frames:
+        raise ValueError(f"{last} holds {count} frames, {frames} are wanted; remove it or ask for fewer")
+    return Batch(*(torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(Batch)))
 
 
 def _batch(depth: Tensor, camera: Tensor, uvd: Tensor, side: Tensor, visible: Tensor) -> Batch:
@@ -146,11 +152,17 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a detector to continue from")
     parser.add_argument("--precision", default="float32", choices=get_args(Precision), help="bf16 if the CPU has it")
     parser.add_argument("--compile", action="store_true", help="let torch.compile fuse the network's operations")
-    parser.add_argument("--store", type=Path, help="keeps the rendered frames in this file, for other runs")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--store", type=Path, nargs="+", help="keeps the rendered frames in the last of these files; all are used"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the frames")
+    parser.add_argument("--frame-seed", type=int, default=SEED, help="of the frames")
     given = parser.parse_args()
     start = load_detector(given.start) if given.start else None
-    frames = stored(given.store, given.frames) if given.store else render(given.frames)
+    if given.store:
+        frames = stored(given.store, given.frames, given.frame_seed)
+    else:
+        frames = render(given.frames, seed=given.frame_seed)
     train(
         frames,
         60.0 * given.minutes,
