@@ -127,7 +127,8 @@ Last run: recipe `{config.recipe}`, seed {config.seed}, {config.init_steps:,} st
 - It was trained on synthetic hands only: errors on real frames are larger than the figures above.
 - Palms are known best; sides, backs, held objects and second hands are answered with the errors above.
 - One right hand, or a left one mirrored; the hand region must be centred within a few centimetres.
-- The widths are a twentieth of the paper's: it shows how the system works, not how well the paper's network does.
+- Its region layers have {config.refine_widths[0]} outputs where the paper's have 2,048: it does not show how well the
+  paper's network does.
 
 Written by `python -m tools.bundle_model.card`.
 """

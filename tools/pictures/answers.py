@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from poseren_ext import Estimator, load_model
+from poseren_ext import Estimator
 from poseren_ext.geometry.camera import CAMERAS, Camera, uvd_to_xyz
 from poseren_ext.io.depth_files import find_frames
 from poseren_ext.models import PoseREN
+from poseren_ext.models.files import BOTH
 from poseren_ext.ops import depth_crop, normalize_pose
 from poseren_ext.plotting import draw_crop, draw_skeleton, save
 from poseren_ext.plotting.style import new_figure
@@ -30,16 +31,17 @@ _WORST = 12
 _CELL = 1.3  # inches
 
 
-def worst_frames(model: PoseREN, kind: str, count: int) -> Figure:
+def worst_frames(model: PoseREN | str, kind: str, count: int) -> Figure:
     """The twelve frames of a test split with the largest mean joint error: the estimate above, the labels below.
 
     Args:
-        model: a model of right hands.
+        model: a model of right hands with MSRA's joints, or its name.
         kind: name of the split.
         count: how many frames the twelve are chosen from.
     """
-    hands = split_hands(kind, skeleton=model.skeleton.name)  # type: ignore[arg-type]  # one of the names
-    estimator = Estimator(model, camera=hands.camera, hand=model.config.hand)
+    hands = split_hands(kind)  # type: ignore[arg-type]  # one of the names
+    estimator = Estimator(model, camera=hands.camera, hand="right")
+    skeleton = estimator.model.skeleton
     crops, estimates, labels, errors = [], [], [], []
     for first in range(0, count, 16):
         frames = hands.frames(torch.arange(first, min(first + 16, count)))
@@ -57,16 +59,16 @@ def worst_frames(model: PoseREN, kind: str, count: int) -> Figure:
     for column, k in enumerate(order.tolist()):
         for row, poses in enumerate((estimates, labels)):
             draw_crop(axes[row, column], torch.cat(crops)[k].numpy())
-            draw_skeleton(axes[row, column], torch.cat(poses)[k].numpy(), model.skeleton, size=0.5)
+            draw_skeleton(axes[row, column], torch.cat(poses)[k].numpy(), skeleton, size=0.5)
         axes[0, column].set_title(f"{float(error[k]):.0f} mm", fontsize=8)
     return figure
 
 
-def recorded_frames(model: PoseREN, folder: Path, hand: Literal["right", "auto"] = "right") -> Figure:
+def recorded_frames(model: PoseREN | str, folder: Path, hand: Literal["right", "auto"] = "right") -> Figure:
     """The joints in frames of an SR305 camera and in one of NYU, in which the library detects the hand.
 
     Args:
-        model: a model of right hands.
+        model: a model of right hands with MSRA's joints, or its name.
         folder: with `sr305/*/*.png` (1/8 mm) and `nyu/depth_1_0000001.png`; they show right hands.
         hand: the hand setting of the estimator.
     """
@@ -82,11 +84,12 @@ def recorded_frames(model: PoseREN, folder: Path, hand: Literal["right", "auto"]
     for one in axes:
         one.axis("off")
     for one, (depth, camera, unit) in zip(axes, shown, strict=False):
-        result = Estimator(model, camera=camera, hand=hand, depth_unit=unit)(depth)
+        estimator = Estimator(model, camera=camera, hand=hand, depth_unit=unit)
+        result = estimator(depth)
         millimetres = torch.from_numpy(depth.astype(np.float32) * unit)[None]
         center, uvd = torch.as_tensor(result.center)[None], torch.as_tensor(result.uvd)[None]
         draw_crop(one, depth_crop(millimetres, center, camera)[0, 0].numpy())
-        draw_skeleton(one, normalize_pose(uvd, center, camera)[0].numpy(), model.skeleton, size=0.5)
+        draw_skeleton(one, normalize_pose(uvd, center, camera)[0].numpy(), estimator.model.skeleton, size=0.5)
     return figure
 
 
@@ -94,17 +97,19 @@ def main() -> None:
     """Draws one kind of picture."""
     parser = argparse.ArgumentParser(prog="python -m tools.pictures.answers", description=__doc__)
     parser.add_argument("what", choices=("worst", "recorded"))
-    parser.add_argument("--model", default="demo")
+    parser.add_argument("--model", default=BOTH)
     parser.add_argument("--hand", choices=("right", "auto"), default="right", help="of the recorded frames")
     parser.add_argument("--frames", type=int, default=128, help="of each split, to choose the worst from")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
-    model = load_model(given.model)
     if given.what == "recorded":
-        save(recorded_frames(model, Path(os.environ["POSEREN_TEST_DATA"]), given.hand), given.folder / "recorded.png")
+        save(
+            recorded_frames(given.model, Path(os.environ["POSEREN_TEST_DATA"]), given.hand),
+            given.folder / "recorded.png",
+        )
         return
     for kind in SPLIT_KINDS:
-        save(worst_frames(model, kind, given.frames), given.folder / f"worst_{kind}.png")
+        save(worst_frames(given.model, kind, given.frames), given.folder / f"worst_{kind}.png")
 
 
 if __name__ == "__main__":
