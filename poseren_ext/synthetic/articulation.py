@@ -32,6 +32,8 @@ LIMITS: tuple[tuple[float, float], ...] = (
 """Degrees, one (lowest, highest) for each of ANGLES. Flexion is positive to the palm, spread positive to the thumb."""
 
 INDEPENDENT_SHARE = 0.36
+_FARTHEST_BACK = -25.0
+"""Smallest angle of the knuckles of flat open hands, degrees."""
 _GESTURES = (
     *(("independent", INDEPENDENT_SHARE), ("random", 0.12), ("grasp", 0.18)),
     *(("count", 0.18), ("pinch", 0.10), ("fist", 0.06)),
@@ -102,19 +104,24 @@ def _thumb_angles(rng: Counter, gesture: torch.Tensor) -> torch.Tensor:
 
 
 def _open_hand(rng: Counter) -> torch.Tensor:
-    """[B, 21]: angles of the fingers and the thumb of flat open hands, before limits."""
+    """[B, 21]: angles of the fingers and the thumb of flat open hands, whose knuckles bend back further."""
     fan = rng.uniform("openfan", 1, -0.35, 1.6)
     spread = fan * fan.new_tensor([8.0, 2.0, -4.0, -10.0]) + 2.5 * rng.normal("openspread", 4)
-    mcp = rng.uniform("openmcp", 1, -15.0, 15.0) + 4.0 * rng.normal("openknuckle", 4)
+    mcp = rng.uniform("openmcp", 1, -22.0, 12.0) + 4.0 * rng.normal("openknuckle", 4)
     pip, dip = 6.0 * rng.normal("openpip", 4).abs(), 4.0 * rng.normal("opendip", 4)
     own = rng.uniform("openthumb", 4)
     radial, palmar = 58.0 * own[:, 0], 30.0 * own[:, 1] ** 2  # most thumbs are near the plane of the palm
     thumb = [radial, palmar, 6.0 * rng.normal("twist", 1)[:, 0], -8.0 + 28.0 * own[:, 2], -15.0 + 40.0 * own[:, 3]]
-    return torch.cat([torch.stack([spread, mcp, pip, dip], 2).flatten(1), torch.stack(thumb, 1)], 1)
+    angles = torch.cat([torch.stack([spread, mcp, pip, dip], 2).flatten(1), torch.stack(thumb, 1)], 1)
+    limits = angles.new_tensor(LIMITS)[:21]
+    limits[1:16:4, 0] = _FARTHEST_BACK
+    return torch.minimum(torch.maximum(angles, limits[:, 0]), limits[:, 1])
 
 
 def sample_angles(rng: Counter, open_share: float = 0.0) -> torch.Tensor:
     """Joint angles of each sample: float32 [B, 23] in degrees, in the order of ANGLES, within LIMITS.
+
+    Only the knuckles of flat open hands bend back beyond their limit, to -25 degrees.
 
     Args:
         rng: the random numbers of the samples.
@@ -122,8 +129,11 @@ def sample_angles(rng: Counter, open_share: float = 0.0) -> torch.Tensor:
             thirty is nearly that.
     """
     gesture = sample_gesture(rng)
-    angles = torch.cat([_finger_angles(rng, gesture).flatten(1), _thumb_angles(rng, gesture)], 1)
-    if open_share > 0.0:
-        angles = torch.where(rng.uniform("open", 1) < open_share, _open_hand(rng), angles)
     wrist = torch.stack([16.0 * rng.normal("wristf", 1)[:, 0], 5.0 + 8.0 * rng.normal("wristd", 1)[:, 0]], 1)
-    return clamp_to_limits(torch.cat([angles, wrist], 1))
+    angles = clamp_to_limits(
+        torch.cat([_finger_angles(rng, gesture).flatten(1), _thumb_angles(rng, gesture), wrist], 1)
+    )
+    if open_share > 0.0:
+        flat = torch.cat([_open_hand(rng), angles[:, 21:]], 1)
+        angles = torch.where(rng.uniform("open", 1) < open_share, flat, angles)
+    return angles

@@ -103,7 +103,9 @@ def test_a_share_of_the_samples_shows_flat_open_hands() -> None:
     assert float(changed.float().mean()) == pytest.approx(0.2, abs=0.02)
     assert torch.equal(mixed[changed], flat[changed])
     limits = torch.tensor(LIMITS)
+    limits[1:16:4, 0] = -25.0  # the knuckles bend back further
     assert bool(((flat >= limits[:, 0]) & (flat <= limits[:, 1])).all())
+    assert 0.2 < float((flat[:, 1] < -15.0).float().mean()) < 0.4
     joints = hand_joints(sample_anatomy(MANY), flat)
     fingers = joints[:, 1:17].view(-1, 4, 4, 3)
     length = (fingers[:, :, 1:] - fingers[:, :, :-1]).norm(dim=-1).sum(2)
