@@ -51,9 +51,9 @@ def round_to_bytes(model: PoseREN) -> None:
 def round_to_nibbles(model: PoseREN) -> None:
     """Rounds as :func:`round_to_bytes`, but the weights of the region layers, most of a model, to 4 bits; in place.
 
-    In each row of these, the integers of one channel of the feature map become multiples (-7 to 7) of a whole factor, so
-    that the rows stay rows of integers of magnitude at most 127, which int8, bfloat16 and float16 represent. Weights of
-    convolutions become float16 numbers.
+    In each row of these, the integers of one channel of the feature map become multiples (-7 to 7) of a whole factor.
+    They stay integers of magnitude at most 127, which int8, bfloat16 and float16 represent. Weights of convolutions
+    become float16 numbers.
 
     Args:
         model: a trained model; its weights are modified.
