@@ -43,7 +43,7 @@ class Estimator:
     Args:
         model: a ``PoseREN``, the path of a safetensors file that ``poseren_ext.save`` wrote, or one that comes with the
             package: "demo" for palms, "any_view" for hands from every side, or "both": for each hand of which "demo"
-            expects a large error, the pose of "any_view" if that expects clearly less.
+            expects a large error, the pose of "any_view" if that expects less.
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
         hand: which hand the frames show; None is the model's own. A model knows one hand; for the other the crop is

@@ -20,9 +20,7 @@ _POOLINGS_BEFORE = {"conv0": 0, "conv1": 0, "conv2_0": 1, "conv2": 1, "conv3": 1
 
 CONFIDENT_MM = 16.0
 """Of several models the first alone computes a crop of which it expects at most this mean joint error, mm. On the test
-splits it does so for 92 % of palms and for 9 % of the rest."""
-ADVANTAGE = 0.9
-"""Share of an earlier model's predicted error below which a later model's must be for its pose to be taken."""
+splits it does so for 90 % of palms and for 9 % of the rest."""
 
 
 class PackedPoseREN:
@@ -100,9 +98,8 @@ class PackedPoseREN:
 class PackedChoice(PackedPoseREN):
     """Several packed models of one hand and skeleton: each crop has the pose with the least predicted error.
 
-    A later model must expect less than ADVANTAGE of the error of those before it, which are taken otherwise. The models
-    after the first compute only the crops of which the first expects more than `CONFIDENT_MM`, except within a CUDA
-    graph, whose shapes are fixed; the poses are the same.
+    The models after the first compute only the crops of which the first expects more than `CONFIDENT_MM`, except within
+    a CUDA graph, whose shapes are fixed; the poses are the same.
 
     Args:
         models: the models, with error heads.
@@ -128,7 +125,7 @@ class PackedChoice(PackedPoseREN):
         for model in self._models[1:] if len(rows) else ():
             others, run_others, errors = model.refine(crop[rows], None if pose is None else pose[rows], stages)
             assert errors is not None
-            better = doubtful[rows] & (errors < ADVANTAGE * error[rows])
+            better = doubtful[rows] & (errors < error[rows])
             poses[:, rows] = torch.where(better[:, None, None], others, poses[:, rows])
             run[rows] = torch.where(better, run_others, run[rows])
             error[rows] = torch.where(better, errors, error[rows])

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from helpers.published_data import PUBLISHED, needs_published_data
 
 from poseren_ext import Estimator
+from poseren_ext.io.depth_files import find_frames
 from poseren_ext.models import load_model
-from poseren_ext.models.packed import ADVANTAGE, CONFIDENT_MM
+from poseren_ext.models.packed import CONFIDENT_MM
 from poseren_ext.synthetic import split_hands
 from poseren_ext.synthetic.splits import SplitKind
 from poseren_ext.training.synthetic_batches import render_tiles
@@ -33,12 +36,35 @@ def test_both_gives_a_hand_in_doubt_the_pose_with_the_smaller_predicted_error() 
     sure = one.error_mm <= CONFIDENT_MM
     assert sure[:6].any()
     assert not sure[6:].any()
-    first = sure | (ADVANTAGE * one.error_mm <= other.error_mm)
+    first = sure | (one.error_mm <= other.error_mm)
     assert 0 < int(first.sum()) < len(first)
     joints = torch.where(first[:, None, None], one.joints, other.joints)
     torch.testing.assert_close(both.joints, joints, rtol=0.0, atol=0.1)
     torch.testing.assert_close(both.error_mm, torch.where(first, one.error_mm, other.error_mm), rtol=0.0, atol=0.1)
     assert torch.equal(both.stages_run, torch.where(first, one.stages_run, other.stages_run))
+
+
+@needs_published_data
+def test_recorded_palms_are_palms_for_every_model() -> None:
+    """19 recorded palms of right hands, flat open ones among them, which an earlier `any_view` took for backs."""
+    folders = sorted((PUBLISHED / "sr305").iterdir())
+    frames = [file.read() for file in find_frames([folder for folder in folders if folder.is_dir()])]
+    assert len(frames) == 19
+    poses = {
+        name: [Estimator(name, camera="sr305", depth_unit=0.125, hand="auto")(frame) for frame in frames]
+        for name in ("demo", "any_view", "both")
+    }
+    for name, found in poses.items():
+        right = [pose for pose in found if pose.hand == ("right",)]
+        assert len(right) >= 17, name
+    for name in ("any_view", "both"):
+        apart = [
+            float(np.linalg.norm(pose.joints - other.joints, axis=-1).mean())
+            for pose, other in zip(poses[name], poses["demo"], strict=True)
+            if pose.hand == other.hand == ("right",)
+        ]
+        assert np.mean(apart) < 12.0, name
+        assert np.max(apart) < 30.0, name
 
 
 def test_both_is_no_single_model() -> None:
