@@ -109,7 +109,7 @@ def restored_rows(parts: Mapping[str, Tensor], inputs: int) -> Tensor:
     if "factor" in parts:
         pairs = torch.stack([numbers & 15, numbers >> 4], -1).flatten(-2)[..., :inputs].float() - 8.0
         factor = parts["factor"].float()[..., None]
-        numbers = (pairs.unflatten(-1, (factor.shape[-2], -1)) * factor).flatten(-2)
+        numbers = (pairs.view(*factor.shape[:-1], -1) * factor).flatten(-2)
     return numbers.float() * parts["scale"][..., None]
 
 
@@ -158,8 +158,8 @@ def _nibbles(rows: Tensor, channels: int) -> dict[str, Tensor] | None:
     small = (numbers // factor.clamp(min=1)[..., None]).flatten(1) + 8
     if small.shape[1] % 2:
         small = torch.cat([small, torch.full_like(small[:, :1], 8)], 1)
-    pairs = small.to(torch.uint8).unflatten(1, (-1, 2))
-    return {"weight": pairs[..., 0] | pairs[..., 1] << 4, "scale": found["scale"], "factor": factor.to(torch.uint8)}
+    small = small.to(torch.uint8)
+    return {"weight": small[:, ::2] | small[:, 1::2] << 4, "scale": found["scale"], "factor": factor.to(torch.uint8)}
 
 
 def _rounded_to_nibbles(rows: Tensor, channels: int) -> Tensor:

@@ -91,7 +91,7 @@ class Viewer:
         self._view: View | None = None
         self._lock = threading.Lock()
         self._placed = False
-        self._drawn: set[str] = set()
+        self._labels: dict[str, viser.LabelHandle] = {}  # of the hands that are drawn
         port = free_port(host, port)
         with redirect_stdout(io.StringIO()):  # viser prints a table of addresses, but stdout is for data
             self.server = viser.ViserServer(host=host, port=port, label="poseren", verbose=False)
@@ -178,17 +178,19 @@ class Viewer:
             self.server.initial_camera.up = (0.0, -1.0, 0.0)
 
     def _draw_hands(self, view: View) -> None:
-        before, self._drawn = self._drawn, {f"/hands/{i}" for i in range(len(view.hands))}
-        for i, hand in enumerate(view.hands):
-            self._draw_hand(f"/hands/{i}", hand)
-        for name in before - self._drawn:
+        hands = {f"/hands/{i}": hand for i, hand in enumerate(view.hands)}
+        for name, hand in hands.items():
+            self._draw_hand(name, hand)
+        for name in self._labels.keys() - hands.keys():
+            self._labels.pop(name)
             self.server.scene.remove_by_name(name)
 
     def _draw_hand(self, name: str, hand: ShownHand) -> None:
         scene, pose, skeleton = self.server.scene, hand.pose, hand.pose.skeleton
         stages = stages_xyz(pose, self.estimator)
         chosen = min(self._chosen_stage(), len(stages) - 1)
-        scene.add_frame(name, show_axes=False)  # the parent of all others, which are removed with it
+        if name not in self._labels:
+            scene.add_frame(name, show_axes=False)  # the parent of all others, which are removed with it
         segments, colors = bones(stages[chosen], skeleton)
         scene.add_line_segments(f"{name}/bones", segments, colors, thickness=_BONE)
         scene.add_point_cloud(
@@ -202,7 +204,9 @@ class Viewer:
         edges = cube_edges(pose, self.estimator)
         scene.add_line_segments(f"{name}/cube", edges, hand.color, thickness=_EDGE, visible=bool(self.cubes.value))
         x, y, z = (float(value) for value in edges.reshape(-1, 3).min(0))
-        scene.add_label(f"{name}/label", hand.label, position=(x, y, z), anchor="bottom-left")
+        if name not in self._labels:
+            self._labels[name] = scene.add_label(f"{name}/label", hand.label, anchor="bottom-left")
+        self._labels[name].text, self._labels[name].position = hand.label, (x, y, z)  # added again, it would flicker
         for stage, joints in enumerate(stages):
             segments, colors = bones(joints, skeleton, ghost=True)
             shown = bool(self.ghosts.value) and stage != chosen

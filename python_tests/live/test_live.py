@@ -93,7 +93,7 @@ def test_init_cnn_runs_again_where_the_joints_leave_the_surface_or_bones_stretch
 def test_a_gap_tells_a_pose_that_is_elsewhere(estimator):
     depth = torch.from_numpy(still())[None]
     pose = estimator(depth)
-    shift = torch.tensor([0.0, 0.0, 60.0])
+    shift = torch.tensor([0.0, 0.0, 80.0])
     assert float(estimator.surface_gap(depth, pose.uvd)) < 20
     assert float(estimator.surface_gap(depth, pose.uvd - shift)) > 30
     assert float(estimator.surface_gap(depth, pose.uvd + torch.tensor([120.0, 0.0, 0.0]))) > 30
