@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.small_models import small_config, small_model
+from helpers.small_models import save_small_model, small_config, small_model
 from helpers.tiny_training import TINY
 
 from poseren_ext.models import ErrorHead, ErrorHeadConfig, load
 from poseren_ext.training import Trainer, make_config
 from poseren_ext.training.checkpoint import read_checkpoint
 from tools.bundle_model import finish as finishing
+from tools.bundle_model import measure as measuring
 from tools.bundle_model.widen import widened
 
 
@@ -60,3 +62,13 @@ def test_models_that_cannot_stand_beside_each_other_are_refused() -> None:
     config = small_config("msra21")
     model.error = ErrorHead(ErrorHeadConfig(), model.skeleton, config.channels[-1], config.image_size)
     assert widened(model, model, tuple(2 * width for width in config.refine.widths)).error is None
+
+
+def test_a_frame_with_a_hand_out_of_range_counts_as_the_mean_pose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_small_model(tmp_path / "model.safetensors")
+    far = SimpleNamespace(center=(320.0, 240.0, 3143.0))
+    monkeypatch.setattr(measuring, "find_hands", lambda depth, camera, hands: [far])
+    (result,) = measuring.measure(str(path), ["palm"], frames=2)
+    assert result.paired_mm == pytest.approx(result.mean_pose_mm, rel=1e-5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -165,14 +166,18 @@ def _own(estimator: Estimator, part: FrameBatch, otherwise: Tensor) -> tuple[Ten
 
 
 def _paired(estimator: Estimator, part: FrameBatch, otherwise: Tensor) -> Tensor:
-    """Joints [B, J, 3] at the nearer to the true centre of at most two centres that the library finds in each frame."""
+    """Joints [B, J, 3] at the nearer to the true centre of at most two centres that the library finds in each frame.
+
+    Frames without a hand, or with one that is out of range, get the joints of `otherwise`.
+    """
     uvd, camera = otherwise.clone(), estimator.camera
     for i, depth in enumerate(part.depth):
         found = torch.tensor([hand.center for hand in find_hands(depth, camera, 2)])
         if len(found):
             xyz = uvd_to_xyz(torch.cat([part.center[i : i + 1], found]), camera, check=False)
             nearest = found[(xyz[1:] - xyz[0]).norm(dim=1).argmin()]
-            uvd[i] = torch.as_tensor(estimator(depth, center=nearest).uvd)
+            with suppress(ValueError):  # out of range
+                uvd[i] = torch.as_tensor(estimator(depth, center=nearest).uvd)
     return uvd
 
 
