@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import torch
 from helpers.small_models import save_small_model, small_config, small_model
 from helpers.tiny_training import TINY
 
+from poseren_ext.datasets.sample import FrameBatch
 from poseren_ext.models import ErrorHead, ErrorHeadConfig, load
 from poseren_ext.training import Trainer, make_config
 from poseren_ext.training.checkpoint import read_checkpoint
@@ -72,3 +75,18 @@ def test_a_frame_with_a_hand_out_of_range_counts_as_the_mean_pose(
     monkeypatch.setattr(measuring, "find_hands", lambda depth, camera, hands: [far])
     (result,) = measuring.measure(str(path), ["palm"], frames=2)
     assert result.paired_mm == pytest.approx(result.mean_pose_mm, rel=1e-5)
+
+
+def test_a_hand_that_is_hidden_entirely_counts_as_the_mean_pose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_small_model(tmp_path / "model.safetensors")
+
+    def away(hands: object, count: int, folder: object) -> Iterator[FrameBatch]:
+        (part,) = test_parts(hands, count, folder)
+        yield replace(part, center=torch.cat([part.center[:, :2], torch.full((count, 1), 150.0)], 1))
+
+    test_parts = measuring.test_parts
+    monkeypatch.setattr(measuring, "test_parts", away)
+    (result,) = measuring.measure(str(path), ["palm"], frames=2)
+    assert result.stage_mm == pytest.approx([result.mean_pose_mm] * len(result.stage_mm), rel=1e-5)

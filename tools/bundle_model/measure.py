@@ -98,10 +98,11 @@ def _measure_split(model: PoseREN | str, kind: str, count: int, folder: Path | N
     packed = estimator.model
     errors, own, paired, means, moved, lost, held = [], [], [], [], [], [], []
     for part in test_parts(hands, count, folder and folder / kind):
-        stages = torch.as_tensor(estimator(part.depth, center=part.center, return_stages=True).stages)
+        mean_uvd = part.to_uvd(packed.mean_pose.expand(len(part.center), -1, -1))
+        estimated = estimator(part.depth, center=part.center, return_stages=True, missing="nan").stages
+        stages = torch.as_tensor(estimated)
+        stages = torch.where(stages.isnan(), mean_uvd, stages)  # hands that are hidden entirely
         errors.append(_errors(stages, part))
-        mean = packed.mean_pose.expand(len(part.center), -1, -1)
-        mean_uvd = part.to_uvd(mean)
         means.append(_errors(mean_uvd[None], part)[0])
         uvd, center, found = _own(estimator, part, mean_uvd)
         own.append(_errors(uvd[None], part)[0])
