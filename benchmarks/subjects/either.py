@@ -35,7 +35,7 @@ def comparisons(material: Material) -> Iterator[Comparison]:
             camera=CAMERA,
             hand=hand,
             stages=STAGES,
-            precision=dtype,  # type: ignore[arg-type]
+            precision=dtype,  # type: ignore[arg-type]  # one of DTYPES
             device=settings.device if isinstance(model, str) else None,
         )
 

@@ -64,7 +64,7 @@ class ErrorResult:
 def measure_errors(
     model: PoseREN | str, kinds: Sequence[str] = SPLIT_KINDS, *, frames: int = TEST_FRAMES, folder: Path | None = None
 ) -> list[ErrorResult]:
-    """Measures the error head of a model, or of both bundled models together; arguments as of `measure`.
+    """Measures the error head of a model, or those of both bundled models together; arguments as of `measure`.
 
     Raises:
         ValueError: the model has no error head.
