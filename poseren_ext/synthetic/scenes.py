@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -15,10 +14,11 @@ from poseren_ext.geometry.camera import CAMERAS, Camera, xyz_to_uvd
 from poseren_ext.synthetic.conventions import convert_joints
 from poseren_ext.synthetic.frames import camera_window, window_camera
 from poseren_ext.synthetic.kinematics import Cones
-from poseren_ext.synthetic.objects import frames_along, objects_around
+from poseren_ext.synthetic.objects import objects_around
+from poseren_ext.synthetic.person import person_behind, without_dark_parts
 from poseren_ext.synthetic.render import render_depth
 from poseren_ext.synthetic.scene import SUBJECTS
-from poseren_ext.synthetic.solids import CYLINDER, ELLIPSOID, Solids
+from poseren_ext.synthetic.solids import Solids
 from poseren_ext.synthetic.surroundings import Surroundings, add_surroundings, shown_only, surrounding_solids
 from poseren_ext.synthetic.varied_scene import VariedScene, View, mirrored, sample_varied_scene
 from poseren_ext.synthetic.varied_sensor import VariedSensor, sense_varied
@@ -69,6 +69,7 @@ class SyntheticScenes:
         zoom: limits of a factor on the focal length, one draw per frame, for training on many cameras.
         faults: of the cameras.
         open_share: fraction of the hands that are flat and open (`sample_angles`), for training.
+        persons: least share of the frames of each kind with a person behind the hands, for training.
 
     Raises:
         ValueError: The split is unknown or the camera has no size.
@@ -81,6 +82,7 @@ class SyntheticScenes:
     zoom: tuple[float, float] = (1.0, 1.0)
     faults: VariedSensor = field(default_factory=VariedSensor)
     open_share: float = 0.0
+    persons: float = 0.0
 
     def __post_init__(self) -> None:
         if self.split not in SUBJECTS:
@@ -167,14 +169,15 @@ class SyntheticScenes:
         arms = shown_only(hands[0].arm, shown[:, 0]).concat(shown_only(hands[1].arm, shown[:, 1]))
         depth = torch.minimum(torch.minimum(*own), render_depth(arms, window, *shape))
         shares = _surroundings(rng, kind)
-        solids = surrounding_solids(rng, hands[0], shares).concat(_extras(rng, kind, hands[0].joints, window, shape))
+        person = _person(rng, kind, hands[0].joints, self.persons)
+        solids = surrounding_solids(rng, hands[0], shares).concat(_things(rng, kind, window, shape)).concat(person)
         # Planes lie behind the first hand even where it is not shown.
         around = hands[0].hand.concat(hands[0].arm).concat(shown_only(hands[1].hand, shown[:, 1]))
         depth = add_surroundings(depth, window, around, solids, rng, shares)
         seen = [
             ((one <= depth + _SAME) & one.isfinite()).sum((1, 2)).float() / one.isfinite().sum((1, 2)) for one in own
         ]
-        return depth, torch.stack(seen, 1).nan_to_num()
+        return without_dark_parts(depth, window, person, rng), torch.stack(seen, 1).nan_to_num()
 
 
 def _labelled(
@@ -278,39 +281,15 @@ def _surroundings(rng: Counter, kind: torch.Tensor) -> Surroundings:
     )
 
 
-def _extras(
-    rng: Counter, kind: torch.Tensor, joints: torch.Tensor, window: torch.Tensor, shape: tuple[int, int]
-) -> Solids:
-    """Objects anywhere in the frame, and a person behind the hands."""
-    u = rng.uniform("extras", 2)
+def _things(rng: Counter, kind: torch.Tensor, window: torch.Tensor, shape: tuple[int, int]) -> Solids:
+    """Objects anywhere in the frame."""
     many = torch.tensor([name in ("empty", "table", "cluttered") for name in SCENE_KINDS])[kind]
-    things = objects_around(rng, _limits(window, shape)).kept(torch.where(many, u[:, 0] < 0.7, u[:, 0] < 0.15))
-    chance = u.new_tensor([{"person": 1.0, "empty": 0.4}.get(name, 0.08) for name in SCENE_KINDS])[kind]
-    return things.concat(_person(rng, 0.5 * (joints[:, 0] + joints[:, 5])).kept(u[:, 1] < chance))
+    u = rng.uniform("extras", 2)[:, 0]
+    return objects_around(rng, _limits(window, shape)).kept(torch.where(many, u < 0.7, u < 0.15))
 
 
-def _person(rng: Counter, palm: torch.Tensor) -> Solids:
-    """Torso, neck, head and shoulders of a person who faces the camera, 60 to 600 mm behind the palm."""
-    u = rng.uniform("person", 8)
-    lean = torch.where(u[:, 0] < 0.85, 0.25 * rng.normal("lean", 1)[:, 0], math.pi * (2.0 * u[:, 1] - 1.0))
-    up = torch.stack([lean.sin(), -lean.cos(), 0.3 * rng.normal("stoop", 1)[:, 0]], 1)
-    rotation = frames_along(up)
-    up = rotation[:, :, 2]
-    size = (0.8 + 0.35 * u[:, 2])[:, None]
-    torso_half = (
-        size
-        * palm.new_tensor([150.0, 150.0, 290.0])
-        * torch.stack([1.0 + 0.3 * u[:, 3], 0.75 + 0.3 * u[:, 4], torch.ones_like(lean)], 1)
-    )
-    behind = 60.0 + 540.0 * u[:, 5:6] + torso_half[:, 1:2]
-    beside = 350.0 * (u[:, 6:8] - 0.5) + palm.new_tensor([0.0, 120.0])
-    chest = palm + torch.cat([beside, behind], 1)
-    head_half = size * palm.new_tensor([76.0, 95.0, 115.0])
-    neck_half = size * palm.new_tensor([58.0, 58.0, 60.0])
-    neck = chest + up * (torso_half[:, 2:] + 10.0)
-    head = neck + up * (size * 130.0)
-    forward = torch.stack([torch.zeros_like(lean), torch.zeros_like(lean), -torch.ones_like(lean)], 1)
-    center = torch.stack([chest, neck, head + 25.0 * forward], 1)
-    half = torch.stack([torso_half, neck_half, head_half], 1)
-    kinds = torch.tensor([ELLIPSOID, CYLINDER, ELLIPSOID]).expand(len(palm), 3)
-    return Solids(center, rotation[:, None].expand(-1, 3, 3, 3), half, kinds)
+def _person(rng: Counter, kind: torch.Tensor, joints: torch.Tensor, least: float) -> Solids:
+    """A person behind the first hand, in at least this share of the frames of each kind."""
+    u = rng.uniform("extras", 2)[:, 1]
+    share = u.new_tensor([{"person": 1.0, "empty": 0.4}.get(name, 0.08) for name in SCENE_KINDS])[kind]
+    return person_behind(rng, 0.5 * (joints[:, 0] + joints[:, 5])).kept(u < share.clamp(min=least))
