@@ -23,6 +23,9 @@ from helpers.command_line import Result, exit_status
 from helpers.op_contract import Implementation
 
 from poseren_ext import ops, reference
+from poseren_ext.geometry.camera import Camera
+from poseren_ext.inference.learnt_detection import LearntHand
+from poseren_ext.inference.surface_detection import surface_hands
 from poseren_ext.ops import _native
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that tests start
@@ -63,7 +66,12 @@ DEVICES = (
 @pytest.fixture
 def surface_detection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hands are found by their surface alone: for tests whose frames show discs and boxes instead of hands."""
-    monkeypatch.setattr("poseren_ext.inference.hand_detection.learnt_hands", lambda *_: [])
+
+    def nearest(frame: Any, camera: Camera, max_hands: int, depth_unit: float, *_: Any) -> list[LearntHand]:
+        found = surface_hands(frame, camera, max_hands, depth_unit)
+        return [LearntHand(hand.center, None, 0.9 - 0.1 * i) for i, hand in enumerate(found)]
+
+    monkeypatch.setattr("poseren_ext.inference.hand_detection.learnt_hands", nearest)
 
 
 @pytest.fixture(params=DEVICES, ids=lambda device: device.name)

@@ -14,10 +14,19 @@ from poseren_ext.geometry.camera import uvd_to_xyz
 from poseren_ext.geometry.crop_transforms import mean_of_views, turned_views
 from poseren_ext.inference.estimator import CENTER_ITERATIONS, Hand
 from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND
-from poseren_ext.inference.learnt_detection import LEAST_SCORE, bundled_detector, hand_cells, settled
-from poseren_ext.inference.surface_detection import LONGEST_SIDE
+from poseren_ext.inference.learnt_detection import (
+    LEAST_PROPOSAL,
+    LEAST_SCORE,
+    VERIFIED_SIDE,
+    best_proposals,
+    bundled_detector,
+    hand_cells,
+    settled,
+    verified,
+)
+from poseren_ext.inference.surface_detection import reduction
 from poseren_ext.models import PoseREN
-from poseren_ext.models.detector import padded
+from poseren_ext.models.hand_proposals import padded
 
 
 class EstimatorGraph(nn.Module):
@@ -197,9 +206,9 @@ class FrameGraph(EstimatorGraph):
 class DetectionGraph(EstimatorGraph):
     """The estimator together with the hand detector: whole depth frames and camera in, joints out.
 
-    The hand is the most certain one that :func:`find_hands` finds with ``method="learnt"``, and the joints are those of
-    :func:`refine` up to rounding. The method "surface", which `find_hands` tries where the network finds no hand, is
-    not in the graph: such frames have NaN joints, as frames have whose hand is nearer than 120 mm or farther than 2 m.
+    The hand is the most certain one that :func:`find_hands` finds, and the joints are those of :func:`refine` up to
+    rounding. Frames without one have NaN joints, although `refine`, which presumes a hand, takes a less certain one or
+    the nearest surface; so do frames whose hand is nearer than 120 mm or farther than 2 m.
 
     Args:
         model: The estimator. The graph shares its weights.
@@ -218,7 +227,7 @@ class DetectionGraph(EstimatorGraph):
         if min(frame_size) < 1:
             raise ValueError(f"frame_size is {frame_size}; expected height and width in pixels")
         self.frame_size = frame_size
-        self.stride = -(-max(frame_size) // LONGEST_SIDE)
+        self.strides = reduction(frame_size), reduction(frame_size, VERIFIED_SIDE)
         self.detector = copy.deepcopy(bundled_detector()).to(model.mean_pose.device)
 
     def forward(self, depth: Tensor, camera: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
@@ -231,19 +240,27 @@ class DetectionGraph(EstimatorGraph):
         Returns:
             tuple[Tensor, ...]: joints and uvd as of :class:`EstimatorGraph`; the centre [B, 3]: u, v in pixels, d in
                 mm; the score [B] of the detection, 0 to 1; and the predicted error of a model with an error head. All
-                but the score are NaN for a score below 0.35, the least of a hand.
+                but the score are NaN for a score below 0.5, the least of a hand.
         """
-        small = depth.float()[:, :: self.stride, :: self.stride] * self.depth_unit
-        small = padded(torch.where((small > 0) & small.isfinite(), small, 0.0))
-        cells = hand_cells(self.detector, small, camera, self.stride).flatten(2)
-        score, best = cells[:, 0].max(1)
-        found = cells[:, 2:].gather(2, best[:, None, None].expand(-1, 3, 1))[:, :, 0]
-        center = settled(found, small, camera, self.stride)
+        coarse, fine = (self._reduced(depth, stride) for stride in self.strides)
+        cells = hand_cells(self.detector.proposals, padded(coarse), camera, self.strides[0])
+        proposals = best_proposals(cells)
+        count = proposals.shape[1]
+        frames, cameras = (each.repeat_interleave(count, 0) for each in (fine, camera))
+        seen = verified(self.detector.verifier, proposals[:, :, 1:].flatten(0, 1), frames, cameras, self.strides[1])
+        seen = seen.view(-1, count, seen.shape[1])
+        score, best = torch.where(proposals[:, :, 0] >= LEAST_PROPOSAL, seen[:, :, 0], 0.0).max(1)
+        found = seen[:, :, 2:].gather(1, best[:, None, None].expand(-1, 1, 3))[:, 0]
+        center = settled(found, coarse, camera, self.strides[0])
         distance = center[:, 2]
         valid = (score >= LEAST_SCORE) & (distance >= NEAREST_HAND) & (distance <= FARTHEST_HAND)
         center = torch.where(valid[:, None], center, torch.nan)
         joints, uvd, *others = super().forward(depth, center, camera)
         return joints, uvd, center, score, *others
+
+    def _reduced(self, depth: Tensor, stride: int) -> Tensor:
+        small = depth.float()[:, ::stride, ::stride] * self.depth_unit
+        return torch.where((small > 0) & small.isfinite(), small, 0.0)
 
 
 def estimator_graph(

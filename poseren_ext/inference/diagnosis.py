@@ -21,7 +21,7 @@ import torch
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.camera_check import judge_camera
 from poseren_ext.inference.depth_units import UNFITTING, nearest_palm, other_units, ranked_units, unit_cost
-from poseren_ext.inference.hand_detection import find_hands
+from poseren_ext.inference.hand_detection import find_hands, presumed_hand
 from poseren_ext.inference.input_frames import (
     FARTHEST_HAND,
     NEAREST_HAND,
@@ -35,7 +35,6 @@ from poseren_ext.ops import depth_crop
 Image: TypeAlias = npt.NDArray[Any]
 Kind: TypeAlias = Literal["fine", "note", "fault"]
 
-_LEAST_SCORE = 0.5  # of a second detection that is reported
 
 SMALL_CUBE = 120.0
 """mm, half edge: an adult's stretched hand may leave a smaller cube."""
@@ -192,16 +191,16 @@ def _check_unit(frame: Image, camera: Camera, unit: float) -> tuple[Finding, dic
 
 
 def _locate(frame: Image, camera: Camera, unit: float, cube: float) -> Region | None:
-    found = find_hands(frame, camera, 2, depth_unit=unit)
-    if not found:
+    hand = presumed_hand(frame, camera, unit)
+    if hand is None:
         return None
-    others = (hand for hand in found[1:] if hand.score >= _LEAST_SCORE and hand.center[2] <= FARTHEST_HAND)
-    second = next((hand.center for hand in others), None)
+    others = find_hands(frame, camera, 2, depth_unit=unit)[1:]
+    second = next((other.center for other in others if other.center[2] <= FARTHEST_HAND), None)
     depth = torch.from_numpy(np.ascontiguousarray(frame))[None]
-    crop = depth_crop(depth, torch.tensor([found[0].center], dtype=torch.float32), camera, cube=cube, depth_unit=unit)[
+    crop = depth_crop(depth, torch.tensor([hand.center], dtype=torch.float32), camera, cube=cube, depth_unit=unit)[
         0, 0
     ].numpy()
-    return Region(found[0].surface, found[0].center, crop, camera, unit, second)
+    return Region(hand.surface, hand.center, crop, camera, unit, second)
 
 
 def _check_hand(frame: Image, region: Region | None, cube: float) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from poseren_ext.inference.depth_units import check_distances, unit_advice
 from poseren_ext.inference.errors import Missing, NoHandError, check_missing, naming_frame
 from poseren_ext.inference.frame_hands import FrameHands, estimate_hands
 from poseren_ext.inference.given_geometry import check_cubes, check_initial, given_centers
-from poseren_ext.inference.hand_detection import find_hands
+from poseren_ext.inference.hand_detection import presumed_hand
 from poseren_ext.inference.hand_pose import Array, HandPose, joined_poses
 from poseren_ext.inference.input_frames import InputFrames, check_camera, check_units, read_frames
 from poseren_ext.inference.model_checks import snapshot
@@ -217,8 +217,8 @@ class Estimator:
         Raises:
             NoHandError: a frame has no hand.
         """
-        found = find_hands(list(frames.depth), self.camera, 1, depth_unit=self.depth_unit)
-        lost = [i for i, hands in enumerate(found) if not hands]
+        found = [presumed_hand(frame, self.camera, self.depth_unit) for frame in frames.depth]
+        lost = [i for i, hand in enumerate(found) if hand is None]
         if lost and not nan:
             advice = unit_advice(frames.depth[lost[0]].cpu().float().numpy(), self.camera, self.depth_unit)
             raise NoHandError(
@@ -228,7 +228,7 @@ class Estimator:
             )
         invalid = (float("nan"),) * 3
         return torch.tensor(
-            [hands[0].center if hands else invalid for hands in found], dtype=torch.float32, device=frames.depth.device
+            [hand.center if hand else invalid for hand in found], dtype=torch.float32, device=frames.depth.device
         )
 
     def _initial_uvd(self, frames: InputFrames, pose: Array | str | None, space: str, nan: bool) -> Tensor | str | None:

@@ -22,6 +22,7 @@ from poseren_ext.inference.surface_detection import masks_around, reduction, sur
 Image = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Method: TypeAlias = Literal["learnt", "surface"]
+_ANY_SCORE = 0.02
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def find_hands(
     max_hands: int = 2,
     *,
     depth_unit: float = 1.0,
-    method: Method | None = None,
+    method: Method = "learnt",
     score_threshold: float = LEAST_SCORE,
 ) -> list[list[HandDetection]]: ...
 @overload
@@ -68,7 +69,7 @@ def find_hands(
     max_hands: int = 2,
     *,
     depth_unit: float = 1.0,
-    method: Method | None = None,
+    method: Method = "learnt",
     score_threshold: float = LEAST_SCORE,
 ) -> list[Any]: ...
 def find_hands(
@@ -77,7 +78,7 @@ def find_hands(
     max_hands: int = 2,
     *,
     depth_unit: float = 1.0,
-    method: Method | None = None,
+    method: Method = "learnt",
     score_threshold: float = LEAST_SCORE,
 ) -> list[HandDetection] | list[list[HandDetection]]:
     """Find hands in one depth frame or in several.
@@ -89,10 +90,9 @@ def find_hands(
         camera: intrinsics of the frames.
         max_hands: the largest number of hands per frame.
         depth_unit: mm per stored unit.
-        method: "learnt" takes what a small network finds, the most certain hand first; "surface" takes the nearest
-            connected surface of a hand's width, nearest first. None takes "learnt", and "surface" for frames in which
-            the network finds no hand.
-        score_threshold: least score of what the network finds. Lower values find more hands, and more things that are
+        method: "learnt" takes what two small networks find, the most certain hand first; "surface" takes the nearest
+            connected surfaces of a hand's width, nearest first, whether they are hands or not.
+        score_threshold: least score of what the networks find. Lower values find more hands, and more things that are
             none; the surface method does not use it.
 
     Returns:
@@ -105,8 +105,8 @@ def find_hands(
     """
     if isinstance(max_hands, bool) or not isinstance(max_hands, numbers.Integral) or max_hands < 1:
         raise ValueError(f"max_hands is {max_hands!r}; expected a whole number, 1 or more")
-    if method is not None and method not in get_args(Method):
-        raise ValueError(f"method is {method!r}; expected None or one of {', '.join(map(repr, get_args(Method)))}")
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(map(repr, get_args(Method)))}")
     if not 0.0 < score_threshold <= 1.0:
         raise ValueError(f"score_threshold is {score_threshold!r}; expected a number above 0, at most 1")
     if isinstance(depth, Tensor | np.ndarray) and depth.ndim == 2:
@@ -116,23 +116,32 @@ def find_hands(
     return [_in_frame(frame, camera, max_hands, depth_unit, method, score_threshold) for frame in depth]
 
 
+def presumed_hand(depth: Tensor | Image, camera: Camera, depth_unit: float = 1.0) -> HandDetection | None:
+    """The hand of a frame [H, W] that is known to show one, however uncertain: the best detection, or else surface.
+
+    None if there is no surface of a hand's width.
+    """
+    found: list[HandDetection] = find_hands(depth, camera, 1, depth_unit=depth_unit, score_threshold=_ANY_SCORE)
+    found = found or find_hands(depth, camera, 1, depth_unit=depth_unit, method="surface")
+    return found[0] if found else None
+
+
 def _in_frame(
     depth: Tensor | Image,
     camera: Camera,
     max_hands: int,
     depth_unit: float,
-    method: Method | None,
+    method: Method,
     score_threshold: float,
 ) -> list[HandDetection]:
     frame = _array(depth)
     if frame.ndim != 2:
         raise ValueError(f"a frame has shape {frame.shape}; expected [H, W]")
     size, stride = (frame.shape[0], frame.shape[1]), reduction(frame.shape)
-    if method != "surface":
+    if method == "learnt":
         found = learnt_hands(frame, camera, max_hands, depth_unit, score_threshold)
-        if found or method == "learnt":
-            masks = partial(_masks_around, frame, camera, depth_unit)
-            return [HandDetection(one.center, one.side, one.score, partial(masks, one.center)) for one in found]
+        masks = partial(_masks_around, frame, camera, depth_unit)
+        return [HandDetection(one.center, one.side, one.score, partial(masks, one.center)) for one in found]
     return [
         HandDetection(one.center, None, one.score, partial(_enlarged, one.masks, size, stride))
         for one in surface_hands(frame, camera, max_hands, depth_unit)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Hand detection by a small network: a heat map of hand centres on a reduced depth frame."""
+"""Hand detection by two small networks: proposals on a reduced depth frame, and a second look at each of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,15 +16,23 @@ from torch import Tensor
 
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.surface_detection import reduction
-from poseren_ext.models.detector import BUNDLED_DETECTOR, CELL, HandDetector, load_detector, padded
+from poseren_ext.models.detector import BUNDLED_DETECTOR, HandDetector, load_detector
+from poseren_ext.models.hand_proposals import CELL, ProposalNetwork, padded
+from poseren_ext.models.hand_verifier import HandVerifier, verifier_crops
 
-LEAST_SCORE = 0.35
+LEAST_SCORE = 0.5
 """Detections with a lower score are not taken for hands, unless asked for."""
-_CERTAIN = 1.5  # least logit of a side, right in four of five hands
+VERIFIED_SIDE = 320
+"""Longest side of the frame that the second network sees, pixels; longer ones are reduced."""
+MOST_PROPOSALS = 8
+"""The second network looks at so many proposals of a frame at most."""
+LEAST_PROPOSAL = 0.08
+"""Proposals with a lower score are no hands."""
+_CERTAIN = 2.6  # least logit of a side: right in 97 of 100 hands of validation scenes
 _SURFACE = 60.0  # mm: standard deviation of the weights of surface points around a centre
 _BEHIND = 8.0  # mm from the surface to the middle of the joints
 _SAME_HAND = 60.0  # mm: detections nearer to each other are one hand
-_NEAREST, _FARTHEST = 100.0, 3000.0  # mm: limits of a centre's depth
+_NEAREST, _FARTHEST = 100.0, 3000.0  # mm: limits of the depth of proposals
 
 
 class LearntHand(NamedTuple):
@@ -45,57 +54,102 @@ def learnt_hands(
     detector: HandDetector | None = None,
 ) -> list[LearntHand]:
     """The hands of one frame [H, W], the most certain first; arguments as those of `find_hands`."""
-    stride = reduction(frame.shape)
-    small = np.ascontiguousarray(frame[::stride, ::stride], np.float32) * np.float32(depth_unit)
-    depth = padded(torch.from_numpy(np.where(np.isfinite(small) & (small > 0), small, np.float32(0)))[None])
+    detector = detector or bundled_detector()
+    stride, finer = reduction(frame.shape), reduction(frame.shape, VERIFIED_SIDE)
     with torch.inference_mode():
         intrinsics = torch.tensor([[camera.fx, camera.fy, camera.cx, camera.cy]], dtype=torch.float32)
-        cells = hand_cells(detector or bundled_detector(), depth, intrinsics, stride)[0]
-        found = cells[:, cells[0] >= score_threshold].T.tolist()
-        hands: list[LearntHand] = []
-        for score, left, u, v, d in sorted(found, reverse=True):
-            side: Literal["right", "left"] = "left" if left > 0.0 else "right"
-            hand = LearntHand((u, v, d), side if abs(left) >= _CERTAIN else None, score)
-            if all(_distance(hand, other, camera) > _SAME_HAND for other in hands):
-                hands.append(hand)
-        centers = torch.tensor([hand.center for hand in hands[:max_hands]], dtype=torch.float32).view(-1, 3)
-        centers = settled(centers, depth, intrinsics, stride)
-    return [hand._replace(center=tuple(center)) for hand, center in zip(hands, centers.tolist(), strict=False)]
+        coarse, fine = (_reduced(frame, step, depth_unit) for step in (stride, finer))
+        cells = hand_cells(detector.proposals, padded(coarse), intrinsics, stride)
+        proposals = best_proposals(cells)[0]
+        proposals = proposals[proposals[:, 0] >= LEAST_PROPOSAL]
+        if not len(proposals):
+            return []
+        seen = verified(detector.verifier, proposals[:, 1:], fine, intrinsics, finer)
+        best = _distinct(seen[seen[:, 0] >= score_threshold], camera)[:max_hands]
+        centers = torch.tensor([row[2:] for row in best], dtype=torch.float32).view(-1, 3)
+        centers = settled(centers, coarse, intrinsics, stride)
+    return [
+        LearntHand((u, v, d), ("left" if left > 0.0 else "right") if abs(left) >= _CERTAIN else None, score)
+        for (score, left, *_), (u, v, d) in zip(best, centers.tolist(), strict=True)
+    ]
 
 
-def hand_cells(detector: HandDetector, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
-    """What the network finds in each cell of reduced frames, decoded.
+def _distinct(hands: Tensor, camera: Camera) -> list[list[float]]:
+    """Rows of `verified` by score, without those within _SAME_HAND mm of a better one."""
+    kept: list[list[float]] = []
+    for row in sorted(hands.tolist(), reverse=True):
+        if all(_distance(row[2:], other[2:], camera) > _SAME_HAND for other in kept):
+            kept.append(row)
+    return kept
+
+
+def _reduced(frame: npt.NDArray[Any], stride: int, depth_unit: float) -> Tensor:
+    """Every ``stride``-th row and column of a frame: [1, h, w] mm, 0 where there is no depth."""
+    depth = np.ascontiguousarray(frame[::stride, ::stride], np.float32) * np.float32(depth_unit)
+    return torch.from_numpy(np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0)))[None]
+
+
+def hand_cells(network: ProposalNetwork, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
+    """What the first network finds in each cell of reduced frames, decoded.
 
     Each position is the mean of what the cells around give, weighted by their scores: it moves smoothly with the image.
 
     Args:
-        detector: the network.
+        network: the first stage.
         depth: reduced and padded frames [B, H, W] mm, 0 where there is none.
         camera: fx, fy, cx, cy of the whole frames, [B, 4] pixels.
         stride: pixels of the whole frame per pixel of the reduced one.
 
     Returns:
-        Tensor: [B, 5, H / 4, W / 4]: score, which is 0 where it is no local maximum or at an impossible depth; logit of
-            a left hand; the centre's u, v (pixels of the whole frame) and d (mm).
+        Tensor: [B, 4, H / 4, W / 4]: score, which is 0 where it is no local maximum or at an impossible depth; the
+            centre's u, v (pixels of the whole frame) and d (mm).
     """
-    maps = detector(depth, (camera[:, 0] * camera[:, 1]).sqrt() / stride).float()
-    score, left, across, down, distance = maps.unbind(1)
+    maps = network(depth, (camera[:, 0] * camera[:, 1]).sqrt() / stride).float()
+    score, across, down, distance = maps.unbind(1)
     score = score.sigmoid()
     columns, rows = torch.arange(maps.shape[3], device=maps.device), torch.arange(maps.shape[2], device=maps.device)
     values = torch.stack(
-        [left, columns + across + 0.5, rows[:, None] + down + 0.5, 1000.0 * distance.clamp(max=3.0).exp()], 1
+        [columns + across + 0.5, rows[:, None] + down + 0.5, 1000.0 * distance.clamp(max=3.0).exp()], 1
     )
     weight = score[:, None]
     means = F.avg_pool2d(weight * values, 3, 1, 1) / F.avg_pool2d(weight, 3, 1, 1)
-    pixels, mm = (means[:, 1:3] * CELL - 0.5) * stride, means[:, 3]
+    pixels, mm = (means[:, :2] * CELL - 0.5) * stride, means[:, 2]
     peak = (score == F.max_pool2d(weight, 3, 1, 1)[:, 0]) & (mm > _NEAREST) & (mm < _FARTHEST)
-    return torch.cat([torch.where(peak, score, 0.0)[:, None], means[:, :1], pixels, means[:, 3:]], 1)
+    return torch.cat([torch.where(peak, score, 0.0)[:, None], pixels, means[:, 2:]], 1)
+
+
+def best_proposals(cells: Tensor) -> Tensor:
+    """Score, u, v and d of the most certain cells of `hand_cells`: [B, MOST_PROPOSALS, 4]."""
+    flat = cells.flatten(2)
+    best = flat[:, 0].topk(min(MOST_PROPOSALS, flat.shape[2]), 1).indices
+    return flat.gather(2, best[:, None].expand(-1, 4, -1)).mT
+
+
+def verified(network: HandVerifier, center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
+    """Score, logit of a left hand, and the centre's u, v and d after the second look at each proposal: [N, 5].
+
+    Args:
+        network: the second stage.
+        center: u, v (pixels of the whole frame), d (mm) of the proposals [N, 3].
+        depth: the reduced frame of each [N, H, W] mm, or that of all [1, H, W].
+        camera: fx, fy, cx, cy of the whole frames [N, 4] or [1, 4].
+        stride: pixels of the whole frame per pixel of the reduced one.
+    """
+    count = center.shape[0]  # len() would make it a constant of exported graphs
+    depth, camera = depth.expand(count, -1, -1), camera.expand(count, -1)
+    focal, d = camera[:, :2], center[:, 2:]
+    crops = verifier_crops(depth, torch.cat([center[:, :2] / stride, d], 1), camera / stride)
+    pitch = torch.log(d[:, 0] * stride / (focal[:, 0] * focal[:, 1]).sqrt())
+    hand, left, offset = network(crops, pitch)
+    moved = [center[:, :2] + offset[:, :2] * focal / d, (d + offset[:, 2:]).clamp(min=_NEAREST)]
+    return torch.cat([hand.sigmoid()[:, None], left[:, None], *moved], 1)
 
 
 def settled(center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
-    """The mean of the surface around a centre, each point weighted by its distance; the joints lie a little behind it.
+    """The centre half way to the mean of the surface around it; the joints lie a little behind the surface.
 
-    It moves less than the network's answer when the image moves: one step of a mean shift.
+    The mean, with a weight for each point that falls with its distance, moves less than the network's answer when the
+    image moves: one step of a mean shift. The network's answer knows more of what is hidden.
 
     Args:
         center: u, v (pixels of the whole frame), d (mm) [N, 3].
@@ -117,18 +171,16 @@ def settled(center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tenso
     )
     z = moments[2] / total + _BEHIND
     moved = [(right + moments[0] / total) / z * fx + cx, (below + moments[1] / total) / z * fy + cy, z]
-    return torch.where(total[:, :, 0] > 0.0, torch.cat(moved, 1)[:, :, 0], center)
+    return torch.where(total[:, :, 0] > 0.0, 0.5 * (center + torch.cat(moved, 1)[:, :, 0]), center)
 
 
-def _distance(a: LearntHand, b: LearntHand, camera: Camera) -> float:
-    """Distance of two centres, mm."""
-    (x, y, z), (p, q, r) = (
-        ((u - camera.cx) * d / camera.fx, (v - camera.cy) * d / camera.fy, d) for u, v, d in (a.center, b.center)
-    )
+def _distance(a: Sequence[float], b: Sequence[float], camera: Camera) -> float:
+    """Distance of two centres u, v, d, mm."""
+    (x, y, z), (p, q, r) = (((u - camera.cx) * d / camera.fx, (v - camera.cy) * d / camera.fy, d) for u, v, d in (a, b))
     return float(np.sqrt((x - p) ** 2 + (y - q) ** 2 + (z - r) ** 2))
 
 
 @lru_cache(maxsize=1)
 def bundled_detector(path: Path = BUNDLED_DETECTOR) -> HandDetector:
-    """The bundled network, read once."""
+    """The bundled networks, read once."""
     return load_detector(path)

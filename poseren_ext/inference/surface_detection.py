@@ -93,9 +93,9 @@ def masks_around(
     return hand, surface | hand
 
 
-def reduction(shape: tuple[int, ...]) -> int:
-    """The stride at which a frame [H, W] is read."""
-    return max(1, -(-max(shape) // LONGEST_SIDE))
+def reduction(shape: tuple[int, ...], longest: int = LONGEST_SIDE) -> int:
+    """The stride at which a frame [H, W] is read so that no side is longer than ``longest``."""
+    return max(1, -(-max(shape) // longest))
 
 
 def surface_hands(frame: Image, camera: Camera, max_hands: int, depth_unit: float) -> Iterator[SurfaceHand]:
@@ -330,8 +330,9 @@ class _Paths:
 
 
 def _last(distance: Image) -> Mask:
-    """The pixels within HAND_LENGTH of the farthest ones; single outliers are no end."""
-    farthest = float(np.partition(distance, -3, axis=None)[-3])
+    """The pixels within HAND_LENGTH of the farthest ones; one or two outliers are no end."""
+    third = min(3, distance.size)
+    farthest = float(np.partition(distance, -third, axis=None)[-third])
     last: Mask = distance >= farthest - HAND_LENGTH
     return last
 

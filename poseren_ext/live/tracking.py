@@ -166,9 +166,8 @@ class HandTracker:
         """The hands of a frame, and less certain ones, which may be those of tracks."""
         camera, unit = self.estimator.camera, self.estimator.depth_unit
         most = self.max_hands + _DOUBTFUL
-        found = find_hands(depth, camera, most, depth_unit=unit, method="learnt", score_threshold=DOUBTFUL_SCORE)
+        found: list[HandDetection] = find_hands(depth, camera, most, depth_unit=unit, score_threshold=DOUBTFUL_SCORE)
         certain = [hand for hand in found if hand.score >= LEAST_SCORE]
-        certain = certain or find_hands(depth, camera, most, depth_unit=unit, method="surface")
         # One more than there are tracks: something that is not a hand may be nearer than a tracked one.
         return certain[: self.max_hands + 1], [hand for hand in found if hand.score < LEAST_SCORE]
 

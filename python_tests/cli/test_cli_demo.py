@@ -8,7 +8,7 @@ import pytest
 from helpers.published_data import PUBLISHED, needs_published_data
 from helpers.small_models import save_small_model
 
-from poseren_ext.inference.hand_detection import find_hands
+from poseren_ext.inference.hand_detection import presumed_hand
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def test_synthetic_hands(run, tmp_path, skeleton):
 def test_a_frame_in_which_no_hand_is_found_does_not_end_it(run, monkeypatch):
     def none_in_the_first(depth, *args, **kwargs):
         calls.append(depth)
-        return [[]] if len(calls) <= 2 else find_hands(depth, *args, **kwargs)  # the first frame runs twice
+        return None if len(calls) <= 2 else presumed_hand(depth, *args, **kwargs)  # the first frame runs twice
 
     calls = []
-    monkeypatch.setattr("poseren_ext.inference.estimator.find_hands", none_in_the_first)
+    monkeypatch.setattr("poseren_ext.inference.estimator.presumed_hand", none_in_the_first)
     code, out, err = run("--frames", 4)
     assert (code, err) == (0, "")
     assert "No hand was found in 1 of them; the errors are those of the others" in out

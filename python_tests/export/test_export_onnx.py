@@ -18,9 +18,10 @@ from torch import nn
 
 from poseren_ext import Estimator, ops, reference
 from poseren_ext.export import export_onnx
-from poseren_ext.geometry.camera import uvd_to_xyz
+from poseren_ext.geometry.camera import Camera, uvd_to_xyz
 from poseren_ext.inference.learnt_detection import LEAST_SCORE
 from poseren_ext.models import ErrorHeadConfig, save
+from poseren_ext.synthetic import SyntheticHands
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +210,8 @@ def test_the_blocks_of_the_pages(tmp_path, monkeypatch, poseren):
     export, trtexec = commands(block_not_run("guides/tensorrt.md", "trtexec"))
     assert [export] == commands(block_not_run(page, "poseren export hand.onnx"))
     assert poseren(*changed(export, "--model", "small.safetensors", "--stages", "1")[1:]).code == 0
-    depth = np.full((480, 640), 900, np.uint16)
-    depth[100:340, 100:420] = moving(1)[0]
+    hands = SyntheticHands(1, "test", camera=Camera(475.0, 475.0, 320.0, 240.0, 640, 480))
+    depth = hands.frames(torch.arange(1)).depth[0].round().numpy().astype(np.uint16)
     scope = {"depth": depth, "camera": np.array([[475, 475, 320, 240]], np.float32)}
     results = []
     for text in ("onnxruntime", "openvino"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from poseren_ext.geometry.camera import CAMERAS, Camera
-from poseren_ext.inference import hand_detection
+from poseren_ext.inference import hand_detection, surface_detection
 from poseren_ext.ops import normalize_pose
 from poseren_ext.synthetic import SyntheticHands
 
@@ -230,3 +230,8 @@ def test_real_frames(test_data: Path):
         assert 350 < near < far < 1200, path
         palm = PALMS.get(f"{path.parent.name}/{path.stem}")
         assert palm is None or hand.mask[palm[1], palm[0]], f"{path}: the palm at {palm} is not in the mask"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_far_end_of_a_surface_of_a_few_pixels_is_all_of_it(count: int) -> None:
+    assert surface_detection._last(np.arange(count, dtype=np.float64)[None]).all()

@@ -115,7 +115,7 @@ def test_two_hands_have_their_own_tracks_and_sides():
 
 
 def test_a_detection_with_a_low_score_continues_a_track_and_starts_none(estimator, monkeypatch):
-    def uncertain(depth, camera, max_hands, *, method, score_threshold=1.0, **options):
+    def uncertain(depth, camera, max_hands, *, score_threshold=1.0, **options):
         found = find_hands(depth, camera, max_hands, method="surface", **options)
         return [replace(hand, score=0.2) for hand in found if score_threshold <= 0.2]
 

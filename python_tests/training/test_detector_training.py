@@ -14,11 +14,17 @@ import torch
 
 from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.hand_detection import HandDetection
-from poseren_ext.models.detector import CELL, load_detector, padded
+from poseren_ext.models.detector import load_detector
+from poseren_ext.models.hand_proposals import CELL, padded
+from poseren_ext.models.hand_verifier import CUBE, SIZE, HandVerifier, Verdict
 from poseren_ext.synthetic.scenes import LEFT, NO_HAND, RIGHT, SceneFrames
+from tools.detector import crops
+from tools.detector import frames as frames_module
 from tools.detector import train as tool
+from tools.detector.fitting import folded
+from tools.detector.frames import Batch, box_centers, stored, taken
 from tools.detector.measure import Counts, count
-from tools.detector.targets import Batch, augmented, box_centers, loss
+from tools.detector.targets import augmented, loss
 
 FOCAL, DEPTH, ROWS, COLUMNS = 120.0, 600.0, 16, 20
 LARGEST = -math.log(1e-4)  # of the focal loss of one cell: probabilities are limited to 1e-4
@@ -29,16 +35,16 @@ def one_hand(side: int = RIGHT, visible: float = 1.0) -> Batch:
     center = torch.tensor([[[(9.5 * CELL) - 0.5, (6.5 * CELL) - 0.5, DEPTH], [0.0, 0.0, 0.0]]])
     depth = torch.full((1, CELL * ROWS, CELL * COLUMNS), 900.0)
     sides, seen = torch.tensor([[side, NO_HAND]]), torch.tensor([[visible, 0.0]])
-    return Batch(depth, torch.tensor([FOCAL]), center, sides, seen)
+    return Batch(depth, torch.tensor([FOCAL]), center, center[:, :, None].clone(), sides, seen)
 
 
 def perfect_maps(certainty: float = 20.0) -> torch.Tensor:
-    """Maps that say exactly where the hand of `one_hand` is: [1, 5, ROWS, COLUMNS]."""
-    maps = torch.full((1, 5, ROWS, COLUMNS), -certainty)
+    """Maps that say exactly where the hand of `one_hand` is: [1, 4, ROWS, COLUMNS]."""
+    maps = torch.full((1, 4, ROWS, COLUMNS), -certainty)
     maps[0, 0, 6, 9] = certainty
-    maps[0, 2] = 9.5 - (torch.arange(COLUMNS) + 0.5)
-    maps[0, 3] = 6.5 - (torch.arange(ROWS) + 0.5)[:, None]
-    maps[0, 4] = math.log(DEPTH / 1000.0)
+    maps[0, 1] = 9.5 - (torch.arange(COLUMNS) + 0.5)
+    maps[0, 2] = 6.5 - (torch.arange(ROWS) + 0.5)[:, None]
+    maps[0, 3] = math.log(DEPTH / 1000.0)
     return maps
 
 
@@ -52,15 +58,14 @@ def test_the_centre_is_the_middle_of_the_box_around_the_joints() -> None:
 def test_the_loss_of_known_errors() -> None:
     assert float(loss(perfect_maps(), one_hand())) == pytest.approx(0.0, abs=1e-5)
     beside, deeper, missed, false = (perfect_maps() for _ in range(4))
-    beside[0, 2] += 1.0  # one cell: CELL pixels at DEPTH
+    beside[0, 1] += 1.0  # one cell: CELL pixels at DEPTH
     assert float(loss(beside, one_hand())) == pytest.approx(0.15 * CELL * DEPTH / FOCAL / 20.0, rel=1e-4)
-    deeper[0, 4] = math.log(1.1 * DEPTH / 1000.0)
+    deeper[0, 3] = math.log(1.1 * DEPTH / 1000.0)
     assert float(loss(deeper, one_hand())) == pytest.approx(0.15 * math.log(1.1) * DEPTH / 20.0, rel=1e-4)
     missed[0, 0, 6, 9] = -20.0
     assert float(loss(missed, one_hand())) == pytest.approx(LARGEST, rel=1e-3)
     false[0, 0, 14, 18] = 20.0
     assert float(loss(false, one_hand())) == pytest.approx(LARGEST, rel=1e-3)
-    assert float(loss(perfect_maps(), one_hand(LEFT))) == pytest.approx(0.7 * 20.0, rel=1e-3)
 
 
 @pytest.mark.parametrize(("visible", "cost"), [(0.01, LARGEST), (0.1, 0.0), (0.2, 0.0)])
@@ -77,10 +82,11 @@ def test_augmented_frames_move_hands_with_their_pixels_and_swap_sides_in_mirrors
     depth[:, 25, 30], depth[:, 35, 45] = 500.0, 700.0
     center = torch.tensor([[30.0, 25.0, 500.0], [45.0, 35.0, 700.0]]).expand(count_, 2, 3)
     sides = torch.tensor([RIGHT, LEFT]).expand(count_, 2)
-    before = Batch(depth, torch.full((count_,), FOCAL), center, sides, torch.ones(count_, 2))
+    before = Batch(depth, torch.full((count_,), FOCAL), center, center[:, :, None], sides, torch.ones(count_, 2))
     after = augmented(before, torch.Generator().manual_seed(3))
     mirrored = []
     for i in range(count_):
+        assert torch.equal(after.joints[i, :, 0], after.center[i])
         for u, v, d in after.center[i].tolist():
             assert float(after.depth[i, int(v), int(u)]) == pytest.approx(d, rel=1e-5)
         across, down = (after.center[i, 1] - after.center[i, 0])[:2].tolist()
@@ -92,30 +98,145 @@ def test_augmented_frames_move_hands_with_their_pixels_and_swap_sides_in_mirrors
     assert float(scale.max()) > 1.05
 
 
-def test_a_short_training_lowers_the_loss_and_writes_a_detector(tmp_path: Path) -> None:
-    frames, out = tool.stored([tmp_path / "frames.safetensors"], 128), tmp_path / "detector.safetensors"
+@pytest.fixture(scope="module")
+def rendered() -> Batch:
+    return tool.render(128)
+
+
+SHORT = {"precision": "float32", "compiled": False, "seed": 1}
+
+
+def test_a_short_training_of_the_first_stage_lowers_the_loss(rendered: Batch, tmp_path: Path) -> None:
+    out = tmp_path / "detector.safetensors"
     torch.manual_seed(0)
-    tool.train(frames, 3.0, out, batch=8, rate=3e-2, start=None, precision="float32", compiled=False, seed=1)
-    part = Batch(*(value[:32] for value in vars(frames).values()))
+    before = tool.new_detector()
+    tool.train_proposals(before, [rendered], 3.0, out, batch=8, rate=3e-2, **SHORT)
+    after = load_detector(out)
+    part = taken([rendered], torch.arange(32))
     part = replace(part, depth=part.depth.float())
-    torch.manual_seed(0)
-    untrained, trained = (
-        float(loss(model(padded(part.depth), part.focal), part))
-        for model in (tool._new_model().requires_grad_(False), load_detector(out))
-    )
+    with torch.no_grad():
+        untrained, trained = (
+            float(loss(model.proposals(padded(part.depth), part.focal), part)) for model in (before, after)
+        )
     assert trained < 0.95 * untrained
+    for name, value in folded(before.verifier).state_dict().items():  # the other stage stays
+        assert torch.allclose(after.verifier.state_dict()[name], value, atol=1e-3), name
+
+
+def test_a_short_training_of_the_second_stage_lowers_the_loss(rendered: Batch, tmp_path: Path) -> None:
+    out, bundled = tmp_path / "detector.safetensors", load_detector(tool.BUNDLED_DETECTOR)
+    torch.manual_seed(0)
+    bundled.verifier = tool.new_detector().verifier
+    tool.train_verifier(bundled, [rendered], 8.0, out, batch=32, rate=3e-3, **SHORT)
+    sampler = crops.CropSampler(bundled.proposals, [rendered], torch.Generator().manual_seed(5))
+    images, pitch, truth = sampler.crops(128)
+    with torch.no_grad():
+        untrained, trained = (
+            float(crops.loss(model.verifier(images, pitch), truth.joints, truth))
+            for model in (bundled, load_detector(out))
+        )
+    assert trained < 0.97 * untrained
+
+
+def labelled(center: list[float], batch: Batch) -> crops.Labels:
+    return crops.labels(torch.tensor([center]), batch)
+
+
+def test_labels_of_crops_are_offsets_in_mm_from_the_nearest_hand_that_is_visible() -> None:
+    u, v = 9.5 * CELL - 0.5, 6.5 * CELL - 0.5
+    near = labelled([u - 8.0, v + 4.0, DEPTH - 20.0], one_hand(LEFT))
+    mm = (DEPTH - 20.0) / FOCAL
+    assert torch.allclose(near.offset, torch.tensor([[8.0 * mm, -4.0 * mm, 20.0]]))
+    assert torch.allclose(near.joints[:, 0], near.offset)
+    assert [float(x) for x in (near.hand, near.weight, near.left)] == [1, 1, 1]
+    between, far = (labelled([u, v, DEPTH + away], one_hand()) for away in (130.0, 160.0))
+    assert [float(x) for x in (between.hand, between.weight)] == [0, 0]
+    assert [float(x) for x in (far.hand, far.weight)] == [0, 1]
+    for visible, weight in ((0.1, 0), (0.02, 1)):  # of a hand that hardly shows, and of one that does not
+        hidden = labelled([u, v, DEPTH], one_hand(visible=visible))
+        assert [float(x) for x in (hidden.hand, hidden.weight)] == [0, weight]
+
+
+def test_a_mirrored_and_turned_crop_moves_its_labels() -> None:
+    offset, joints = torch.tensor([[10.0, 20.0, 30.0]]), torch.tensor([[[1.0, 2.0, 3.0]]])
+    truth = crops.Labels(torch.ones(1), torch.ones(1), torch.zeros(1), offset, joints)
+    quarter_of_mirrored = torch.tensor([[[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]]])
+    after = crops.moved(truth, quarter_of_mirrored, torch.tensor([True]))
+    assert after.offset.tolist() == [[-20.0, -10.0, 30.0]]
+    assert after.joints.tolist() == [[[-2.0, -1.0, 3.0]]]
+    assert float(after.left) == 1.0
+
+
+def test_sampled_crops_show_the_hand_at_its_label(rendered: Batch) -> None:
+    detector = load_detector(tool.BUNDLED_DETECTOR)
+    sampler = crops.CropSampler(detector.proposals, [rendered], torch.Generator().manual_seed(2))
+    images, pitch, truth = sampler.crops(200)
+    assert images.shape == (200, 2, SIZE, SIZE)
+    assert pitch.shape == (200,)
+    assert int(truth.hand.sum()) == pytest.approx(90, abs=30)  # some centres are moved away from their hand
+    assert 0.2 < float(truth.left[truth.hand > 0].mean()) < 0.8
+    shown = []
+    for image, label, offset in zip(images[:, 0], truth.hand, truth.offset, strict=True):
+        column, row = ((offset[:2] / CUBE + 1) * (SIZE - 1) / 2).round().long().tolist()
+        if label and 2 <= row < SIZE - 2 and 2 <= column < SIZE - 2:
+            around = CUBE * image[row - 2 : row + 3, column - 2 : column + 3]
+            shown.append(float((around - offset[2]).abs().amin()) < 60.0)  # a surface near the middle of the joints
+    assert len(shown) > 50
+    assert sum(shown) > 0.85 * len(shown)
+
+
+def test_the_loss_of_crops_with_known_errors() -> None:
+    truth = crops.Labels(
+        torch.tensor([1.0, 0.0]),
+        torch.tensor([1.0, 1.0]),
+        torch.tensor([1.0, 0.0]),
+        torch.zeros(2, 3),
+        torch.zeros(2, 4, 3),
+    )
+    sure = torch.tensor([30.0, -30.0])
+    right = Verdict(sure, sure, torch.zeros(2, 3))
+    assert float(crops.loss(right, torch.zeros(2, 4, 3), truth)) == pytest.approx(0.0, abs=1e-5)
+    away = right._replace(offset=torch.tensor([[20.0, 0.0, -20.0], [500.0, 0.0, 0.0]]))
+    assert float(crops.loss(away, torch.zeros(2, 4, 3), truth)) == pytest.approx(0.1 * 2, rel=1e-5)
+    other_side = right._replace(left=-sure)
+    assert float(crops.loss(other_side, torch.zeros(2, 4, 3), truth)) == pytest.approx(0.2 * 30, rel=1e-5)
+    assert float(crops.loss(right, torch.full((2, 4, 3), 10.0), truth)) == pytest.approx(0.03 * 10, rel=1e-5)
+    missed = right._replace(hand=-sure)
+    assert float(crops.loss(missed, torch.zeros(2, 4, 3), truth)) == pytest.approx(30.0, rel=1e-5)
+    unsure = replace(truth, weight=torch.zeros(2))
+    assert float(crops.loss(missed, torch.zeros(2, 4, 3), unsure)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_folded_normalisations_change_no_result() -> None:
+    torch.manual_seed(0)
+    network = tool.new_detector().verifier.train()
+    for _ in range(5):
+        network(3 * torch.rand(16, 2, SIZE, SIZE), torch.rand(16))  # statistics
+    network.eval()
+    images, pitch = torch.rand(4, 2, SIZE, SIZE), torch.rand(4)
+    plain = folded(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
+    assert set(plain.state_dict()) == set(HandVerifier().state_dict())
+    with torch.no_grad():
+        for one, other in zip(network(images, pitch), plain(images, pitch), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_rendered_frames_are_kept_for_other_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "frames.safetensors"
-    monkeypatch.setattr(tool, "render", lambda frames, seed: one_hand())
-    first = tool.stored([path], 1)
-    monkeypatch.setattr(tool, "render", lambda frames, seed: pytest.fail("rendered again"))
-    again = tool.stored([path], 1)
+    monkeypatch.setattr(frames_module, "render", lambda *given: one_hand())
+    (first,) = stored([path], 1)
+    monkeypatch.setattr(frames_module, "render", lambda *given: pytest.fail("rendered again"))
+    (again,) = stored([path], 1)
     assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(again).values(), strict=True))
     with pytest.raises(ValueError, match="holds 1 frames, 5 are wanted"):
-        tool.stored([path], 5)
-    assert len(tool.stored([path, path], 1).depth) == 2
+        stored([path], 5)
+    assert [len(part.depth) for part in stored([path, path], 1)] == [1, 1]
+
+
+def test_frames_of_several_files_are_numbered_one_after_the_other() -> None:
+    parts = [one_hand(), replace(one_hand(), focal=torch.tensor([7.0]))]
+    assert taken(parts, torch.tensor([1, 0, 1])).focal.tolist() == [7.0, FOCAL, 7.0]
 
 
 def test_detections_are_counted_once_and_hidden_hands_not_at_all() -> None:

@@ -8,6 +8,7 @@ A hand counts as found if a cube of 150 mm half edge around a detection holds al
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ TEST_SEED = 20_271
 VISIBLE = 0.3
 """Smallest visible share of hands that count."""
 CUBE = 150.0
+SHARES = ("recall", "precision", "side given", "side right")
+"""Shares of the hands that are found, of the detections that are hands, of the found hands whose side is given, and of
+the given sides that are right."""
 _BATCH = 16
 
 
@@ -45,15 +49,19 @@ class Counts:
         return Counts(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     @property
-    def shares(self) -> tuple[float, float, float]:
-        """Recall, precision, and the share of sides that are right where one is given."""
-        pairs = ((self.found, self.hands), (self.correct, self.detections), (self.right_side, self.with_side))
-        recall, precision, sides = (a / b if b else float("nan") for a, b in pairs)
-        return recall, precision, sides
+    def shares(self) -> tuple[float, ...]:
+        """Those of `SHARES`; NaN where there is nothing to count."""
+        pairs = (
+            (self.found, self.hands),
+            (self.correct, self.detections),
+            (self.with_side, self.found),
+            (self.right_side, self.with_side),
+        )
+        return tuple(a / b if b else float("nan") for a, b in pairs)
 
 
 def count(detections: Sequence[HandDetection], frames: SceneFrames, i: int, camera: Camera) -> Counts:
-    """Pairs the detections of frame i with its hands, the most visible hand first, each at most once."""
+    """Pairs each hand of frame i, the most visible first, with the nearest detection whose cube holds it."""
     result = Counts()
     left = list(detections)
     order = frames.visible[i].argsort(descending=True).tolist()
@@ -63,11 +71,10 @@ def count(detections: Sequence[HandDetection], frames: SceneFrames, i: int, came
         counts = bool(frames.visible[i, hand] >= VISIBLE)
         result.hands += counts
         side = SIDES[int(frames.side[i, hand])]
-        holding = [one for one in left if _holds(one, frames.uvd[i, hand], camera)]
-        if not holding:
+        away = [_distance(one, frames.uvd[i, hand], camera) for one in left]
+        if min(away, default=math.inf) == math.inf:
             continue
-        best = max(holding, key=lambda one: (one.side == side, one.score))
-        left.remove(best)
+        best = left.pop(away.index(min(away)))
         if counts:
             result.found += 1
             result.with_side += best.side is not None
@@ -78,9 +85,12 @@ def count(detections: Sequence[HandDetection], frames: SceneFrames, i: int, came
     return result
 
 
-def _holds(detection: HandDetection, uvd: Tensor, camera: Camera) -> bool:
-    pose = normalize_pose(uvd[None], torch.tensor([detection.center]), camera, cube=CUBE)
-    return bool((pose.abs() <= 1.0).all())
+def _distance(detection: HandDetection, uvd: Tensor, camera: Camera) -> float:
+    """Half edges of a detection's cube from its centre to that of a hand [J, 3]; inf if the cube does not hold it."""
+    pose = normalize_pose(uvd[None], torch.tensor([detection.center]), camera, cube=CUBE)[0]
+    if not bool((pose.abs() <= 1.0).all()):
+        return math.inf
+    return float((0.5 * (pose.amin(0) + pose.amax(0))).norm())
 
 
 def measure(scenes: SyntheticScenes, frames: int, methods: Sequence[Method]) -> Iterator[str]:
@@ -96,7 +106,7 @@ def measure(scenes: SyntheticScenes, frames: int, methods: Sequence[Method]) -> 
                 found = find_hands(depth, scenes.camera, 2, method=method)
                 times[method].append(time.perf_counter() - began)
                 results[method, SCENE_KINDS[int(part.kind[i])]] += count(found, part, i, scenes.camera)
-    columns = [f"{method}: {name}" for method in methods for name in ("recall", "precision", "sides")]
+    columns = [f"{method}: {name}" for method in methods for name in SHARES]
     yield f"| scene | hands | {' | '.join(columns)} |"
     yield "| --- " * (2 + len(columns)) + "|"
     for kind in (*SCENE_KINDS, "all"):
@@ -117,7 +127,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=TEST_SCENES)
     parser.add_argument("--seed", type=int, default=TEST_SEED)
     parser.add_argument("--split", default="test", choices=("validation", "test"))
-    parser.add_argument("--stride", type=int, default=1, help="render only every so many pixels of 640x480: fast")
+    parser.add_argument("--stride", type=int, default=1, help="render only every so many pixels of 640x480; 2 is fast")
     parser.add_argument("--methods", nargs="+", default=("surface", "learnt"))
     given = parser.parse_args()
     scenes = SyntheticScenes(given.seed, given.split, camera=reduced(CAMERAS["sr305"], given.stride))
