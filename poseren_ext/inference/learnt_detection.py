@@ -30,6 +30,7 @@ LEAST_PROPOSAL = 0.08
 """Proposals with a lower score are no hands."""
 _CERTAIN = 2.6  # least logit of a side: right in 97 of 100 hands of validation scenes
 _SURFACE = 60.0  # mm: standard deviation of the weights of surface points around a centre
+_TO_SURFACE = 0.75  # how far a centre moves towards the mean of these points
 _BEHIND = 8.0  # mm from the surface to the middle of the joints
 _SAME_HAND = 60.0  # mm: detections nearer to each other are one hand
 _NEAREST, _FARTHEST = 100.0, 3000.0  # mm: limits of the depth of proposals
@@ -146,7 +147,7 @@ def verified(network: HandVerifier, center: Tensor, depth: Tensor, camera: Tenso
 
 
 def settled(center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
-    """The centre half way to the mean of the surface around it; the joints lie a little behind the surface.
+    """The centre moved most of the way to the mean of the surface around it; the joints lie a little behind that.
 
     The mean, with a weight for each point that falls with its distance, moves less than the network's answer when the
     image moves: one step of a mean shift. The network's answer knows more of what is hidden.
@@ -171,7 +172,7 @@ def settled(center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tenso
     )
     z = moments[2] / total + _BEHIND
     moved = [(right + moments[0] / total) / z * fx + cx, (below + moments[1] / total) / z * fy + cy, z]
-    return torch.where(total[:, :, 0] > 0.0, 0.5 * (center + torch.cat(moved, 1)[:, :, 0]), center)
+    return torch.where(total[:, :, 0] > 0.0, center + _TO_SURFACE * (torch.cat(moved, 1)[:, :, 0] - center), center)
 
 
 def _distance(a: Sequence[float], b: Sequence[float], camera: Camera) -> float:
