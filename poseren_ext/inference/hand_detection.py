@@ -22,7 +22,7 @@ from poseren_ext.inference.surface_detection import masks_around, reduction, sur
 Image = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Method: TypeAlias = Literal["learnt", "surface"]
-_ANY_SCORE = 0.02
+_ANY_SCORE = 1e-30  # of a presumed hand: the best proposal is taken
 
 
 @dataclass(frozen=True)

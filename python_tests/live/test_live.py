@@ -135,10 +135,10 @@ def test_of_two_poses_on_one_hand_that_with_the_more_certain_detection_is_kept(m
     first = steps(live, frames[:1])[0].hands
     call = Estimator.__call__
     onto = first[1].pose.center.clone()
-    monkeypatch.setattr(Estimator, "__call__", lambda self, depth, center, **_: call(self, depth, center=onto))
-    (hand,) = steps(live, frames[1:2], first=1)[0].hands
+    with monkeypatch.context() as patch:
+        patch.setattr(Estimator, "__call__", lambda self, depth, center, **_: call(self, depth, center=onto))
+        (hand,) = steps(live, frames[1:2], first=1)[0].hands
     assert hand.track == first[1].track
-    monkeypatch.undo()
     again = steps(live, frames[2:], first=2)[0].hands
     assert [(hand.track, hand.mode) for hand in again] == [(first[0].track, "detected"), (first[1].track, "tracked")]
 
