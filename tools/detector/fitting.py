@@ -69,6 +69,12 @@ def fit(
         save(average)
 
 
+def trainable(model: Module) -> Module:
+    """The model with gradients, in the layout that is fastest on CPUs."""
+    model.requires_grad_()
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # not in the stubs
+
+
 def normalised(model: Module) -> Module:
     """The model with a batch normalisation after each convolution but those of skip connections and of the output.
 

@@ -24,7 +24,7 @@ from poseren_ext.training.config import Precision
 from poseren_ext.training.distributed import ALONE, Ranks, torchrun_ranks
 from poseren_ext.training.phases import autocast
 from tools.detector import crops, targets
-from tools.detector.fitting import fit, folded, normalised
+from tools.detector.fitting import fit, folded, normalised, trainable
 from tools.detector.frames import SEED, Batch, render, stored, taken
 
 STRIDES = {"proposals": 4, "verifier": 2}
@@ -48,7 +48,7 @@ def train_proposals(
     ranks: Ranks = ALONE,
 ) -> None:
     """Trains the first stage, from the weights that it has."""
-    network = copy.deepcopy(detector.proposals).requires_grad_().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = trainable(copy.deepcopy(detector.proposals))
     if compiled:
         network.compile()
     generator = torch.Generator().manual_seed(seed + 1000 * ranks.rank)
@@ -82,8 +82,7 @@ def train_verifier(
 ) -> None:
     """Trains the second stage, from the weights that it has, on frames of one or more sizes in turn."""
     torch.manual_seed(seed)
-    network = crops.JointVerifier(copy.deepcopy(detector.verifier), _JOINTS)
-    network = network.requires_grad_().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = trainable(crops.JointVerifier(copy.deepcopy(detector.verifier), _JOINTS))
     if compiled:
         network.compile()
     generator = torch.Generator().manual_seed(seed + 1000 * ranks.rank)
@@ -108,7 +107,7 @@ def train_verifier(
 def new_detector() -> HandDetector:
     """A detector with random weights and batch normalisations, which the training folds into its convolutions."""
     model = normalised(HandDetector(ProposalNetwork(), HandVerifier()))
-    nn.init.constant_(model.proposals.head.bias[:1], _SCORE_BIAS)  # type: ignore[index]
+    nn.init.constant_(model.proposals.head.bias[:1], _SCORE_BIAS)  # type: ignore[index]  # the head has a bias
     return model
 
 
@@ -133,6 +132,7 @@ def main() -> None:
     given = parser.parse_args()
     detector, stage = load_detector(given.detector), given.stage
     if given.new:
+        torch.manual_seed(given.seed)  # the same weights in each process
         setattr(detector, stage, getattr(new_detector(), stage))
     camera = reduced(CAMERAS["sr305"], STRIDES[stage])
     train, batch = (train_proposals, 16) if stage == "proposals" else (train_verifier, 128)
