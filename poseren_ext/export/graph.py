@@ -27,6 +27,7 @@ from poseren_ext.inference.learnt_detection import (
 from poseren_ext.inference.surface_detection import reduction
 from poseren_ext.models import PoseREN
 from poseren_ext.models.hand_proposals import padded
+from poseren_ext.models.hand_verifier import HANDS
 
 
 class EstimatorGraph(nn.Module):
@@ -248,8 +249,9 @@ class DetectionGraph(EstimatorGraph):
         count = proposals.shape[1]
         frames, cameras = (each.repeat_interleave(count, 0) for each in (fine, camera))
         seen = verified(self.detector.verifier, proposals[:, :, 1:].flatten(0, 1), frames, cameras, self.strides[1])
-        seen = seen.view(-1, count, seen.shape[1])
-        score, best = torch.where(proposals[:, :, 0] >= LEAST_PROPOSAL, seen[:, :, 0], 0.0).max(1)
+        seen = seen.view(-1, count * HANDS, seen.shape[1])
+        likely = (proposals[:, :, 0] >= LEAST_PROPOSAL).repeat_interleave(HANDS, 1)
+        score, best = torch.where(likely, seen[:, :, 0], 0.0).max(1)
         found = seen[:, :, 2:].gather(1, best[:, None, None].expand(-1, 1, 3))[:, 0]
         center = settled(found, coarse, camera, self.strides[0])
         distance = center[:, 2]

@@ -18,7 +18,7 @@ from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.surface_detection import reduction
 from poseren_ext.models.detector import BUNDLED_DETECTOR, HandDetector, load_detector
 from poseren_ext.models.hand_proposals import CELL, ProposalNetwork, padded
-from poseren_ext.models.hand_verifier import HandVerifier, verifier_crops
+from poseren_ext.models.hand_verifier import HANDS, HandVerifier, verifier_crops
 
 LEAST_SCORE = 0.5
 """Detections with a lower score are not taken for hands, unless asked for."""
@@ -26,9 +26,9 @@ VERIFIED_SIDE = 320
 """Longest side of the frame that the second network sees, pixels; longer ones are reduced."""
 MOST_PROPOSALS = 8
 """The second network looks at so many proposals of a frame at most."""
-LEAST_PROPOSAL = 0.08
+LEAST_PROPOSAL = 0.12
 """Proposals with a lower score are no hands."""
-_CERTAIN = 2.6  # least logit of a side: right in 97 of 100 hands of validation scenes
+_CERTAIN = 2.4  # least logit of a side: right in 97 of 100 hands of validation scenes
 _SURFACE = 60.0  # mm: standard deviation of the weights of surface points around a centre
 _TO_SURFACE = 0.75  # how far a centre moves towards the mean of these points
 _BEHIND = 8.0  # mm from the surface to the middle of the joints
@@ -66,7 +66,7 @@ def learnt_hands(
         if not len(proposals):
             return []
         seen = verified(detector.verifier, proposals[:, 1:], fine, intrinsics, finer)
-        best = _distinct(seen[seen[:, 0] >= score_threshold], camera)[:max_hands]
+        best = _distinct(seen, camera, score_threshold)[:max_hands]
         centers = torch.tensor([row[2:] for row in best], dtype=torch.float32).view(-1, 3)
         centers = settled(centers, coarse, intrinsics, stride)
     return [
@@ -75,13 +75,17 @@ def learnt_hands(
     ]
 
 
-def _distinct(hands: Tensor, camera: Camera) -> list[list[float]]:
-    """Rows of `verified` by score, without those within _SAME_HAND mm of a better one."""
-    kept: list[list[float]] = []
-    for row in sorted(hands.tolist(), reverse=True):
-        if all(_distance(row[2:], other[2:], camera) > _SAME_HAND for other in kept):
-            kept.append(row)
-    return kept
+def _distinct(hands: Tensor, camera: Camera, least: float) -> list[list[float]]:
+    """Rows of `verified` by score, down to the least, without those within _SAME_HAND mm of a better one.
+
+    Both hands of one proposal are two, however near they are.
+    """
+    rows, kept = hands.tolist(), list[int]()
+    for k in sorted(range(len(rows)), key=lambda k: -rows[k][0]):
+        others = [one for one in kept if one // HANDS != k // HANDS]
+        if rows[k][0] >= least and all(_distance(rows[k][2:], rows[one][2:], camera) > _SAME_HAND for one in others):
+            kept.append(k)
+    return [rows[k] for k in kept]
 
 
 def _reduced(frame: npt.NDArray[Any], stride: int, depth_unit: float) -> Tensor:
@@ -127,7 +131,9 @@ def best_proposals(cells: Tensor) -> Tensor:
 
 
 def verified(network: HandVerifier, center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
-    """Score, logit of a left hand, and the centre's u, v and d after the second look at each proposal: [N, 5].
+    """The hands that a second look at each proposal finds: score, logit of a left hand, and the centre's u, v and d.
+
+    Rows [N * HANDS, 5]: the hands of the first proposal, then those of the next.
 
     Args:
         network: the second stage.
@@ -138,12 +144,14 @@ def verified(network: HandVerifier, center: Tensor, depth: Tensor, camera: Tenso
     """
     count = center.shape[0]  # len() would make it a constant of exported graphs
     depth, camera = depth.expand(count, -1, -1), camera.expand(count, -1)
-    focal, d = camera[:, :2], center[:, 2:]
-    crops = verifier_crops(depth, torch.cat([center[:, :2] / stride, d], 1), camera / stride)
-    pitch = torch.log(d[:, 0] * stride / (focal[:, 0] * focal[:, 1]).sqrt())
+    focal, d = camera[:, None, :2], center[:, None, 2:]
+    reduced_center = torch.cat([center[:, :2] / stride, center[:, 2:]], 1)
+    crops = verifier_crops(depth, reduced_center, camera / stride)
+    pitch = torch.log(center[:, 2] * stride / (camera[:, 0] * camera[:, 1]).sqrt())
     hand, left, offset = network(crops, pitch)
-    moved = [center[:, :2] + offset[:, :2] * focal / d, (d + offset[:, 2:]).clamp(min=_NEAREST)]
-    return torch.cat([hand.sigmoid()[:, None], left[:, None], *moved], 1)
+    pixels = center[:, None, :2] + offset[..., :2] * focal / d
+    mm = (d + offset[..., 2:]).clamp(min=_NEAREST)
+    return torch.cat([hand.sigmoid()[..., None], left[..., None], pixels, mm], 2).flatten(0, 1)
 
 
 def settled(center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tensor:

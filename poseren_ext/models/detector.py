@@ -18,7 +18,7 @@ from poseren_ext.models.hand_verifier import HandVerifier
 
 BUNDLED_DETECTOR = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 """Weights of the detector that `find_hands` uses; its model card is beside it."""
-_FORMAT = "poseren_ext_detector_2"
+_FORMAT = "poseren_ext_detector_3"
 
 
 class HandDetector(nn.Module):

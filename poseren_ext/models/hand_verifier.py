@@ -15,6 +15,8 @@ CUBE, SURROUNDINGS = 160.0, 400.0
 """Half edges in mm of the cube that shows the hand, and of the one that shows its arm and what is around."""
 SIZE = 64
 """Side of both crops, pixels."""
+HANDS = 2
+"""Hands of one crop: that around its centre, and one beside it. Two hands that touch are often one proposal."""
 _OUTPUTS = 5  # logits of a hand and of a left one; offset of its centre in x, y and depth, in half edges of the cube
 
 
@@ -22,15 +24,15 @@ class Verdict(NamedTuple):
     """What the network finds in N crops."""
 
     hand: Tensor
-    """[N] logit of there being a hand near the crop's centre."""
+    """[N, HANDS] logits of there being a hand near the crop's centre, and of a second one beside that."""
     left: Tensor
-    """[N] logit of its being a left hand."""
+    """[N, HANDS] logits of their being left hands."""
     offset: Tensor
-    """[N, 3] mm, of the hand's centre: across and down in the plane of the crop's centre, and in depth."""
+    """[N, HANDS, 3] mm, of their centres: across and down in the plane of the crop's centre, and in depth."""
 
 
 class HandVerifier(nn.Module):
-    """Whether there is a hand around a proposal, which one, and where its centre is.
+    """Whether there is a hand around a proposal, or two, which ones, and where their centres are.
 
     Args:
         channels: of the maps of the hand's crop at 1/4 and 1/8 of its size, and of both crops at 1/16.
@@ -50,7 +52,7 @@ class HandVerifier(nn.Module):
             Block(eighth + eighth // 2, sixteenth, 2), Block(sixteenth, sixteenth), nn.Flatten()
         )
         self.hidden = nn.Linear(sixteenth * (SIZE // 16) ** 2 + 1, 64)
-        self.head = nn.Linear(64, _OUTPUTS)
+        self.head = nn.Linear(64, HANDS * _OUTPUTS)
 
     def features(self, crops: Tensor) -> Tensor:
         """What both crops [N, 2, 64, 64] of :func:`verifier_crops` show: [N, F]."""
@@ -60,8 +62,8 @@ class HandVerifier(nn.Module):
     def verdict(self, features: Tensor, pitch: Tensor) -> Verdict:
         """The verdict on features [N, F] and logarithms of the mm per pixel of the frames at the crops' centres [N]."""
         hidden = torch.relu(self.hidden(torch.cat([features, pitch.to(features.dtype)[:, None]], 1)))
-        hand, left, *offset = self.head(hidden).float().unbind(1)
-        return Verdict(hand, left, CUBE * torch.stack(offset, 1))
+        hand, left, offset = self.head(hidden).float().unflatten(1, (HANDS, _OUTPUTS)).split((1, 1, 3), 2)
+        return Verdict(hand[..., 0], left[..., 0], CUBE * offset)
 
     def forward(self, crops: Tensor, pitch: Tensor) -> Verdict:
         """`verdict` of the `features`. The first stage's score is no input: faces of recorded frames have high ones."""

@@ -44,15 +44,22 @@ class _Maps(ProposalNetwork):
 
 
 class _Verdicts(HandVerifier):
-    """A second stage with given verdicts on the proposals in the order of their scores: logit, side, offset."""
+    """A second stage with given verdicts on the proposals in the order of their scores: logit, side, offset.
 
-    def __init__(self, *rows: tuple[float, float, float, float, float]) -> None:
+    ``beside`` is the verdict on a second hand in each crop.
+    """
+
+    def __init__(
+        self,
+        *rows: tuple[float, float, float, float, float],
+        beside: tuple[float, float, float, float, float] = (-9.0, 0.0, 0.0, 0.0, 0.0),
+    ) -> None:
         super().__init__()
-        self.rows = torch.tensor(rows)
+        self.rows = torch.tensor([(row, beside) for row in rows])
 
     def forward(self, crops: torch.Tensor, pitch: torch.Tensor) -> Verdict:
         rows = self.rows[: len(crops)]
-        return Verdict(rows[:, 0], rows[:, 1], rows[:, 2:])
+        return Verdict(rows[..., 0], rows[..., 1], rows[..., 2:])
 
 
 def _decoded(
@@ -95,6 +102,18 @@ def test_detections_are_the_most_certain_first_and_two_peaks_of_one_hand_are_one
     assert len(_decoded((1.0, 10.2, 20.0, 1000.0), (2.0, 13.2, 20.0, 1000.0))) == 2
 
 
+def test_the_second_look_may_find_a_hand_beside_the_proposal() -> None:
+    peak, first = (1.0, 20.0, 15.0, 640.0), (2.0, -3.0, 0.0, 0.0, 0.0)
+    hands = _decoded(peak, seen=_Verdicts(first, beside=(1.0, 3.0, 80.0, -40.0, 12.0)))
+    assert [hand.side for hand in hands] == ["right", "left"]
+    (u, v, d), beside = (hand.center for hand in hands)
+    assert beside == pytest.approx((u + 60.0, v - 30.0, d + 12.0), rel=1e-4)
+    near = _Verdicts(first, first, beside=(1.0, 3.0, 30.0, 0.0, 0.0))  # two hands of one proposal, though 30 mm apart
+    assert [hand.side for hand in _decoded(peak, seen=near)] == ["right", "left"]
+    again = _decoded(peak, (0.5, 20.5, 15.0, 640.0), count=9, seen=near)  # both once more, 11 mm away
+    assert [hand.side for hand in again] == ["right", "left"]
+
+
 def test_the_centre_moves_three_quarters_of_the_way_to_the_mean_of_the_surface() -> None:
     camera, frame = Camera(480.0, 480.0, 320.0, 240.0, 640, 480), np.zeros((480, 640))
     frame[200:281, 320:401] = 592.0  # its middle is at u 360, v 240: the joints are 8 mm behind
@@ -107,7 +126,7 @@ def test_the_centre_moves_three_quarters_of_the_way_to_the_mean_of_the_surface()
 def test_weak_peaks_and_impossible_depths_are_no_hands() -> None:
     sure = _Verdicts((4.0, 0.0, 0.0, 0.0, 0.0))
     assert _decoded((4.0, 30.0, 10.0, 40.0), seen=sure) == []
-    assert len(_decoded((-2.2, 10.0, 20.0, 640.0), seen=sure)) == 1
+    assert len(_decoded((-1.9, 10.0, 20.0, 640.0), seen=sure)) == 1
     assert _decoded((-3.5, 10.0, 20.0, 640.0), seen=sure) == []  # too weak to be looked at again
 
 
@@ -195,7 +214,7 @@ def test_the_centre_mirrors_with_the_frame(scenes) -> None:
 def test_one_pixel_of_shift_rarely_moves_a_near_hand_by_5_mm() -> None:
     scenes = SyntheticScenes(9, "test")
     camera, moves = scenes.camera, []
-    for frame in scenes.frames(torch.arange(14)).depth.round().numpy():
+    for frame in scenes.frames(torch.arange(40)).depth.round().numpy():
         hands = find_hands(frame, camera, 1)
         if not hands or hands[0].center[2] > 800:
             continue
@@ -205,8 +224,8 @@ def test_one_pixel_of_shift_rarely_moves_a_near_hand_by_5_mm() -> None:
             others = np.array([other.center for other in find_hands(moved, camera)]).reshape(-1, 3)
             away = np.abs((others - (u + columns, v + rows, d)) * (d / camera.fx, d / camera.fx, 1.0))
             moves.append(float(away.max(1).min(initial=np.inf)))
-    assert len(moves) >= 9
-    assert float((np.array(moves) < 5).mean()) > 0.8
+    assert len(moves) >= 40
+    assert float((np.array(moves) < 5).mean()) > 0.75
 
 
 def test_a_presumed_hand_is_the_best_detection_or_else_the_nearest_surface(monkeypatch: pytest.MonkeyPatch) -> None:

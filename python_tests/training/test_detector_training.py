@@ -16,13 +16,13 @@ from poseren_ext.geometry.camera import Camera
 from poseren_ext.inference.hand_detection import HandDetection
 from poseren_ext.models.detector import load_detector
 from poseren_ext.models.hand_proposals import CELL, padded
-from poseren_ext.models.hand_verifier import CUBE, SIZE, HandVerifier, Verdict
+from poseren_ext.models.hand_verifier import CUBE, HANDS, SIZE, HandVerifier, Verdict
 from poseren_ext.synthetic.scenes import LEFT, NO_HAND, RIGHT, SceneFrames
 from tools.detector import crops
 from tools.detector import frames as frames_module
 from tools.detector import train as tool
 from tools.detector.fitting import folded
-from tools.detector.frames import Batch, box_centers, stored, taken
+from tools.detector.frames import Batch, box_centers, drawn, stored, taken
 from tools.detector.measure import Counts, count
 from tools.detector.targets import augmented, loss
 
@@ -146,24 +146,40 @@ def test_labels_of_crops_are_offsets_in_mm_from_the_nearest_hand_that_is_visible
     u, v = 9.5 * CELL - 0.5, 6.5 * CELL - 0.5
     near = labelled([u - 8.0, v + 4.0, DEPTH - 20.0], one_hand(LEFT))
     mm = (DEPTH - 20.0) / FOCAL
-    assert torch.allclose(near.offset, torch.tensor([[8.0 * mm, -4.0 * mm, 20.0]]))
-    assert torch.allclose(near.joints[:, 0], near.offset)
-    assert [float(x) for x in (near.hand, near.weight, near.left)] == [1, 1, 1]
+    assert torch.allclose(near.offset[:, 0], torch.tensor([[8.0 * mm, -4.0 * mm, 20.0]]))
+    assert torch.allclose(near.joints[:, :, 0], near.offset)
+    assert [x[0].tolist() for x in (near.hand, near.weight)] == [[1, 0], [1, 1]]
+    assert float(near.left[0, 0]) == 1.0
     between, far = (labelled([u, v, DEPTH + away], one_hand()) for away in (130.0, 160.0))
-    assert [float(x) for x in (between.hand, between.weight)] == [0, 0]
-    assert [float(x) for x in (far.hand, far.weight)] == [0, 1]
+    assert [x[0].tolist() for x in (between.hand, between.weight)] == [[0, 0], [0, 1]]
+    assert [x[0].tolist() for x in (far.hand, far.weight)] == [[0, 0], [1, 1]]
     for visible, weight in ((0.1, 0), (0.02, 1)):  # of a hand that hardly shows, and of one that does not
         hidden = labelled([u, v, DEPTH], one_hand(visible=visible))
-        assert [float(x) for x in (hidden.hand, hidden.weight)] == [0, weight]
+        assert [x[0].tolist() for x in (hidden.hand, hidden.weight)] == [[0, 0], [weight, weight]]
+
+
+@pytest.mark.parametrize(
+    ("away", "hand", "weight"), [(150.0, [1, 1], [1, 1]), (230.0, [1, 0], [1, 0]), (300.0, [1, 0], [1, 1])]
+)
+def test_labels_of_crops_have_a_second_hand_beside_the_first(away: float, hand: list[int], weight: list[int]) -> None:
+    one = one_hand(LEFT)
+    center = one.center.clone()
+    center[:, 1] = center[:, 0] + torch.tensor([0.0, 0.0, away])
+    two = replace(one, center=center, side=torch.tensor([[LEFT, RIGHT]]), visible=torch.ones(1, 2))
+    for first in (0, 1):  # the nearest is the first, whatever their order
+        swapped = replace(two, **{name: getattr(two, name).flip(1) for name in ("center", "joints", "side", "visible")})
+        found = labelled(center[0, 0].tolist(), (two, swapped)[first])
+        assert [x[0].tolist() for x in (found.hand, found.weight, found.left)] == [hand, weight, [1, 0]]
+        assert found.offset[0, :, 2].tolist() == [0.0, away]
 
 
 def test_a_mirrored_and_turned_crop_moves_its_labels() -> None:
-    offset, joints = torch.tensor([[10.0, 20.0, 30.0]]), torch.tensor([[[1.0, 2.0, 3.0]]])
-    truth = crops.Labels(torch.ones(1), torch.ones(1), torch.zeros(1), offset, joints)
+    offset, joints = torch.tensor([[[10.0, 20.0, 30.0]]]), torch.tensor([[[[1.0, 2.0, 3.0]]]])
+    truth = crops.Labels(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1, 1), offset, joints)
     quarter_of_mirrored = torch.tensor([[[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]]])
     after = crops.moved(truth, quarter_of_mirrored, torch.tensor([True]))
-    assert after.offset.tolist() == [[-20.0, -10.0, 30.0]]
-    assert after.joints.tolist() == [[[-2.0, -1.0, 3.0]]]
+    assert after.offset.tolist() == [[[-20.0, -10.0, 30.0]]]
+    assert after.joints.tolist() == [[[[-2.0, -1.0, 3.0]]]]
     assert float(after.left) == 1.0
 
 
@@ -173,10 +189,12 @@ def test_sampled_crops_show_the_hand_at_its_label(rendered: Batch) -> None:
     images, pitch, truth = sampler.crops(200)
     assert images.shape == (200, 2, SIZE, SIZE)
     assert pitch.shape == (200,)
-    assert int(truth.hand.sum()) == pytest.approx(90, abs=30)  # some centres are moved away from their hand
+    assert int(truth.hand[:, 0].sum()) == pytest.approx(90, abs=30)  # some centres are moved away from their hand
+    assert 3 < int(truth.hand[:, 1].sum()) < 60
     assert 0.2 < float(truth.left[truth.hand > 0].mean()) < 0.8
     shown = []
-    for image, label, offset in zip(images[:, 0], truth.hand, truth.offset, strict=True):
+    images = images[:, :1].expand(-1, HANDS, -1, -1).flatten(0, 1)
+    for image, label, offset in zip(images, truth.hand.flatten(), truth.offset.flatten(0, 1), strict=True):
         column, row = ((offset[:2] / CUBE + 1) * (SIZE - 1) / 2).round().long().tolist()
         if label and 2 <= row < SIZE - 2 and 2 <= column < SIZE - 2:
             around = CUBE * image[row - 2 : row + 3, column - 2 : column + 3]
@@ -186,25 +204,22 @@ def test_sampled_crops_show_the_hand_at_its_label(rendered: Batch) -> None:
 
 
 def test_the_loss_of_crops_with_known_errors() -> None:
-    truth = crops.Labels(
-        torch.tensor([1.0, 0.0]),
-        torch.tensor([1.0, 1.0]),
-        torch.tensor([1.0, 0.0]),
-        torch.zeros(2, 3),
-        torch.zeros(2, 4, 3),
+    there = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    truth = crops.Labels(there, torch.ones(2, 2), there, torch.zeros(2, 2, 3), torch.zeros(2, 2, 4, 3))
+    sure = 60.0 * there - 30.0
+    right, joints = Verdict(sure, sure, torch.zeros(2, 2, 3)), torch.zeros(2, 2, 4, 3)
+    assert float(crops.loss(right, joints, truth)) == pytest.approx(0.0, abs=1e-5)
+    away = right._replace(
+        offset=torch.tensor([[[20.0, 0.0, -20.0], [500.0, 0.0, 0.0]], [[500.0, 0.0, 0.0], [500.0, 0.0, 0.0]]])
     )
-    sure = torch.tensor([30.0, -30.0])
-    right = Verdict(sure, sure, torch.zeros(2, 3))
-    assert float(crops.loss(right, torch.zeros(2, 4, 3), truth)) == pytest.approx(0.0, abs=1e-5)
-    away = right._replace(offset=torch.tensor([[20.0, 0.0, -20.0], [500.0, 0.0, 0.0]]))
-    assert float(crops.loss(away, torch.zeros(2, 4, 3), truth)) == pytest.approx(0.1 * 2, rel=1e-5)
+    assert float(crops.loss(away, joints, truth)) == pytest.approx(0.1 * 2, rel=1e-5)
     other_side = right._replace(left=-sure)
-    assert float(crops.loss(other_side, torch.zeros(2, 4, 3), truth)) == pytest.approx(0.2 * 30, rel=1e-5)
-    assert float(crops.loss(right, torch.full((2, 4, 3), 10.0), truth)) == pytest.approx(0.03 * 10, rel=1e-5)
-    missed = right._replace(hand=-sure)
-    assert float(crops.loss(missed, torch.zeros(2, 4, 3), truth)) == pytest.approx(30.0, rel=1e-5)
-    unsure = replace(truth, weight=torch.zeros(2))
-    assert float(crops.loss(missed, torch.zeros(2, 4, 3), unsure)) == pytest.approx(0.0, abs=1e-5)
+    assert float(crops.loss(other_side, joints, truth)) == pytest.approx(0.2 * 30, rel=1e-5)
+    assert float(crops.loss(right, joints + 10.0, truth)) == pytest.approx(0.03 * 10, rel=1e-5)
+    wrong = right._replace(hand=-sure)
+    assert float(crops.loss(wrong, joints, truth)) == pytest.approx(4 * 30.0 / 2, rel=1e-5)
+    unsure = replace(truth, weight=torch.zeros(2, 2))
+    assert float(crops.loss(wrong, joints, unsure)) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_folded_normalisations_change_no_result() -> None:
@@ -237,6 +252,13 @@ def test_rendered_frames_are_kept_for_other_runs(tmp_path: Path, monkeypatch: py
 def test_frames_of_several_files_are_numbered_one_after_the_other() -> None:
     parts = [one_hand(), replace(one_hand(), focal=torch.tensor([7.0]))]
     assert taken(parts, torch.tensor([1, 0, 1])).focal.tolist() == [7.0, FOCAL, 7.0]
+
+
+def test_things_are_drawn_as_often_as_asked_for() -> None:
+    index = drawn(torch.tensor([1.0, 0.0, 2.0, 1.0]), 4000, torch.Generator().manual_seed(4))
+    share = torch.bincount(index, minlength=4) / 4000
+    assert share.tolist() == pytest.approx([0.25, 0.0, 0.5, 0.25], abs=0.03)
+    assert float(share[1]) == 0.0
 
 
 def test_detections_are_counted_once_and_hidden_hands_not_at_all() -> None:

@@ -13,16 +13,15 @@ from torch import Tensor, nn
 from poseren_ext.inference.learnt_detection import best_proposals, hand_cells
 from poseren_ext.inference.surface_detection import reduction
 from poseren_ext.models.hand_proposals import ProposalNetwork, padded
-from poseren_ext.models.hand_verifier import CUBE, HandVerifier, Verdict, verifier_crops
-from tools.detector.frames import Batch, taken
+from poseren_ext.models.hand_verifier import CUBE, HANDS, HandVerifier, Verdict, verifier_crops
+from tools.detector.frames import Batch, drawn, taken
 
-VISIBLE = 0.15
-"""Least visible share of a hand that the detector is asked to find."""
-NEAR, FAR = 115.0, 145.0
-"""mm from the middle of a hand: nearer crops show it, farther ones do not; between the two, neither answer costs."""
+NEAR, FAR = (115.0, 200.0), (145.0, 260.0)
+"""mm from the middle of a hand, and of a second one: nearer crops show it, farther ones do not. Between the two limits
+neither answer costs."""
 _LEAST_PROPOSAL = 0.03  # score of proposals to learn from: less than the least that is looked at again
-_IGNORED = 0.03  # neither answer costs on crops of hands that are less visible than VISIBLE and more than this
-_HANDS = 0.45  # share of the crops; they weigh as much as among all proposals, so that scores are probabilities
+_SHARE = 0.45  # of crops with hands; they weigh as much as among all proposals, so that scores are probabilities
+_PAIRS = 2.0  # crops of two hands are seen so many times as often as others with hands, and weigh as much less
 _SHIFT = 12.0  # mm: standard deviation of a crop's centre from the proposal
 _TURN = 0.6  # radians: standard deviation
 _SCALE = (0.9, 1.1)
@@ -35,14 +34,14 @@ _FRAMES = 32  # at once
 
 @dataclass(frozen=True)
 class Labels:
-    """What N crops show.
+    """What N crops show: the nearest hand, and the other one beside it.
 
     Attributes:
-        hand: [N] 1 for a hand, else 0.
-        weight: [N] 0 where neither answer costs.
-        left: [N] 1 for a left hand, else 0.
-        offset: [N, 3] mm from the crop's centre to the hand's, in the plane of the centre and in depth.
-        joints: [N, J, 3] mm, likewise.
+        hand: [N, HANDS] 1 for a hand, else 0.
+        weight: [N, HANDS] 0 where neither answer costs.
+        left: [N, HANDS] 1 for a left hand, else 0.
+        offset: [N, HANDS, 3] mm from the crop's centre to the hand's, in the plane of the centre and in depth.
+        joints: [N, HANDS, J, 3] mm, likewise.
     """
 
     hand: Tensor
@@ -64,16 +63,17 @@ def labels(center: Tensor, frames: Batch) -> Labels:
     offset = relative(frames.center)
     distance = offset.norm(dim=2)
     there = frames.side >= 0
-    wanted = there & (frames.visible >= VISIBLE)
-    unsure = there & (frames.visible >= _IGNORED) & ~wanted
-    nearest, which = torch.where(wanted, distance, torch.inf).min(1)
-    hand = (nearest < NEAR).float()
-    free = (nearest < FAR) | (torch.where(unsure, distance, torch.inf).amin(1) < FAR)
+    away, order = torch.where(frames.wanted, distance, torch.inf).sort(1)
+    # There is no second hand without a first one.
+    hand = ((away < away.new_tensor(NEAR)) & (away[:, :1] < NEAR[0])).float()
+    far = away.new_tensor(FAR)
+    free = (away < far) | (torch.where(frames.unsure, distance, torch.inf).amin(1, keepdim=True) < far)
     weight = torch.where((hand == 0) & free, 0.0, 1.0)
-    rows = torch.arange(len(center))
-    return Labels(
-        hand, weight, (frames.side[rows, which] == 1).float(), offset[rows, which], relative(frames.joints[rows, which])
-    )
+    rows = torch.arange(len(center))[:, None]
+    left = (frames.side[rows, order] == 1).float()
+    joints = relative(frames.joints)
+    joints = torch.where(there[..., None, None], joints, 0.0)  # those of no hand may be no numbers
+    return Labels(hand, weight, left, torch.where(there[..., None], offset, 0.0)[rows, order], joints[rows, order])
 
 
 class CropSampler:
@@ -96,21 +96,19 @@ class CropSampler:
                 shown = Batch(*(value[row] for value in vars(part).values()))
                 proposals.append(found[row, column])
                 numbers.append(first + start + row)
-                hands.append(labels(proposals[-1][:, 1:], shown).hand > 0)
+                hands.append(labels(proposals[-1][:, 1:], shown).hand)
             first += len(batch.depth)
         self._proposals, self._numbers = torch.cat(proposals), torch.cat(numbers)
         hand = torch.cat(hands)
-        self._hands, self._others = hand.nonzero()[:, 0], (~hand).nonzero()[:, 0]
-        self._share = float(hand.float().mean())
+        self._hands, self._others = hand[:, 0].nonzero()[:, 0], (hand[:, 0] == 0).nonzero()[:, 0]
+        self._often = 1.0 + (_PAIRS - 1.0) * hand[self._hands, 1]
 
     def crops(self, count: int) -> tuple[Tensor, Tensor, Labels]:
         """The crops [N, 2, S, S], the logarithms of the mm per pixel at their centres [N], and their labels."""
-        g, hands = self._generator, round(_HANDS * count)
-        drawn = [
-            each[torch.randint(len(each), (size,), generator=g)]
-            for each, size in ((self._hands, hands), (self._others, count - hands))
-        ]
-        chosen = torch.cat(drawn)
+        g, hands = self._generator, round(_SHARE * count)
+        hand = drawn(self._often, hands, g)
+        other = torch.randint(len(self._others), (count - hands,), generator=g)
+        chosen = torch.cat([self._hands[hand], self._others[other]])
         frames, proposal = taken(self._frames, self._numbers[chosen]), self._proposals[chosen]
         center = proposal[:, 1:] + _SHIFT * torch.randn(count, 3, generator=g) * torch.cat(
             [(frames.focal / proposal[:, 3])[:, None].expand(-1, 2), torch.ones(count, 1)], 1
@@ -121,9 +119,12 @@ class CropSampler:
         crops = verifier_crops(frames.depth.view(torch.uint16), center, camera, transform)
         pitch = (center[:, 2] / frames.focal).log()
         truth = labels(center, frames)
-        weight = torch.full((count,), (1.0 - self._share) / (1.0 - _HANDS))
-        weight[:hands] = self._share / _HANDS
-        return crops, pitch, moved(replace(truth, weight=truth.weight * weight), transform, mirror)
+        # The loss is that of proposals that are all drawn equally often.
+        among_hands = _SHARE * self._often[hand] / self._often.sum()
+        among_others = among_hands.new_full((count - hands,), (1.0 - _SHARE) / len(self._others))
+        chance = torch.cat([among_hands, among_others])
+        weight = (1.0 / (chance * len(self._proposals))).float()
+        return crops, pitch, moved(replace(truth, weight=truth.weight * weight[:, None]), transform, mirror)
 
     def _transforms(self, count: int) -> tuple[Tensor, Tensor]:
         """Turned, scaled and mirrored crops [N, 2, 3], and which are mirrored."""
@@ -139,10 +140,10 @@ class CropSampler:
 
 def moved(truth: Labels, transform: Tensor, mirror: Tensor) -> Labels:
     """Labels of crops that were seen through transforms [N, 2, 3]."""
-    points = torch.cat([truth.offset[:, None], truth.joints], 1)
-    points = torch.cat([points[..., :2] @ transform[:, :, :2].mT, points[..., 2:]], -1)
-    left = torch.where(mirror, 1.0 - truth.left, truth.left)
-    return Labels(truth.hand, truth.weight, left, points[:, 0], points[:, 1:])
+    points = torch.cat([truth.offset[:, :, None], truth.joints], 2)
+    points = torch.cat([points[..., :2] @ transform[:, None, :, :2].mT, points[..., 2:]], -1)
+    left = torch.where(mirror[:, None], 1.0 - truth.left, truth.left)
+    return Labels(truth.hand, truth.weight, left, points[:, :, 0], points[:, :, 1:])
 
 
 def _proposals(network: ProposalNetwork, frames: Batch) -> Tensor:
@@ -155,7 +156,7 @@ def _proposals(network: ProposalNetwork, frames: Batch) -> Tensor:
 
 
 class JointVerifier(nn.Module):
-    """The second stage with a guess of the hand's joints, which only training asks for.
+    """The second stage with a guess of the hands' joints, which only training asks for.
 
     Where the joints are says which hand it is: without this guess, sides are hardly learnt.
 
@@ -167,20 +168,20 @@ class JointVerifier(nn.Module):
     def __init__(self, verifier: HandVerifier, joints: int) -> None:
         super().__init__()
         self.verifier = verifier
-        self.joints = nn.Linear(verifier.hidden.in_features - 1, 3 * joints)
+        self.joints = nn.Linear(verifier.hidden.in_features - 1, HANDS * joints * 3)
 
     def forward(self, crops: Tensor, pitch: Tensor) -> tuple[Verdict, Tensor]:
-        """The verdict, and the joints [N, J, 3] mm from the crop's centre."""
+        """The verdict, and the joints [N, HANDS, J, 3] mm from the crop's centre."""
         features = self.verifier.features(crops)
-        guess = self.joints(features).float().unflatten(1, (-1, 3))
+        guess = self.joints(features).float().view(len(crops), HANDS, -1, 3)
         return self.verifier.verdict(features, pitch), CUBE * guess
 
 
 def loss(verdict: Verdict, guess: Tensor, truth: Labels) -> Tensor:
-    """Cross entropy of hands; of crops that show one, that of the side, and absolute errors of centre and joints."""
-    hand = F.binary_cross_entropy_with_logits(verdict.hand, truth.hand, truth.weight)
+    """Cross entropy of hands; of those that are there, that of the side, and absolute errors of centre and joints."""
+    hand = F.binary_cross_entropy_with_logits(verdict.hand, truth.hand, truth.weight, reduction="none").sum(1).mean()
     side = F.binary_cross_entropy_with_logits(verdict.left, truth.left, reduction="none")
-    place = (verdict.offset - truth.offset).abs().sum(1) / _MM
-    joints = (guess - truth.joints.clamp(-_LARGEST, _LARGEST)).abs().mean((1, 2))
+    place = (verdict.offset - truth.offset).abs().sum(2) / _MM
+    joints = (guess - truth.joints.clamp(-_LARGEST, _LARGEST)).abs().mean((2, 3))
     each = _SIDE * side + _PLACE * place + _JOINTS * joints
-    return hand + (each * truth.hand).sum() / truth.hand.sum().clamp(min=1.0)
+    return hand + (each * truth.hand).sum() / truth.hand[:, 0].sum().clamp(min=1.0)

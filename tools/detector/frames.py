@@ -25,6 +25,8 @@ _SCENES, _PALMS = 96, 32  # of each rendered batch
 SEED = 101
 """Of the frames."""
 _OPEN_SHARE = 0.2  # of the hands: see `TrainingHands.open_share`
+VISIBLE, IGNORED = 0.15, 0.03
+"""Least visible share of a hand that the detector is asked to find, and of one that it may find or not."""
 _PERSONS = 0.7  # of the scenes of each kind at least: faces are taken for hands most easily
 
 
@@ -47,6 +49,16 @@ class Batch:
     joints: Tensor
     side: Tensor
     visible: Tensor
+
+    @property
+    def wanted(self) -> Tensor:
+        """The hands that the detector is asked to find: bool [B, 2]."""
+        return (self.side >= 0) & (self.visible >= VISIBLE)
+
+    @property
+    def unsure(self) -> Tensor:
+        """The hands for which neither answer costs anything: bool [B, 2]."""
+        return (self.side >= 0) & (self.visible >= IGNORED) & ~self.wanted
 
 
 def box_centers(uvd: Tensor, focal: Tensor) -> Tensor:
@@ -115,6 +127,13 @@ def taken(batches: Sequence[Batch], index: Tensor) -> Batch:
     rows = list(zip(which.tolist(), (index - first[which]).tolist(), strict=True))
     names = [field.name for field in fields(Batch)]
     return Batch(*(torch.stack([getattr(batches[b], name)[i] for b, i in rows]) for name in names))
+
+
+def drawn(often: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Random indices [count] of N things, each drawn in proportion to its number in ``often`` [N]."""
+    until = often.double().cumsum(0)
+    place = torch.rand(count, generator=generator, dtype=torch.float64) * until[-1]
+    return torch.bucketize(place, until, right=True).clamp(max=len(often) - 1)
 
 
 def _batch(depth: Tensor, camera: Tensor, uvd: Tensor, side: Tensor, visible: Tensor) -> Batch:

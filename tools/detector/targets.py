@@ -12,9 +12,6 @@ from torch import Tensor
 from poseren_ext.models.hand_proposals import CELL
 from tools.detector.frames import Batch
 
-VISIBLE = 0.15
-"""Least visible share of a hand that the detector is asked to find."""
-_IGNORED = 0.03  # hands that are less visible count as background; between the two, neither answer costs anything
 _HAND = 190.0  # mm: extent of a hand
 _MM = 20.0
 _PLACE = 0.15  # weight of an error of _MM
@@ -56,13 +53,13 @@ def loss(maps: Tensor, batch: Batch) -> Tensor:
     bump = torch.exp(-0.5 * squared / sigma**2)
     nearest = squared == squared.amin((2, 3), keepdim=True)
     inside = (cell > 0).all(2) & (cell[..., 0] < w) & (cell[..., 1] < h)
-    wanted = (batch.visible >= VISIBLE) & inside & (batch.side >= 0)
-    unsure = (batch.visible >= _IGNORED) & ~wanted & (batch.side >= 0)
+    there = batch.wanted & inside
+    unsure = batch.unsure | (batch.wanted & ~inside)
     maps = maps.float()
     target, free = maps.new_zeros(len(maps), h, w), maps.new_ones(len(maps), h, w)
     total = maps.new_zeros(())
     for hand in (0, 1):
-        own = wanted[:, hand, None, None]
+        own = there[:, hand, None, None]
         target = torch.maximum(target, torch.where(nearest[:, hand], 1.0, bump[:, hand]) * own)
         free = torch.where(unsure[:, hand, None, None] & (bump[:, hand] > 0.05), 0.0, free)
         weight = torch.where(bump[:, hand] > 0.5, bump[:, hand], 0.0).maximum(nearest[:, hand].float()) * own
@@ -75,4 +72,4 @@ def loss(maps: Tensor, batch: Batch) -> Tensor:
     p = maps[:, 0].sigmoid().clamp(1e-4, 1 - 1e-4)
     hit = target == 1.0
     focal = torch.where(hit, -((1 - p) ** 2) * p.log(), -((1 - target) ** 4) * p**2 * (1 - p).log()) * free
-    return (focal.sum() + total) / max(float(wanted.sum()), 1.0)
+    return (focal.sum() + total) / max(float(there.sum()), 1.0)

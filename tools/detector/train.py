@@ -25,7 +25,7 @@ from poseren_ext.training.distributed import ALONE, Ranks, torchrun_ranks
 from poseren_ext.training.phases import autocast
 from tools.detector import crops, targets
 from tools.detector.fitting import fit, folded, normalised, trainable
-from tools.detector.frames import SEED, Batch, render, stored, taken
+from tools.detector.frames import SEED, Batch, drawn, render, stored, taken
 
 STRIDES = {"proposals": 4, "verifier": 2}
 """Of the pixels of 640x480 that the frames of each stage have."""
@@ -52,10 +52,10 @@ def train_proposals(
     if compiled:
         network.compile()
     generator = torch.Generator().manual_seed(seed + 1000 * ranks.rank)
-    count = sum(len(part.depth) for part in frames)
+    often = torch.cat([1.0 + part.wanted.all(1) for part in frames])  # two hands twice
 
     def cost(step: int) -> torch.Tensor:
-        part = taken(frames, torch.randint(count, (batch,), generator=generator))
+        part = taken(frames, drawn(often, batch, generator))
         part = targets.augmented(part, generator)
         with autocast(torch.device("cpu"), precision):
             maps = network(padded(part.depth), part.focal)
