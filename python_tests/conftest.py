@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ from poseren_ext.ops import _native
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that tests start
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+else:  # what libraries leave in the folder of temporary files, 600 MB of it torch's, goes with the run
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    _left_behind = tempfile.TemporaryDirectory(prefix="poseren-test-")
+    os.environ["TMPDIR"] = tempfile.tempdir = _left_behind.name
 torch.set_num_threads(min(2, torch.get_num_threads()))
 # A shell's background jobs ignore Ctrl-C and so would the processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -232,8 +232,12 @@ def _read_json(path: Path, data: bytes) -> None:
 
 
 @cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="poseren-fuzz-")  # removed when the process ends
+
+
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="poseren-fuzz-"))
+    return Path(_temporary().name)
 
 
 @cache
