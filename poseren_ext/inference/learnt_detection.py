@@ -28,7 +28,7 @@ MOST_PROPOSALS = 8
 """The second network looks at so many proposals of a frame at most."""
 LEAST_PROPOSAL = 0.12
 """Proposals with a lower score are no hands."""
-_CERTAIN = 2.4  # least logit of a side: right in 97 of 100 hands of validation scenes
+_CERTAIN = 2.1  # least logit of a side: right in 97 of 100 hands of validation scenes
 _SURFACE = 60.0  # mm: standard deviation of the weights of surface points around a centre
 _TO_SURFACE = 0.75  # how far a centre moves towards the mean of these points
 _BEHIND = 8.0  # mm from the surface to the middle of the joints

@@ -37,6 +37,8 @@ class TrackSettings:
             of the observations of three axes.
         farthest: largest distance between an observation and the predicted position, mm, whatever the uncertainty.
         farthest_uncertain: the same for an observation that is not certain.
+        same_hand: largest distance between a new hand and the predicted position of a hidden one, mm, at which they are
+            one hand: about its length.
         keep: seconds after which a track without observations is deleted.
 
     Raises:
@@ -48,6 +50,7 @@ class TrackSettings:
     gate: float = 4.0
     farthest: float = 300.0
     farthest_uncertain: float = 60.0
+    same_hand: float = 200.0
     keep: float = 1.0
 
     def __post_init__(self) -> None:
@@ -238,7 +241,8 @@ class TrackSet:
 
         If there are as many tracks as allowed, one that was not seen in this frame makes room: the one that was not
         seen for the longest time. Before that, the new hand must be observed in CONFIRMATIONS frames in a row, because
-        a hand that is hidden for a moment must not lose its track to a false detection.
+        a hand that is hidden for a moment must not lose its track to a false detection. If it is near that track and
+        not of the other side, it is the same hand, which moved otherwise than predicted, and keeps the track's number.
         """
         if len(self._tracks) < self.most:
             return self._add(_new(0, observation, time, self.settings))
@@ -252,12 +256,23 @@ class TrackSet:
             before = before.predicted(time, self.settings)
             if math.isfinite(before.cost(observation, self.settings)):
                 self._candidate = before.observed(observation, self.settings)
-                if self._candidate.observations >= CONFIRMATIONS:
-                    del self._tracks[oldest.id]
-                    return self._add(self._candidate)
-                return None
+                return self._confirmed(self._candidate, oldest)
         self._candidate = _new(0, observation, time, self.settings)
         return None
+
+    def _confirmed(self, candidate: Track, hidden: Track) -> Track | None:
+        """What becomes of a candidate that was observed once more and of the track whose place it would take."""
+        if candidate.observations < CONFIRMATIONS:
+            return None
+        del self._tracks[hidden.id]
+        distance = float(np.linalg.norm(candidate.position - hidden.position))
+        if distance > self.settings.same_hand or candidate.right * hidden.right < 0:
+            return self._add(candidate)
+        self._candidate = None
+        self._predicted.pop(hidden.id)  # as a new track, it is not withdrawn
+        right, observations = _limited(hidden.right + candidate.right), hidden.observations + candidate.observations
+        self._tracks[hidden.id] = replace(candidate, id=hidden.id, right=right, observations=observations)
+        return self._tracks[hidden.id]
 
     def _add(self, track: Track) -> Track:
         self._candidate = None

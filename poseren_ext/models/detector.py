@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from poseren_ext._utils.atomic_files import atomic_path
 from poseren_ext.models.files import write_tensors
@@ -18,7 +18,9 @@ from poseren_ext.models.hand_verifier import HandVerifier
 
 BUNDLED_DETECTOR = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 """Weights of the detector that `find_hands` uses; its model card is beside it."""
-_FORMAT = "poseren_ext_detector_3"
+_FORMAT = "poseren_ext_detector_4"
+_SCALE = "_scale"  # end of the names of the steps of weights as integers
+_LARGEST = 127
 
 
 class HandDetector(nn.Module):
@@ -36,8 +38,15 @@ class HandDetector(nn.Module):
 
 
 def save_detector(model: HandDetector, path: str | os.PathLike[str]) -> None:
-    """Write a detector to one safetensors file, in float16."""
-    tensors = {name: tensor.detach().to(torch.float16) for name, tensor in model.state_dict().items()}
+    """Write a detector to one safetensors file: weights as int8 with one step for each output, biases as float16."""
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.dim() > 1:
+            steps = tensor.flatten(1).abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST
+            tensors[name] = (tensor / _along(steps, tensor)).round().to(torch.int8)
+            tensors[name + _SCALE] = steps
+        else:
+            tensors[name] = tensor.to(torch.float16)
     channels = {name: json.dumps(getattr(model, name).channels) for name in ("proposals", "verifier")}
     with atomic_path(Path(path)) as draft:
         write_tensors(draft, tensors, {"format": _FORMAT, **channels})
@@ -48,7 +57,7 @@ def load_detector(path: str | os.PathLike[str]) -> HandDetector:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is not a detector, or it is damaged.
+        ValueError: The file is not a detector of this version, or it is damaged.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no detector file {path}; check the path")
@@ -59,8 +68,16 @@ def load_detector(path: str | os.PathLike[str]) -> HandDetector:
                 raise ValueError(f"its format is {metadata.get('format')!r}, expected {_FORMAT!r}")
             first, second = (tuple(json.loads(metadata[name])) for name in ("proposals", "verifier"))
             model = HandDetector(ProposalNetwork(first), HandVerifier(second))
-            names = list(file.keys())
-            model.load_state_dict({name: file.get_tensor(name).float() for name in names})
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  # it is no mapping
+            for name in [name for name in tensors if name.endswith(_SCALE)]:
+                steps, weight = tensors.pop(name), tensors[name.removesuffix(_SCALE)]
+                weight *= _along(steps, weight)
+            model.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no hand detector for this version: {error}") from error
     return model.float().to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload, no-any-return]
+
+
+def _along(steps: Tensor, weight: Tensor) -> Tensor:
+    """Steps [N] that multiply weights [N, ...]."""
+    return steps.view(-1, *[1] * (weight.dim() - 1))

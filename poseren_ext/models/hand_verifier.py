@@ -42,14 +42,13 @@ class HandVerifier(nn.Module):
         super().__init__()
         quarter, eighth, sixteenth = channels
         self.channels = channels
-        self.hand = nn.Sequential(
-            nn.Conv2d(1, 16, 5, 2, 2), nn.ReLU(), Block(16, quarter, 2), Block(quarter, eighth, 2)
-        )
-        self.around = nn.Sequential(
-            nn.Conv2d(1, 16, 5, 2, 2), nn.ReLU(), Block(16, quarter // 2, 2), Block(quarter // 2, eighth // 2, 2)
-        )
+        self.hand = _reduced_maps(quarter, eighth)
+        self.around = _reduced_maps(quarter // 2, eighth // 2)
         self.joined = nn.Sequential(
-            Block(eighth + eighth // 2, sixteenth, 2), Block(sixteenth, sixteenth), nn.Flatten()
+            Block(eighth + eighth // 2, sixteenth, 2),
+            Block(sixteenth, sixteenth),
+            Block(sixteenth, sixteenth),
+            nn.Flatten(),
         )
         self.hidden = nn.Linear(sixteenth * (SIZE // 16) ** 2 + 1, 64)
         self.head = nn.Linear(64, HANDS * _OUTPUTS)
@@ -68,6 +67,18 @@ class HandVerifier(nn.Module):
     def forward(self, crops: Tensor, pitch: Tensor) -> Verdict:
         """`verdict` of the `features`. The first stage's score is no input: faces of recorded frames have high ones."""
         return self.verdict(self.features(crops), pitch)
+
+
+def _reduced_maps(quarter: int, eighth: int) -> nn.Sequential:
+    """Layers from one crop to maps at 1/8 of its size."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 5, 2, 2),
+        nn.ReLU(),
+        Block(16, quarter, 2),
+        Block(quarter, quarter),
+        Block(quarter, eighth, 2),
+        Block(eighth, eighth),
+    )
 
 
 def verifier_crops(depth: Tensor, center: Tensor, camera: Tensor, transform: Tensor | None = None) -> Tensor:

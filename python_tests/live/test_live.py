@@ -64,12 +64,12 @@ def test_tracking_starts_from_the_last_pose(estimator, monkeypatch):
     assert moved[:, 1:].abs().max() < 1
 
 
-def test_a_hand_that_jumps_gets_a_new_track_when_it_stays_there(estimator):
+def test_a_hand_that_jumps_by_its_length_is_the_same_when_it_stays_there(estimator):
     live = LiveEstimator(estimator)
     elsewhere = [np.roll(still(), 110, axis=1) + np.uint16(i) * (np.roll(still(), 110, axis=1) > 0) for i in range(4)]
     results = steps(live, [*moving(5), *elsewhere, EMPTY + 3000, *moving(2)])
     tracks = [[hand.track for hand in result.hands] for result in results]
-    assert tracks[:9] == [[1]] * 5 + [[], [], [2], [2]]
+    assert tracks[:9] == [[1]] * 5 + [[], [], [1], [1]]
     assert results[5].outcome == results[9].outcome == "no hand"
     assert results[5].reason == "no hand"
 

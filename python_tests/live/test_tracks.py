@@ -120,6 +120,25 @@ def test_one_false_detection_does_not_replace_a_hidden_hand_but_a_lasting_one_do
     assert tracks.update([other, hand], 10 / RATE)[1] is None  # no room: the only track was seen in this frame
 
 
+@pytest.mark.parametrize(("distance", "right", "same"), [(190.0, 1.0, True), (190.0, -1.0, False), (210.0, 1.0, False)])
+def test_a_new_hand_near_a_hidden_one_is_that_one_unless_it_is_of_the_other_side(
+    distance: float, right: float, same: bool
+) -> None:
+    tracks = TrackSet(1)
+    hand = Observation(np.array([0.0, 0.0, 500.0]), right=2.0)
+    for i in range(9):  # it stands still
+        tracks.update([hand], i / RATE)
+    other = Observation(np.array([distance, 0.0, 500.0]), right)
+    found = [tracks.update([other], (9 + i) / RATE)[0] for i in range(CONFIRMATIONS)]
+    assert [track and track.id for track in found] == [None] * (CONFIRMATIONS - 1) + [1 if same else 2]
+    (track,) = tracks
+    assert np.linalg.norm(track.position - other.position) < 1.0
+    assert track.observations == CONFIRMATIONS + (9 if same else 0)
+    assert track.right == pytest.approx(12.0 if same else CONFIRMATIONS * right)
+    tracks.withdraw(track.id)
+    assert [one.position[0] for one in tracks] == pytest.approx([distance], abs=1.0)  # as a new one, it stays
+
+
 def test_a_track_that_is_seen_does_not_make_room_for_an_observation_before_it_in_the_list() -> None:
     tracks = TrackSet(1)
     hand, other = Observation(np.array([0.0, 0.0, 500.0])), Observation(np.array([400.0, 0.0, 500.0]))

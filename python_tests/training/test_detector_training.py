@@ -120,7 +120,8 @@ def test_a_short_training_of_the_first_stage_lowers_the_loss(rendered: Batch, tm
         )
     assert trained < 0.95 * untrained
     for name, value in folded(before.verifier).state_dict().items():  # the other stage stays
-        assert torch.allclose(after.verifier.state_dict()[name], value, atol=1e-3), name
+        step = float(value.abs().max()) / 127  # of the largest weights of a file
+        assert torch.allclose(after.verifier.state_dict()[name], value, atol=step), name
 
 
 def test_a_short_training_of_the_second_stage_lowers_the_loss(rendered: Batch, tmp_path: Path) -> None:
