@@ -49,6 +49,7 @@ ELSEWHERE = 70.0
 """mm between the mean of a hand's joints and its detection above which the joints are those of something else."""
 _DOUBTFUL = 4  # detections beyond the number of tracks that are looked at
 _OTHER_SIDE = "the side of the hand changed"
+_OFF_SURFACE = "the joints do not fit the surface"
 _EVIDENCE = 1.0  # log odds: a detector or a comparison of both hands that is right in 73 % of the frames
 
 
@@ -90,7 +91,8 @@ class HandTracker:
     refined from its last one. Init-CNN gives the initial pose instead when one of these holds:
 
     - the track is new, or its side has changed;
-    - the refined joints are more than LARGEST_GAP mm on average from where the surface allows them;
+    - the refined joints are more than LARGEST_GAP mm on average from where the surface allows them, and those of
+      Init-CNN's pose are nearer;
     - the sum of their bone lengths differs by more than LARGEST_STRETCH from its median over the last frames.
 
     A pose is not reported if its joints are on average more than ELSEWHERE mm away from the detection, or less than
@@ -187,11 +189,15 @@ class HandTracker:
                 track, compared = self._vote(frame, center, track)
             side = self._side(track, memory, compared)
             pose, reason = self._follow(frame, center, side, memory)
-            mode: Mode = "detected" if pose is None else "tracked"
-            if pose is None:
+            mode: Mode = "tracked"
+            if pose is None or reason:
                 reusable = compared is not None and compared.hand[0] == side
-                pose = compared if compared is not None and reusable else self._refined(frame, center, side)
-                memory.bones.clear()
+                fresh = compared if compared is not None and reusable else self._refined(frame, center, side)
+                if pose is None or self._gap(frame, fresh) < self._gap(frame, pose):
+                    pose, mode = fresh, "detected"
+                    memory.bones.clear()
+                else:
+                    reason = ""
                 if reason == _OTHER_SIDE and memory.smooth is not None:
                     memory.smooth.reset()
         except ValueError:
@@ -220,7 +226,7 @@ class HandTracker:
         return track.side or ("right" if before is None else before.hand[0])
 
     def _follow(self, frame: Tensor, center: Tensor, side: str, memory: _Memory) -> tuple[HandPose | None, str]:
-        """The track's last pose, moved with the hand's centre and refined; or why there is none."""
+        """The track's last pose, moved with the hand's centre and refined; why there is none, or why it is doubtful."""
         last, camera, cube = memory.pose, self.estimator.camera, self.estimator.cube
         if last is None:
             return None, ""
@@ -234,7 +240,7 @@ class HandTracker:
         except ValueError:
             return None, "the pose left the cube around the hand"
         reason = self._implausible(frame, pose, memory)
-        return (None, reason) if reason else (pose, "")
+        return (pose if reason in ("", _OFF_SURFACE) else None), reason
 
     def _refined(self, frame: Tensor, center: Tensor, side: str, initial: Tensor | None = None) -> HandPose:
         return self._estimators[side](frame, center=center, init_pose=initial, return_stages=self.return_stages)
@@ -243,11 +249,14 @@ class HandTracker:
         """Reason why the pose is not that of the tracked hand; empty if it is plausible."""
         if not bool(torch.isfinite(torch.as_tensor(pose.joints)).all()):
             return "the pose is not finite"
-        if float(self.estimator.surface_gap(frame[None], torch.as_tensor(pose.uvd)[None])) > LARGEST_GAP:
-            return "the joints do not fit the surface"
+        if self._gap(frame, pose) > LARGEST_GAP:
+            return _OFF_SURFACE
         if abs(_bone_sum(pose) / float(np.median(memory.bones)) - 1) > LARGEST_STRETCH:
             return "the bones changed their length"
         return ""
+
+    def _gap(self, frame: Tensor, pose: HandPose) -> float:
+        return float(self.estimator.surface_gap(frame[None], torch.as_tensor(pose.uvd)[None]))
 
     def _smoothed(self, pose: HandPose, smooth: OneEuroFilter, time: float) -> HandPose:
         before = torch.as_tensor(pose.joints)
