@@ -19,7 +19,7 @@ from poseren_ext.models.hand_verifier import HandVerifier
 BUNDLED_DETECTOR = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 """Weights of the detector that `find_hands` uses; its model card is beside it."""
 _FORMAT = "poseren_ext_detector_4"
-_SCALE = "_scale"  # end of the names of the steps of weights as integers
+_SCALE = "_scale"  # end of the names of the scales of int8 weights
 _LARGEST = 127
 
 
@@ -38,13 +38,13 @@ class HandDetector(nn.Module):
 
 
 def save_detector(model: HandDetector, path: str | os.PathLike[str]) -> None:
-    """Write a detector to one safetensors file: weights as int8 with one step for each output, biases as float16."""
+    """Write a detector to one safetensors file: weights as int8 with a scale per output channel, biases as float16."""
     tensors = {}
     for name, tensor in model.state_dict().items():
         if tensor.dim() > 1:
-            steps = tensor.flatten(1).abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST
-            tensors[name] = (tensor / _along(steps, tensor)).round().to(torch.int8)
-            tensors[name + _SCALE] = steps
+            scale = (tensor.flatten(1).abs().amax(1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+            tensors[name] = (tensor / _along(scale, tensor)).round().to(torch.int8)
+            tensors[name + _SCALE] = scale
         else:
             tensors[name] = tensor.to(torch.float16)
     channels = {name: json.dumps(getattr(model, name).channels) for name in ("proposals", "verifier")}
@@ -70,14 +70,14 @@ def load_detector(path: str | os.PathLike[str]) -> HandDetector:
             model = HandDetector(ProposalNetwork(first), HandVerifier(second))
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  # it is no mapping
             for name in [name for name in tensors if name.endswith(_SCALE)]:
-                steps, weight = tensors.pop(name), tensors[name.removesuffix(_SCALE)]
-                weight *= _along(steps, weight)
+                scale, weight = tensors.pop(name), tensors[name.removesuffix(_SCALE)]
+                weight *= _along(scale, weight)
             model.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no hand detector for this version: {error}") from error
     return model.float().to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload, no-any-return]
 
 
-def _along(steps: Tensor, weight: Tensor) -> Tensor:
-    """Steps [N] that multiply weights [N, ...]."""
-    return steps.view(-1, *[1] * (weight.dim() - 1))
+def _along(scale: Tensor, weight: Tensor) -> Tensor:
+    """Scales [N] of weights [N, ...], in the shape that multiplies these."""
+    return scale.view(-1, *[1] * (weight.dim() - 1))
