@@ -59,6 +59,12 @@ def test_hands_that_are_hidden_or_outside_count_as_less_visible(frames: SceneFra
     assert float(frames.visible.max()) <= 1.0
 
 
+def test_every_pixel_of_a_scene_is_a_number() -> None:
+    # Each of these had a pixel whose ray is as steep as the side of a finger: its depth was NaN.
+    scenes = SyntheticScenes(20272, "validation", camera=reduced(CAMERAS["sr305"], 2))
+    assert scenes.frames(torch.tensor([61, 125])).depth.isfinite().all()
+
+
 def test_a_scene_does_not_depend_on_its_batch_and_cameras_may_differ(frames: SceneFrames) -> None:
     alone = SyntheticScenes(5, "test", camera=_CAMERA).frames(torch.tensor([7]))
     torch.testing.assert_close(alone.depth[0], frames.depth[7], rtol=0, atol=0)

@@ -67,6 +67,13 @@ def test_one_sphere_or_a_swallowed_one(other: tuple[float, ...], first: bool) ->
     assert int(image.isfinite().sum()) == pytest.approx(3.1416 * (30 / 5.0 / 0.9964) ** 2, abs=6)
 
 
+def test_a_ray_along_the_axis_of_a_cylinder_hits_its_near_end() -> None:
+    cylinder = _cones((0.0, 0.0, 500.0, 0.0, 0.0, 600.0, 10.0, 10.0))
+    image = render_depth(cylinder, torch.tensor([[-0.16, -0.16, 0.01, 0.01]]), 32, 32)[0]
+    assert float(image[16, 16]) == pytest.approx(490.0, abs=1e-3)
+    assert not image.isnan().any()
+
+
 def test_blocks_leave_nothing_out() -> None:
     """A window shifted against the blocks sees the same surface."""
     cones = SyntheticHands(1).scenes(torch.arange(8)).posed()[1]
