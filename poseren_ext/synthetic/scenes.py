@@ -43,8 +43,8 @@ class SceneFrames:
         camera: [B, 4] fx, fy, cx, cy.
         uvd, xyz: [B, 2, J, 3] joints in pixels and mm, and in mm; without meaning where there is no hand.
         side: int64 [B, 2] RIGHT, LEFT or NO_HAND.
-        visible: [B, 2] share of the hand's surface facing the camera that nothing hides, times the share of its joints
-            inside the frame.
+        visible: [B, 2] share of the hand's surface facing the camera that nothing hides and that has depth, times the
+            share of its joints inside the frame.
         kind: int64 [B], index in `SCENE_KINDS`.
     """
 
@@ -100,8 +100,9 @@ class SyntheticScenes:
         flipped = rng.uniform("flipped", 1)[:, 0] < 0.5
         window, shape = self._windows(rng, flipped)
         hands, side, shown = self._hands(rng, other, kind, window, shape)
-        depth, visible = self._depth(rng, kind, hands, shown, window, shape)
+        depth, whole, seen = self._depth(rng, kind, hands, shown, window, shape)
         depth = sense_varied(depth, window, rng, self.faults)
+        visible = ((seen & (depth > 0.0)[:, None]).sum((2, 3)).float() / whole).nan_to_num()
         return _labelled(depth, window, kind, hands, side, visible, flipped, self.skeleton)
 
     def _windows(self, rng: Counter, flipped: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -163,8 +164,11 @@ class SyntheticScenes:
         shown: torch.Tensor,
         window: torch.Tensor,
         shape: tuple[int, int],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clean depth [B, H, W], inf where nothing is, and how much of each hand is visible [B, 2]."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Clean depth [B, H, W], inf where nothing is; the pixels of each hand, hidden or not.
+
+        Of these, the number [B, 2] of all, and bool [B, 2, H, W], which are not hidden.
+        """
         own = [render_depth(shown_only(hand.hand, shown[:, i]), window, *shape) for i, hand in enumerate(hands)]
         arms = shown_only(hands[0].arm, shown[:, 0]).concat(shown_only(hands[1].arm, shown[:, 1]))
         depth = torch.minimum(torch.minimum(*own), render_depth(arms, window, *shape))
@@ -174,10 +178,9 @@ class SyntheticScenes:
         # Planes lie behind the first hand even where it is not shown.
         around = hands[0].hand.concat(hands[0].arm).concat(shown_only(hands[1].hand, shown[:, 1]))
         depth = add_surroundings(depth, window, around, solids, rng, shares)
-        seen = [
-            ((one <= depth + _SAME) & one.isfinite()).sum((1, 2)).float() / one.isfinite().sum((1, 2)) for one in own
-        ]
-        return without_dark_parts(depth, window, person, rng), torch.stack(seen, 1).nan_to_num()
+        hand = torch.stack(own, 1)
+        seen = hand.isfinite() & (hand <= depth[:, None] + _SAME)
+        return without_dark_parts(depth, window, person, rng), hand.isfinite().sum((2, 3)), seen
 
 
 def _labelled(

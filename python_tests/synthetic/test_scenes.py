@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from helpers.command_line import exit_status
 
 from poseren_ext.geometry.camera import CAMERAS
+from poseren_ext.synthetic import scenes as scenes_module
+from poseren_ext.synthetic import varied_sensor
 from poseren_ext.synthetic.scenes import LEFT, NO_HAND, RIGHT, SCENE_KINDS, SceneFrames, SyntheticScenes, reduced
 
 _CAMERA = reduced(CAMERAS["sr305"], 4)
@@ -57,6 +60,24 @@ def test_hands_that_are_hidden_or_outside_count_as_less_visible(frames: SceneFra
     assert float(frames.visible[alone, 0].mean()) > float(frames.visible[cluttered, 0].mean())
     assert float(frames.visible[frames.side == NO_HAND].abs().max()) == 0.0
     assert float(frames.visible.max()) <= 1.0
+
+
+def test_a_hand_without_depth_counts_as_hidden(frames: SceneFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_blind(depth: torch.Tensor, *rest: Any) -> torch.Tensor:
+        sensed = varied_sensor.sense_varied(depth, *rest)
+        sensed[:, :, :80] = 0.0
+        return sensed
+
+    monkeypatch.setattr(scenes_module, "sense_varied", half_blind)
+    blind = SyntheticScenes(5, "test", camera=_CAMERA).frames(torch.arange(256))
+    left, right = ((half == 0.0).flatten(1).all(1) for half in (blind.depth[:, :, :80], blind.depth[:, :, 80:]))
+    column = torch.where(right[:, None, None], 159.0 - frames.uvd[..., 0], frames.uvd[..., 0])  # mirrored frames
+    there, margin = (frames.side != NO_HAND) & (left != right)[:, None], 25  # fingers are wider than their joints
+    lost, kept = (there & place.all(2) for place in (column < 80 - margin, column > 80 + margin))
+    assert int(lost.sum()) > 40
+    assert int(kept.sum()) > 40
+    assert float(blind.visible[lost].max()) == 0.0
+    assert torch.equal(blind.visible[kept], frames.visible[kept])
 
 
 def test_every_pixel_of_a_scene_is_a_number() -> None:
