@@ -66,7 +66,7 @@ def _cone_depth(x: torch.Tensor, y: torch.Tensor, cone: torch.Tensor) -> torch.T
     s = ((qb - root.clamp(min=0.0).sqrt_()) / qa * dv - e) / A
     narrow = torch.minimum(cone[:, 6], cone[:, 7])[:, None]  # no sphere on the surface is smaller
     # A ray steeper than the side of the cone may stay inside the cone or hit its mirror image beyond the apex: then
-    # only the sphere at the nearer end can be hit. So, too, if it is as steep, where s may be no number.
+    # only the sphere at the nearer end can be hit. The same holds for a ray exactly as steep, for which s may be NaN.
     inside = (qa <= 0.0) & ((root < 0.0) | ~(ra[:, None] + s * w[:, None] >= 0.5 * narrow))
     s = torch.where(inside, (dv < 0.0).float(), s.clamp_(0.0, 1.0))
     s = torch.where(swallowed, (w > 0.0).float()[:, None], s)
