@@ -15,9 +15,9 @@ from tools.live.sequences import RATE, crossing_hands, crossing_path
 
 
 def wave(count: int) -> np.ndarray:
-    """Joints [count, 2, 3] on smooth curves."""
+    """Joints [count, 2, 3] on smooth curves: they move together, and less against each other, like those of a hand."""
     time = np.arange(count)[:, None, None] / 9
-    return np.asarray(80 * np.sin(time + np.arange(6).reshape(1, 2, 3)))
+    return np.asarray(80 * np.sin(time + np.arange(3)) + 20 * np.sin(time + np.arange(6).reshape(1, 2, 3)))
 
 
 def test_noise_and_lag_of_known_signals() -> None:

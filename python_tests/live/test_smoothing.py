@@ -30,7 +30,7 @@ def published(values: list[float], rate: float, mincutoff: float, beta: float, d
 def test_equals_the_published_algorithm() -> None:
     random = np.random.default_rng(0)
     signal = (50 * np.sin(np.arange(60) / 7) + random.normal(size=60)).tolist()
-    one = OneEuroFilter(OneEuroSettings(min_cutoff=1.2, beta=0.03, derivative_cutoff=0.8, trend=0.0))
+    one = OneEuroFilter(OneEuroSettings(min_cutoff=1.2, beta=0.03, derivative_cutoff=0.8, trend=0.0, own_trend=0.0))
     ours = [one(np.array([[value, 0.0, 0.0]]), i / 30)[0, 0] for i, value in enumerate(signal)]
     np.testing.assert_allclose(ours, published(signal, 30.0, 1.2, 0.03, 0.8), rtol=1e-9)
 
@@ -47,14 +47,21 @@ def test_noise_at_rest_is_reduced_and_fast_motion_follows() -> None:
     assert 0 <= float(moving[-1, 0, 0] - last[0, 0]) < 0.9 * 30.0  # less than a frame behind
 
 
-def test_the_trend_reduces_the_lag() -> None:
-    def lag(trend: float) -> float:
-        one = OneEuroFilter(OneEuroSettings(min_cutoff=1.0, beta=0.0, derivative_cutoff=2.0, trend=trend))
-        return [30.0 * i - one(np.full((1, 3), 30.0 * i), i / 30)[0, 0] for i in range(120)][-1]
+def test_each_trend_reduces_the_lag_of_its_part_of_the_motion() -> None:
+    together, apart = np.ones((2, 3)), np.array([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]])
+
+    def lag(motion: np.ndarray, trend: float, own_trend: float) -> float:
+        settings = OneEuroSettings(min_cutoff=1.0, beta=0.0, derivative_cutoff=2.0, trend=trend, own_trend=own_trend)
+        one = OneEuroFilter(settings)
+        return [30.0 * i - one(motion * 30.0 * i, i / 30)[0, 0] for i in range(120)][-1]
 
     settled = 30.0 * 30.0 / (2 * math.pi * 1.0)  # step * time constant: the lag of an exponential filter on a ramp
-    assert lag(0.0) == pytest.approx(settled, rel=0.01)
-    assert 0 < lag(0.5) < 0.6 * lag(0.0)
+    for motion in (together, apart):
+        assert lag(motion, 0.0, 0.0) == pytest.approx(settled, rel=0.01)
+    assert lag(together, 0.0, 0.5) == pytest.approx(settled, rel=0.01)
+    assert lag(apart, 0.5, 0.0) == pytest.approx(settled, rel=0.01)
+    assert 0 < lag(together, 0.5, 0.0) < 0.6 * settled
+    assert lag(apart, 0.0, 0.5) == pytest.approx(lag(together, 0.5, 0.0))
 
 
 def test_the_result_turns_with_the_axes() -> None:
@@ -81,7 +88,8 @@ def test_uneven_times_repeated_times_and_reset() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": math.inf}, {"trend": 1.5}]
+    "settings",
+    [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": math.inf}, {"trend": 1.5}, {"own_trend": -0.1}],
 )
 def test_invalid_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
