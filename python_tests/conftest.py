@@ -74,7 +74,7 @@ def surface_detection(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def nearest(frame: Any, camera: Camera, max_hands: int, depth_unit: float, *_: Any) -> list[LearntHand]:
         found = surface_hands(frame, camera, max_hands, depth_unit)
-        return [LearntHand(hand.center, None, 0.9 - 0.1 * i) for i, hand in enumerate(found)]
+        return [LearntHand(hand.center, hand.center, None, 0.9 - 0.1 * i) for i, hand in enumerate(found)]
 
     monkeypatch.setattr("poseren_ext.inference.hand_detection.learnt_hands", nearest)
 

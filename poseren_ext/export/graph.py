@@ -20,6 +20,7 @@ from poseren_ext.inference.learnt_detection import (
     VERIFIED_SIDE,
     best_proposals,
     bundled_detector,
+    first_pixels,
     hand_cells,
     settled,
     verified,
@@ -243,17 +244,19 @@ class DetectionGraph(EstimatorGraph):
                 mm; the score [B] of the detection, 0 to 1; and the predicted error of a model with an error head. All
                 but the score are NaN for a score below 0.5, the least of a hand.
         """
-        coarse, fine = (self._reduced(depth, stride) for stride in self.strides)
-        cells = hand_cells(self.detector.proposals, padded(coarse), camera, self.strides[0])
+        stride, finer = self.strides
+        coarse = self._reduced(depth, stride)
+        cells = hand_cells(self.detector.proposals, padded(coarse), camera, stride)
         proposals = best_proposals(cells)
         count = proposals.shape[1]
-        frames, cameras = (each.repeat_interleave(count, 0) for each in (fine, camera))
-        seen = verified(self.detector.verifier, proposals[:, :, 1:].flatten(0, 1), frames, cameras, self.strides[1])
+        looks = [self._reduced(depth[:, first:, first:], finer) for first in first_pixels(finer)]
+        *looks, cameras = (each.repeat_interleave(count, 0) for each in (*looks, camera))
+        seen = verified(self.detector.verifier, proposals[:, :, 1:].flatten(0, 1), looks, cameras, finer)
         seen = seen.view(-1, count * HANDS, seen.shape[1])
         likely = (proposals[:, :, 0] >= LEAST_PROPOSAL).repeat_interleave(HANDS, 1)
         score, best = torch.where(likely, seen[:, :, 0], 0.0).max(1)
         found = seen[:, :, 2:].gather(1, best[:, None, None].expand(-1, 1, 3))[:, 0]
-        center = settled(found, coarse, camera, self.strides[0])
+        center = settled(found, coarse, camera, stride)
         distance = center[:, 2]
         valid = (score >= LEAST_SCORE) & (distance >= NEAREST_HAND) & (distance <= FARTHEST_HAND)
         center = torch.where(valid[:, None], center, torch.nan)

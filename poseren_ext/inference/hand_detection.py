@@ -30,13 +30,16 @@ class HandDetection:
     """A hand in a frame.
 
     Attributes:
-        center: u, v (pixels), d (mm) of the hand without its forearm: near the middle of its joints ("learnt"), or the
-            mean of its visible surface ("surface").
+        center: u, v (pixels), d (mm) of the cube in which the hand's pose is estimated: near the mean of the visible
+            surface of the hand without its forearm (paper, section 3.5).
+        middle: likewise, of the box around the hand's joints, hidden or not ("learnt"): of the cube that most likely
+            holds all of them. The same as center for a hand that "surface" finds.
         side: "left" or "right"; None where it is not known, as of every hand that "surface" finds.
         score: 0 to 1, how likely this is a whole hand.
     """
 
     center: tuple[float, float, float]
+    middle: tuple[float, float, float]
     side: Literal["left", "right"] | None
     score: float
     _masks: Callable[[], tuple[Mask, Mask]] = field(repr=False, compare=False)
@@ -141,9 +144,9 @@ def _in_frame(
     if method == "learnt":
         found = learnt_hands(frame, camera, max_hands, depth_unit, score_threshold)
         masks = partial(_masks_around, frame, camera, depth_unit)
-        return [HandDetection(one.center, one.side, one.score, partial(masks, one.center)) for one in found]
+        return [HandDetection(one.center, one.middle, one.side, one.score, partial(masks, one.center)) for one in found]
     return [
-        HandDetection(one.center, None, one.score, partial(_enlarged, one.masks, size, stride))
+        HandDetection(one.center, one.center, None, one.score, partial(_enlarged, one.masks, size, stride))
         for one in surface_hands(frame, camera, max_hands, depth_unit)
     ]
 

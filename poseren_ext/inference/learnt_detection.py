@@ -28,9 +28,9 @@ MOST_PROPOSALS = 8
 """The second network looks at so many proposals of a frame at most."""
 LEAST_PROPOSAL = 0.12
 """Proposals with a lower score are no hands."""
-_CERTAIN = 2.1  # least logit of a side: right in 97 of 100 hands of validation scenes
-_SURFACE = 60.0  # mm: standard deviation of the weights of surface points around a centre
-_TO_SURFACE = 0.75  # how far a centre moves towards the mean of these points
+_CERTAIN = 1.7  # least logit of a side: right in 97 of 100 hands of validation scenes
+_SURFACE = 60.0  # mm: standard deviation of the weights of surface points around the middle of a hand's joints
+_TO_SURFACE = 0.75  # how far a centre lies from the middle of the joints towards the mean of these points
 _BEHIND = 8.0  # mm from the surface to the middle of the joints
 _SAME_HAND = 60.0  # mm: detections nearer to each other are one hand
 _NEAREST, _FARTHEST = 100.0, 3000.0  # mm: limits of the depth of proposals
@@ -39,8 +39,10 @@ _NEAREST, _FARTHEST = 100.0, 3000.0  # mm: limits of the depth of proposals
 class LearntHand(NamedTuple):
     """A detection."""
 
+    middle: tuple[float, float, float]
+    """u, v (pixels of the whole frame), d (mm) of the middle of the box around its joints."""
     center: tuple[float, float, float]
-    """u, v (pixels of the whole frame), d (mm)."""
+    """Likewise, of the cube in which its pose is estimated: near the mean of its surface."""
     side: Literal["right", "left"] | None
     """None where the network is not certain."""
     score: float
@@ -59,20 +61,26 @@ def learnt_hands(
     stride, finer = reduction(frame.shape), reduction(frame.shape, VERIFIED_SIDE)
     with torch.inference_mode():
         intrinsics = torch.tensor([[camera.fx, camera.fy, camera.cx, camera.cy]], dtype=torch.float32)
-        coarse, fine = (_reduced(frame, step, depth_unit) for step in (stride, finer))
+        coarse = _reduced(frame, stride, depth_unit)
         cells = hand_cells(detector.proposals, padded(coarse), intrinsics, stride)
         proposals = best_proposals(cells)[0]
         proposals = proposals[proposals[:, 0] >= LEAST_PROPOSAL]
         if not len(proposals):
             return []
-        seen = verified(detector.verifier, proposals[:, 1:], fine, intrinsics, finer)
+        looks = [_reduced(frame[first:, first:], finer, depth_unit) for first in first_pixels(finer)]
+        seen = verified(detector.verifier, proposals[:, 1:], looks, intrinsics, finer)
         best = _distinct(seen, camera, score_threshold)[:max_hands]
-        centers = torch.tensor([row[2:] for row in best], dtype=torch.float32).view(-1, 3)
-        centers = settled(centers, coarse, intrinsics, stride)
+        middles = torch.tensor([row[2:] for row in best], dtype=torch.float32).view(-1, 3)
+        centers = settled(middles, coarse, intrinsics, stride)
     return [
-        LearntHand((u, v, d), ("left" if left > 0.0 else "right") if abs(left) >= _CERTAIN else None, score)
-        for (score, left, *_), (u, v, d) in zip(best, centers.tolist(), strict=True)
+        LearntHand((u, v, d), tuple(center), _side(left), score)
+        for (score, left, u, v, d), center in zip(best, centers.tolist(), strict=True)
     ]
+
+
+def _side(left: float) -> Literal["right", "left"] | None:
+    """The side by the logit of a left hand."""
+    return ("left" if left > 0.0 else "right") if abs(left) >= _CERTAIN else None
 
 
 def _distinct(hands: Tensor, camera: Camera, least: float) -> list[list[float]]:
@@ -130,25 +138,35 @@ def best_proposals(cells: Tensor) -> Tensor:
     return flat.gather(2, best[:, None].expand(-1, 4, -1)).mT
 
 
-def verified(network: HandVerifier, center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
-    """The hands that a second look at each proposal finds: score, logit of a left hand, and the centre's u, v and d.
+def first_pixels(stride: int) -> tuple[int, int]:
+    """First row and column of the two reduced frames of `verified`. They share no pixel unless the stride is 1."""
+    return 0, stride // 2
 
-    Rows [N * HANDS, 5]: the hands of the first proposal, then those of the next.
+
+def verified(network: HandVerifier, center: Tensor, looks: Sequence[Tensor], camera: Tensor, stride: int) -> Tensor:
+    """The hands that a closer look at each proposal finds: score, logit of a left hand, and the centre's u, v and d.
+
+    Rows [N * HANDS, 5]: the hands of the first proposal, then those of the next. They are the means of two looks, the
+    second one mirrored and at other pixels: errors of the network and noise of the camera are smaller in the mean.
 
     Args:
         network: the second stage.
         center: u, v (pixels of the whole frame), d (mm) of the proposals [N, 3].
-        depth: the reduced frame of each [N, H, W] mm, or that of all [1, H, W].
+        looks: two reductions of the frame of each [N, H, W] mm, or of that of all [1, H, W], from `first_pixels` on.
         camera: fx, fy, cx, cy of the whole frames [N, 4] or [1, 4].
-        stride: pixels of the whole frame per pixel of the reduced one.
+        stride: pixels of the whole frame per pixel of the reduced ones.
     """
     count = center.shape[0]  # len() would make it a constant of exported graphs
-    depth, camera = depth.expand(count, -1, -1), camera.expand(count, -1)
+    camera = camera.expand(count, -1)
     focal, d = camera[:, None, :2], center[:, None, 2:]
-    reduced_center = torch.cat([center[:, :2] / stride, center[:, 2:]], 1)
-    crops = verifier_crops(depth, reduced_center, camera / stride)
+    crops = []
+    for depth, first in zip(looks, first_pixels(stride), strict=True):
+        reduced_center = torch.cat([(center[:, :2] - first) / stride, center[:, 2:]], 1)
+        crops.append(verifier_crops(depth.expand(count, -1, -1), reduced_center, camera / stride))
     pitch = torch.log(center[:, 2] * stride / (camera[:, 0] * camera[:, 1]).sqrt())
-    hand, left, offset = network(crops, pitch)
+    hand, left, offset = network(torch.cat([crops[0], crops[1].flip(3)]), pitch.repeat(2))
+    hand, left = 0.5 * (hand[:count] + hand[count:]), 0.5 * (left[:count] - left[count:])
+    offset = 0.5 * (offset[:count] + offset[count:] * offset.new_tensor([-1.0, 1.0, 1.0]))
     pixels = center[:, None, :2] + offset[..., :2] * focal / d
     mm = (d + offset[..., 2:]).clamp(min=_NEAREST)
     return torch.cat([hand.sigmoid()[..., None], left[..., None], pixels, mm], 2).flatten(0, 1)
@@ -158,7 +176,8 @@ def settled(center: Tensor, depth: Tensor, camera: Tensor, stride: int) -> Tenso
     """The centre moved most of the way to the mean of the surface around it; the joints lie a little behind that.
 
     The mean, with a weight for each point that falls with its distance, moves less than the network's answer when the
-    image moves: one step of a mean shift. The network's answer knows more of what is hidden.
+    image moves: one step of a mean shift. Poses are more accurate in a cube around it, as the networks have learnt from
+    such cubes. Where joints are hidden, the network's answer is nearer to their middle.
 
     Args:
         center: u, v (pixels of the whole frame), d (mm) [N, 3].

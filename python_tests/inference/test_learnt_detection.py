@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from poseren_ext import reference
 from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.inference import learnt_detection
 from poseren_ext.inference.hand_detection import find_hands, presumed_hand
-from poseren_ext.inference.learnt_detection import LEAST_SCORE, learnt_hands
+from poseren_ext.inference.learnt_detection import LEAST_SCORE, bundled_detector, first_pixels, learnt_hands, verified
 from poseren_ext.models.detector import BUNDLED_DETECTOR, HandDetector, load_detector, save_detector
 from poseren_ext.models.hand_proposals import CELL, ProposalNetwork
 from poseren_ext.models.hand_verifier import CUBE, SIZE, SURROUNDINGS, HandVerifier, Verdict, verifier_crops
@@ -46,7 +47,7 @@ class _Maps(ProposalNetwork):
 class _Verdicts(HandVerifier):
     """A second stage with given verdicts on the proposals in the order of their scores: logit, side, offset.
 
-    ``beside`` is the verdict on a second hand in each crop.
+    ``beside`` is the verdict on a second hand in each crop. The second half of the crops is mirrored.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class _Verdicts(HandVerifier):
         self.rows = torch.tensor([(row, beside) for row in rows])
 
     def forward(self, crops: torch.Tensor, pitch: torch.Tensor) -> Verdict:
-        rows = self.rows[: len(crops)]
+        rows = self.rows[: len(crops) // 2]
+        rows = torch.cat([rows, rows * torch.tensor([1.0, -1.0, -1.0, 1.0, 1.0])])
         return Verdict(rows[..., 0], rows[..., 1], rows[..., 2:])
 
 
@@ -119,8 +121,36 @@ def test_the_centre_moves_three_quarters_of_the_way_to_the_mean_of_the_surface()
     frame[200:281, 320:401] = 592.0  # its middle is at u 360, v 240: the joints are 8 mm behind
     peak = (3.0, (300 / 4 + 0.5) / CELL, (240 / 4 + 0.5) / CELL, 640.0)
     (hand,) = learnt_hands(frame, camera, 1, 1.0, detector=HandDetector(_Maps((peak,)), _Verdicts((3.0,) + (0.0,) * 4)))
+    assert hand.middle == pytest.approx((300.0, 240.0, 640.0), rel=1e-4)
     assert hand.center[1:] == pytest.approx((240.0, 610.0), abs=1.0)
-    assert 327 < hand.center[0] < 354  # points near the centre weigh more
+    assert 327 < hand.center[0] < 354  # points near the middle weigh more
+
+
+def test_verdicts_are_the_means_of_two_looks_of_which_one_is_mirrored_and_at_the_pixels_between() -> None:
+    torch.manual_seed(1)
+    network, frame = bundled_detector().verifier, 900.0 - 400.0 * torch.rand(480, 640)
+    camera, center = torch.tensor([[475.0, 480.0, 320.0, 240.0]]), torch.tensor([[301.0, 222.0, 640.0]])
+    looks = [frame[None, first::2, first::2] for first in (0, 1)]
+    assert first_pixels(2) == (0, 1)
+    (row, beside) = verified(network, center, looks, camera, 2)
+    verdicts = []
+    for first, mirrored in ((0, False), (1, True)):
+        small = torch.tensor([[(301.0 - first) / 2, (222.0 - first) / 2, 640.0]])
+        transform = torch.tensor([[[-1.0 if mirrored else 1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+        edges = (CUBE, SURROUNDINGS)
+        crops = [
+            reference.depth_crop(looks[first], small, camera / 2, cube=edge, size=SIZE, transform=transform)
+            for edge in edges
+        ]
+        verdicts.append(network(torch.cat(crops, 1), torch.tensor([640.0 * 2 / (475.0 * 480.0) ** 0.5]).log()))
+    for k, hand in enumerate((row, beside)):
+        one, other = ((v.hand[0, k], v.left[0, k], *v.offset[0, k]) for v in verdicts)
+        score = ((one[0] + other[0]) / 2).sigmoid()
+        x, y, z = (one[2] - other[2]) / 2, (one[3] + other[3]) / 2, (one[4] + other[4]) / 2
+        expected = [score, (one[1] - other[1]) / 2, 301 + x * 475 / 640, 222 + y * 480 / 640, 640 + z]
+        torch.testing.assert_close(
+            hand, torch.stack([torch.as_tensor(value) for value in expected]), rtol=1e-4, atol=1e-3
+        )
 
 
 def test_weak_peaks_and_impossible_depths_are_no_hands() -> None:

@@ -272,7 +272,8 @@ def test_detections_are_counted_once_and_hidden_hands_not_at_all() -> None:
 
     def found(x: float, side: Literal["left", "right"] | None) -> HandDetection:
         nothing = np.zeros((480, 640), bool)
-        return HandDetection((476.0 * x / 510.0 + 320.0, 260.0, 510.0), side, 0.9, lambda: (nothing, nothing))
+        elsewhere, middle = (0.0, 0.0, 2000.0), (476.0 * x / 510.0 + 320.0, 260.0, 510.0)
+        return HandDetection(elsewhere, middle, side, 0.9, lambda: (nothing, nothing))
 
     left, twice, hidden, elsewhere = found(-150, "left"), found(-145, "right"), found(150, "left"), found(0, None)
     assert count([left], frames, 0, camera) == Counts(1, 1, 1, 1, 1, 1)

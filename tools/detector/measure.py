@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Hand detection on scenes that training never saw, by kind of scene: `python -m tools.detector.measure`.
 
-A hand counts as found if a cube of 150 mm half edge around a detection holds all its joints. Hands of which less than
-30 % is visible are left out: they need not be found, and a detection on them is neither right nor false.
+A hand counts as found if a cube of 150 mm half edge around the middle of a detection holds all its joints. Hands of
+which less than 30 % is visible are left out: they need not be found, and a detection on them is neither right nor
+false.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def count(detections: Sequence[HandDetection], frames: SceneFrames, i: int, came
 
 def _distance(detection: HandDetection, uvd: Tensor, camera: Camera) -> float:
     """Half edges of a detection's cube from its centre to that of a hand [J, 3]; inf if the cube does not hold it."""
-    pose = normalize_pose(uvd[None], torch.tensor([detection.center]), camera, cube=CUBE)[0]
+    pose = normalize_pose(uvd[None], torch.tensor([detection.middle]), camera, cube=CUBE)[0]
     if not bool((pose.abs() <= 1.0).all()):
         return math.inf
     return float((0.5 * (pose.amin(0) + pose.amax(0))).norm())
