@@ -37,8 +37,7 @@ class TrackSettings:
             of the observations of three axes.
         farthest: largest distance between an observation and the predicted position, mm, whatever the uncertainty.
         farthest_uncertain: the same for an observation that is not certain.
-        same_hand: largest distance between a new hand and the predicted position of a hidden one, mm, at which they are
-            one hand: about its length.
+        same_hand: largest distance between a new hand and a hidden one, mm, at which they are one: a hand's length.
         keep: seconds after which a track without observations is deleted.
 
     Raises:
@@ -86,6 +85,7 @@ class Track:
         right: log odds that it is a right hand, summed over the observations.
         time: of the state, seconds.
         seen: time of the last observation.
+        last: position at that time, mm.
         observations: how many there were.
         missed: number of frames since the last observation.
     """
@@ -97,6 +97,7 @@ class Track:
     right: float
     time: float
     seen: float
+    last: Position
     observations: int = 1
     missed: int = 0
 
@@ -122,13 +123,15 @@ class Track:
         """The track with an observation at its own time."""
         gain = self.covariance[:, 0] / (self.covariance[0, 0] + settings.noise**2)
         error = np.asarray(observation.position, np.float64) - self.position
+        position = self.position + gain[0] * error
         return replace(
             self,
-            position=self.position + gain[0] * error,
+            position=position,
             velocity=self.velocity + gain[1] * error,
             covariance=self.covariance - np.outer(gain, self.covariance[0]),
             right=_limited(self.right + observation.right),
             seen=self.time,
+            last=position,
             observations=self.observations + 1,
             missed=0,
         )
@@ -241,8 +244,9 @@ class TrackSet:
 
         If there are as many tracks as allowed, one that was not seen in this frame makes room: the one that was not
         seen for the longest time. Before that, the new hand must be observed in CONFIRMATIONS frames in a row, because
-        a hand that is hidden for a moment must not lose its track to a false detection. If it is near that track and
-        not of the other side, it is the same hand, which moved otherwise than predicted, and keeps the track's number.
+        a hand that is hidden for a moment must not lose its track to a false detection. If it is near the place where
+        that track is predicted, or where it was seen last, and not of the other side, it is the same hand, which moved
+        otherwise than predicted, and keeps the track's number.
         """
         if len(self._tracks) < self.most:
             return self._add(_new(0, observation, time, self.settings))
@@ -265,7 +269,7 @@ class TrackSet:
         if candidate.observations < CONFIRMATIONS:
             return None
         del self._tracks[hidden.id]
-        distance = float(np.linalg.norm(candidate.position - hidden.position))
+        distance = min(float(np.linalg.norm(candidate.position - place)) for place in (hidden.position, hidden.last))
         if distance > self.settings.same_hand or candidate.right * hidden.right < 0:
             return self._add(candidate)
         self._candidate = None
@@ -324,4 +328,4 @@ def _new(number: int, observation: Observation, time: float, settings: TrackSett
     covariance = np.diag([settings.noise**2, _FIRST_SPEED**2])
     right = _limited(observation.right)
     position = np.asarray(observation.position, np.float64)
-    return Track(number, position, np.zeros(3), covariance, right, time, time)
+    return Track(number, position, np.zeros(3), covariance, right, time, time, position)

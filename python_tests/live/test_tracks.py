@@ -139,6 +139,15 @@ def test_a_new_hand_near_a_hidden_one_is_that_one_unless_it_is_of_the_other_side
     assert [one.position[0] for one in tracks] == pytest.approx([distance], abs=1.0)  # as a new one, it stays
 
 
+def test_a_hand_that_turned_back_while_it_was_hidden_is_known_by_where_it_was_seen_last() -> None:
+    tracks = TrackSet(1)
+    for i in range(9):  # it moves to the right
+        tracks.update([Observation(np.array([30.0 * i, 0.0, 500.0]))], i / RATE)
+    back = Observation(np.array([30.0 * 8 - 150.0, 0.0, 500.0]))  # 240 mm from where it would be in three frames
+    found = [tracks.update([back], (9 + i) / RATE)[0] for i in range(CONFIRMATIONS)]
+    assert [track and track.id for track in found] == [None] * (CONFIRMATIONS - 1) + [1]
+
+
 def test_a_track_that_is_seen_does_not_make_room_for_an_observation_before_it_in_the_list() -> None:
     tracks = TrackSet(1)
     hand, other = Observation(np.array([0.0, 0.0, 500.0])), Observation(np.array([400.0, 0.0, 500.0]))
