@@ -35,9 +35,11 @@ class TrackSettings:
         acceleration: standard deviation of the acceleration of a hand in each axis, mm/s^2.
         gate: largest distance between an observation and the predicted position in standard deviations; 4 holds 99.9 %
             of the observations of three axes.
-        farthest: largest distance between an observation and the predicted position, mm, whatever the uncertainty.
+        farthest: largest distance between an observation and the predicted position, mm, whatever the uncertainty; and
+            between a new hand and a hidden one of the same side at which they are one.
         farthest_uncertain: the same for an observation that is not certain.
-        same_hand: largest distance between a new hand and a hidden one, mm, at which they are one: a hand's length.
+        same_hand: largest distance between a new hand and a hidden one, mm, at which they are one where the side of
+            either is not known: a hand's length.
         keep: seconds after which a track without observations is deleted.
 
     Raises:
@@ -246,7 +248,7 @@ class TrackSet:
         seen for the longest time. Before that, the new hand must be observed in CONFIRMATIONS frames in a row, because
         a hand that is hidden for a moment must not lose its track to a false detection. If it is near the place where
         that track is predicted, or where it was seen last, and not of the other side, it is the same hand, which moved
-        otherwise than predicted, and keeps the track's number.
+        otherwise than predicted, and keeps the track's number; one of the same side may be less near.
         """
         if len(self._tracks) < self.most:
             return self._add(_new(0, observation, time, self.settings))
@@ -270,7 +272,8 @@ class TrackSet:
             return None
         del self._tracks[hidden.id]
         distance = min(float(np.linalg.norm(candidate.position - place)) for place in (hidden.position, hidden.last))
-        if distance > self.settings.same_hand or candidate.right * hidden.right < 0:
+        sides = candidate.right * hidden.right
+        if sides < 0 or distance > (self.settings.farthest if sides > 0 else self.settings.same_hand):
             return self._add(candidate)
         self._candidate = None
         self._predicted.pop(hidden.id)  # as a new track, it is not withdrawn

@@ -120,7 +120,10 @@ def test_one_false_detection_does_not_replace_a_hidden_hand_but_a_lasting_one_do
     assert tracks.update([other, hand], 10 / RATE)[1] is None  # no room: the only track was seen in this frame
 
 
-@pytest.mark.parametrize(("distance", "right", "same"), [(190.0, 1.0, True), (190.0, -1.0, False), (210.0, 1.0, False)])
+@pytest.mark.parametrize(
+    ("distance", "right", "same"),
+    [(190.0, 0.0, True), (210.0, 0.0, False), (290.0, 1.0, True), (310.0, 1.0, False), (190.0, -1.0, False)],
+)
 def test_a_new_hand_near_a_hidden_one_is_that_one_unless_it_is_of_the_other_side(
     distance: float, right: float, same: bool
 ) -> None:
