@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from poseren_ext.geometry.camera import Camera
+from poseren_ext.geometry.camera import CAMERAS, Camera
 from poseren_ext.inference.hand_detection import HandDetection
 from poseren_ext.models.detector import load_detector
 from poseren_ext.models.hand_proposals import CELL, padded
 from poseren_ext.models.hand_verifier import CUBE, HANDS, SIZE, HandVerifier, Verdict
-from poseren_ext.synthetic.scenes import LEFT, NO_HAND, RIGHT, SceneFrames
-from tools.detector import crops
+from poseren_ext.synthetic.scenes import LEFT, NO_HAND, RIGHT, SceneFrames, SyntheticScenes, reduced
+from tools.detector import crops, details
 from tools.detector import frames as frames_module
 from tools.detector import train as tool
 from tools.detector.fitting import folded
@@ -282,3 +282,36 @@ def test_detections_are_counted_once_and_hidden_hands_not_at_all() -> None:
     assert count([left, hidden], frames, 0, camera) == Counts(1, 1, 1, 1, 1, 1)
     assert count([elsewhere], frames, 0, camera) == Counts(1, 0, 0, 0, 1, 0)
     assert count([], frames, 0, camera) == Counts(1)
+
+
+def test_moves_are_those_of_the_centre_beyond_the_shift(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera(500.0, 500.0, 320.0, 240.0, 640, 480)
+    frame = np.full((480, 640), 2000, np.uint16)
+    frame[100:140, 200:240] = 500
+
+    def corner(image: np.ndarray, camera: Camera, count: int) -> list[HandDetection]:
+        rows, columns = (image == 500).nonzero()
+        # Follows the frame to the right; lags 3 pixels, 3 mm at this distance, behind a shift down.
+        center = (float(columns.min()), float(rows.min() - 3 * (rows.min() > 100)), 500.0)
+        return [HandDetection(center, center, None, 0.9, lambda: (image > 0, image > 0))]
+
+    monkeypatch.setattr(details, "find_hands", corner)
+    assert details.moves(frame, camera) == [pytest.approx([0.0, 3.0], abs=1e-3)]
+    monkeypatch.setattr(details, "find_hands", lambda image, *_: corner(image, camera, 2) if image is frame else [])
+    assert details.moves(frame, camera) == [[math.inf, math.inf]]
+
+
+def test_the_details_of_scenes_are_those_of_their_hands() -> None:
+    scenes = SyntheticScenes(5, "test", camera=reduced(CAMERAS["sr305"], 4))
+    lines = list(details.details(scenes, 32, 16))
+    visible = scenes.frames(torch.arange(32)).visible
+    for line, low, high in zip(lines, (0.3, 0.45, 0.6, 0.75), (0.45, 0.6, 0.75, 2.0), strict=False):
+        assert line.startswith(f"visible {low:g} to")
+        assert line.endswith(f"of {int(((visible >= low) & (visible < high)).sum())} hands")
+    assert [line.split(":")[0].split(",")[0] for line in lines[4:]] == [
+        "mm away 0 to 600",
+        "mm away 600 to 900",
+        "mm away 900 to 3000",
+        "most certain detections",
+        "all detections",
+    ]

@@ -62,28 +62,35 @@ class Counts:
 
 
 def count(detections: Sequence[HandDetection], frames: SceneFrames, i: int, camera: Camera) -> Counts:
-    """Pairs each hand of frame i, the most visible first, with the nearest detection whose cube holds it."""
+    """Counts of frame i."""
     result = Counts()
-    left = list(detections)
-    order = frames.visible[i].argsort(descending=True).tolist()
-    for hand in order:
-        if frames.side[i, hand] == NO_HAND:
+    pairs = paired(detections, frames, i, camera)
+    for hand, detection in pairs.items():
+        if frames.visible[i, hand] < VISIBLE:
             continue
-        counts = bool(frames.visible[i, hand] >= VISIBLE)
-        result.hands += counts
-        side = SIDES[int(frames.side[i, hand])]
-        away = [_distance(one, frames.uvd[i, hand], camera) for one in left]
-        if min(away, default=math.inf) == math.inf:
-            continue
-        best = left.pop(away.index(min(away)))
-        if counts:
+        result.hands += 1
+        if detection is not None:
             result.found += 1
-            result.with_side += best.side is not None
-            result.right_side += best.side == side
+            result.with_side += detection.side is not None
+            result.right_side += detection.side == SIDES[int(frames.side[i, hand])]
             result.detections += 1
             result.correct += 1
-    result.detections += len(left)
+    result.detections += len(detections) - sum(detection is not None for detection in pairs.values())
     return result
+
+
+def paired(
+    detections: Sequence[HandDetection], frames: SceneFrames, i: int, camera: Camera
+) -> dict[int, HandDetection | None]:
+    """For each hand of frame i, the most visible first, the nearest detection left whose cube holds it, if any."""
+    left, pairs = list(detections), dict[int, HandDetection | None]()
+    for hand in frames.visible[i].argsort(descending=True).tolist():
+        if frames.side[i, hand] == NO_HAND:
+            continue
+        away = [_distance(one, frames.uvd[i, hand], camera) for one in left]
+        nearest = min(away, default=math.inf)
+        pairs[hand] = None if nearest == math.inf else left.pop(away.index(nearest))
+    return pairs
 
 
 def _distance(detection: HandDetection, uvd: Tensor, camera: Camera) -> float:
