@@ -15,6 +15,7 @@ from poseren_ext.geometry.crop_transforms import mean_of_views, turned_views
 from poseren_ext.inference.estimator import CENTER_ITERATIONS, Hand
 from poseren_ext.inference.input_frames import FARTHEST_HAND, NEAREST_HAND
 from poseren_ext.inference.learnt_detection import (
+    CERTAIN_SIDE,
     LEAST_PROPOSAL,
     LEAST_SCORE,
     VERIFIED_SIDE,
@@ -42,7 +43,8 @@ class EstimatorGraph(nn.Module):
         stages: T, the number of refinement stages.
         hand: The hand that the frames show, "left" or "right"; by default the one that the model is trained for. For
             the other one the crop is mirrored and the joints are mirrored back. "auto" computes both and takes, for
-            each frame, the one with the smaller predicted error; the model must have an error head.
+            each frame, the one with the smaller predicted error, or in a graph with the detector the one that this
+            names; the model must have an error head.
         invalid: Depth in mm that replaces pixels without depth, or "background", the far face of the cube.
         depth_unit: mm per stored unit.
 
@@ -103,13 +105,20 @@ class EstimatorGraph(nn.Module):
                 a model with an error head the predicted mean joint error [B] in mm; and with hand "auto" bool [B], True
                 for left hands.
         """
+        return self._pose(depth, center, camera)
+
+    def _pose(self, depth: Tensor, center: Tensor, camera: Tensor, left: Tensor | None = None) -> tuple[Tensor, ...]:
+        """As `forward`; ``left`` [B] is the detector's logit of a left hand, for hand "auto"."""
         if self.hand != "auto":
             return self._one_side(depth, center, camera, self.mirror)
         own, other = (self._one_side(depth, center, camera, mirror) for mirror in (None, self.mirror))
+        right_model = self.model.config.hand == "right"
         better = other[2] < own[2]  # [B]
+        if left is not None:
+            certain = left.abs() >= CERTAIN_SIDE  # not torch.where: ONNX Runtime has none for bool
+            better = (certain & ((left > 0) == right_model)) | (~certain & better)
         joints, uvd = (torch.where(better[:, None, None], other[i], own[i]) for i in (0, 1))
-        left = better if self.model.config.hand == "right" else ~better
-        return joints, uvd, torch.where(better, other[2], own[2]), left
+        return joints, uvd, torch.where(better, other[2], own[2]), better if right_model else ~better
 
     def _one_side(self, depth: Tensor, center: Tensor, camera: Tensor, mirror: Tensor | None) -> tuple[Tensor, ...]:
         """The joints of the model's hand, or of the other one through the mirror: as `forward`."""
@@ -255,12 +264,12 @@ class DetectionGraph(EstimatorGraph):
         seen = seen.view(-1, count * HANDS, seen.shape[1])
         likely = (proposals[:, :, 0] >= LEAST_PROPOSAL).repeat_interleave(HANDS, 1)
         score, best = torch.where(likely, seen[:, :, 0], 0.0).max(1)
-        found = seen[:, :, 2:].gather(1, best[:, None, None].expand(-1, 1, 3))[:, 0]
-        center = settled(found, coarse, camera, stride)
+        found = seen[:, :, 1:].gather(1, best[:, None, None].expand(-1, 1, 4))[:, 0]
+        left, center = found[:, 0], settled(found[:, 1:], coarse, camera, stride)
         distance = center[:, 2]
         valid = (score >= LEAST_SCORE) & (distance >= NEAREST_HAND) & (distance <= FARTHEST_HAND)
         center = torch.where(valid[:, None], center, torch.nan)
-        joints, uvd, *others = super().forward(depth, center, camera)
+        joints, uvd, *others = self._pose(depth, center, camera, left)
         return joints, uvd, center, score, *others
 
     def _reduced(self, depth: Tensor, stride: int) -> Tensor:

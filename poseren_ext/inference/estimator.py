@@ -35,6 +35,7 @@ SMALLEST_CUBE, LARGEST_CUBE = 30.0, 500.0
 CENTER_ITERATIONS = 3
 """Iterations of the centre of mass inside the cube around the last one, for center="cube"."""
 _NEAREST = 1e-3  # mm: any depth but 0
+_SIDES = ("right", "left")
 
 
 class Estimator:
@@ -47,9 +48,9 @@ class Estimator:
         camera: intrinsics of the frames: a Camera, a dataset's name, fx, fy, cx, cy in pixels, a 3x3 matrix, a
             camera_info or RealSense's intrinsics.
         hand: which hand the frames show; None is the model's own. A model knows one hand; for the other the crop is
-            mirrored and the joints are mirrored back. "auto" tries both, as one batch, and keeps the one with the
-            smaller predicted error (`HandPose.error_mm`); with a model that predicts none, the one whose joints agree
-            better with the surface.
+            mirrored and the joints are mirrored back. "auto" tries both, as one batch, and keeps the one that the
+            detector names; where it names none, or a centre is given, the one with the smaller predicted error
+            (`HandPose.error_mm`), or, with a model that predicts none, whose joints agree better with the surface.
         cube: half edge of the cube around the hand, mm.
         stages: T, how often to refine; 0 gives the initial pose.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.
@@ -129,8 +130,13 @@ class Estimator:
         center: Array | Sequence[float] | Literal["cube"] | None = None,
         missing: Missing = "raise",
         return_stages: bool = False,
+        sides: Sequence[str | None] | None = None,
     ) -> HandPose:
-        """The hand's pose in each frame: arguments and errors as in :func:`refine`."""
+        """The hand's pose in each frame: arguments and errors as in :func:`refine`.
+
+        ``sides`` is for hand "auto" with centres: "left", "right" or None (not known) for each frame, such as
+        :func:`find_hands` gives.
+        """
         check_missing(missing)
         if isinstance(depth, Sequence) and len({np.shape(frame) for frame in depth}) > 1:
             given = {"init_pose": init_pose, "center": center}
@@ -141,6 +147,7 @@ class Estimator:
                         self(
                             [frame],
                             **{name: _of_frame(value, i, len(depth)) for name, value in given.items()},
+                            sides=None if sides is None else sides[i : i + 1],
                             init_space=init_space,
                             missing=missing,
                             return_stages=return_stages,
@@ -155,14 +162,16 @@ class Estimator:
             )
         nan = missing != "raise"
         check_units(frames, self.depth_unit, allow_empty=nan)
-        centers = check_distances(self._centers(frames, center, nan), self.depth_unit, allow=nan)
+        centers, detected = self._centers(frames, center, nan)
+        centers = check_distances(centers, self.depth_unit, allow=nan)
+        known = self._known_sides(detected if sides is None else sides, len(centers))
         initial = self._initial_uvd(frames, init_pose, init_space, nan)
         if isinstance(initial, Tensor):
             check_initial(ops.normalize_pose(initial, centers, self.intrinsics, cube=self.cube))
-        hands = ("right", "left") if self.hand == "auto" else (self.hand,)
+        hands = _SIDES if self.hand == "auto" else (self.hand,)
         with torch.autocast(self.device.type, enabled=False):  # coordinates in bfloat16 are wrong by pixels
             uvd, run, error = self._run(frames.depth, centers, initial, hands)
-        chosen = self._choose(frames.depth, uvd, error)
+        chosen = self._choose(frames.depth, uvd, error, known)
         frame = torch.arange(len(centers), device=self.device)
         if missing == "skip":
             frame = frame[uvd[chosen, -1, frame].isfinite().all(2).all(1)]
@@ -191,13 +200,19 @@ class Estimator:
         """All hands of each frame: arguments and errors as in :func:`estimate_hands`."""
         return estimate_hands(self, depth, max_hands, missing=missing, return_stages=return_stages)
 
-    def _centers(self, frames: InputFrames, center: Array | Sequence[float] | str | None, nan: bool) -> Tensor:
-        """Centres of the cubes [B, 3]: as given, or detected; NaN for a frame without a hand where that is allowed."""
+    def _centers(
+        self, frames: InputFrames, center: Array | Sequence[float] | str | None, nan: bool
+    ) -> tuple[Tensor, Sequence[str | None]]:
+        """Centres of the cubes [B, 3] and sides of the hands: as given, or detected.
+
+        Centres are NaN for a frame without a hand where that is allowed; sides are None where they are not known.
+        """
         if center is None:
-            return self._detected_centers(frames, nan)
+            return self._detected(frames, nan)
+        unknown = [None] * len(frames.depth)
         if not isinstance(center, str):
             centers = given_centers(center, frames, allow_nan=nan)
-            return check_cubes(centers, frames, self.camera, self.cube, self.depth_unit, allow_empty=nan)
+            return check_cubes(centers, frames, self.camera, self.cube, self.depth_unit, allow_empty=nan), unknown
         if center != "cube":
             raise ValueError(f"center is {center!r}; expected None (find the hand), 'cube', or u, v, d [B, 3]")
         centers, _ = ops.hand_center(
@@ -209,10 +224,10 @@ class Estimator:
             cube=self.cube,
             camera=self.intrinsics,
         )
-        return centers
+        return centers, unknown
 
-    def _detected_centers(self, frames: InputFrames, nan: bool) -> Tensor:
-        """Centres [B, 3] of the most certain hand in each frame; NaN for a frame without a hand where that is allowed.
+    def _detected(self, frames: InputFrames, nan: bool) -> tuple[Tensor, Sequence[str | None]]:
+        """Centre and side of the most certain hand in each frame; as `_centers`.
 
         Raises:
             NoHandError: a frame has no hand.
@@ -227,9 +242,16 @@ class Estimator:
                 lost,
             )
         invalid = (float("nan"),) * 3
-        return torch.tensor(
+        centers = torch.tensor(
             [hand.center if hand else invalid for hand in found], dtype=torch.float32, device=frames.depth.device
         )
+        return centers, [hand.side if hand else None for hand in found]
+
+    def _known_sides(self, sides: Sequence[str | None], count: int) -> Tensor:
+        """Places of sides in `_SIDES`, -1 where they are not known: int64 [B]."""
+        if len(sides) != count or not set(sides) <= {*_SIDES, None}:
+            raise ValueError(f"sides is {list(sides)!r}; expected 'left', 'right' or None for each of {count} frames")
+        return torch.tensor([-1 if side is None else _SIDES.index(side) for side in sides], device=self.device)
 
     def _initial_uvd(self, frames: InputFrames, pose: Array | str | None, space: str, nan: bool) -> Tensor | str | None:
         """The initial pose in uvd [B, J, 3], or the name of the one that the model has."""
@@ -304,12 +326,12 @@ class Estimator:
         crops = [ops.depth_crop(depth, centers, self.intrinsics, transform=one, **settings) for one in transforms]
         return torch.cat(crops)
 
-    def _choose(self, depth: Tensor, uvd: Tensor, error: Tensor | None) -> Tensor:
-        """Which of H results is the best for each frame: int64 [B]; arguments as `_run` returns them."""
+    def _choose(self, depth: Tensor, uvd: Tensor, error: Tensor | None, known: Tensor) -> Tensor:
+        """Which of H results is the best for each frame: int64 [B]; uvd and error as `_run` returns them."""
         if len(uvd) == 1:
             return torch.zeros(len(depth), dtype=torch.int64, device=depth.device)
         doubt = torch.stack([self.surface_gap(depth, stages[-1]) for stages in uvd]) if error is None else error
-        return doubt.nan_to_num(torch.inf).argmin(0)
+        return torch.where(known < 0, doubt.nan_to_num(torch.inf).argmin(0), known)
 
     def surface_gap(self, depth: Tensor, uvd: Tensor) -> Tensor:
         """How far joints are from where a surface allows them, which is 0 to 40 mm behind it.

@@ -86,7 +86,8 @@ def refine(
         init_space: coordinates of init_pose: "uvd" (pixels, pixels, mm) or "xyz" (mm, camera frame).
         center: u, v (pixels), d (mm) of the hand [B, 3]; None detects a hand with :func:`find_hands`; "cube"
             takes the centre of all depth, recomputed inside the cube, for frames that show only the hand.
-        hand: "right", "left" or "auto" (the one with the smaller predicted error); None is the model's own.
+        hand: "right", "left" or "auto" (the one that the detector names, or else the one with the smaller predicted
+            error); None is the model's own.
         cube: half edge of the cube around the hand, mm.
         stages: T, the number of refinements.
         depth_unit: mm per stored unit: 1 for mm, 1000 for metres, 0.125 for SR300 and SR305 cameras.

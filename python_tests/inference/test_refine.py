@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The public function with a small untrained model: inputs, outputs and errors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import poseren_ext
 from poseren_ext import Estimator, ops, refine
 from poseren_ext.geometry.camera import CAMERAS, Camera, uvd_to_xyz
 from poseren_ext.geometry.skeleton import SKELETONS
+from poseren_ext.inference.hand_detection import find_hands, presumed_hand
 from poseren_ext.models import HeadConfig, ModelConfig, PoseREN, initialize, save
 from poseren_ext.models.packed import PackedPoseREN
 
@@ -122,6 +124,23 @@ def test_auto_takes_one_hand_for_each_frame(model, frames):
         np.testing.assert_array_equal(auto.uvd[i], both[hand].uvd[i])
 
 
+def test_auto_goes_by_the_side_that_the_detector_names(model, frames, monkeypatch):
+    for named in ("left", "right"):
+
+        def found(frame, camera, unit, named=named):
+            return replace(presumed_hand(frame, camera, unit), side=named)
+
+        monkeypatch.setattr("poseren_ext.inference.estimator.presumed_hand", found)
+        assert refine(frames, model, camera=CAMERA, hand="auto").hand == (named,) * 3
+
+        def several(frames, *args, named=named, **settings):
+            return [[replace(hand, side=named) for hand in hands] for hands in find_hands(frames, *args, **settings)]
+
+        monkeypatch.setattr("poseren_ext.inference.frame_hands.find_hands", several)
+        hands = refine(frames, model, camera=CAMERA, hand="auto", max_hands=2)
+        assert set(hands.pose.hand) == {named}
+
+
 def test_initial_poses(model, frames):
     mean = refine(frames, model, camera=CAMERA, init_pose="mean", stages=0, return_stages=True)
     center = torch.from_numpy(mean.center)
@@ -215,9 +234,18 @@ def test_auto_takes_the_hand_with_the_smaller_predicted_error(model, frames, mon
         return *refine_once(self, crop, pose, stages)[:2], expected[: len(crop)]
 
     monkeypatch.setattr(PackedPoseREN, "refine", predicting)
-    auto = refine(frames, model, camera=CAMERA, hand="auto")
+    center = refine(frames, model, camera=CAMERA).center
+    auto = refine(frames, model, camera=CAMERA, hand="auto", center=center)
     assert auto.hand == ("right", "left", "right")
     np.testing.assert_array_equal(auto.error_mm, [4.0, 10.0, 9.0])
+    estimator = Estimator(model, camera=CAMERA, hand="auto")
+    for sides, errors in (((None, "left", "left"), [4, 10, np.nan]), (("left", "right", None), [7, 40, 9])):
+        known = estimator(frames, center=center, sides=sides)
+        assert known.hand == tuple(side or "right" for side in sides)
+        np.testing.assert_array_equal(known.error_mm, errors)
+    for sides in (("left", "right"), ("left", "right", "both")):
+        with pytest.raises(ValueError, match="expected 'left', 'right' or None for each of 3 frames"):
+            estimator(frames, center=center, sides=sides)
     assert refine(frames[0], model, camera=CAMERA).error_mm == 4.0
     joined = refine(list(frames), model, camera=CAMERA, tta=2)
     assert joined.error_mm.shape == (3,)

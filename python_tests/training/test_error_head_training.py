@@ -107,7 +107,8 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
 
 def test_the_summary_counts_right_hands_and_errors_by_decile() -> None:
     predicted = np.arange(1.0, 21.0)
-    result = ErrorResult("palm", *(np.stack([predicted + shift, 2 * predicted + shift]) for shift in (0, 5, 90)))
+    looks = (np.stack([predicted + shift, 2 * predicted + shift]) for shift in (0, 5, 90))
+    result = ErrorResult("palm", *looks, detected=np.array([True, True, False]))
     result.wrong[0, :5] = 0.5  # in a quarter of the frames the wrong hand looks better
     assert result.hand_share == 0.75
     text = error_summary([result])
@@ -115,3 +116,4 @@ def test_the_summary_counts_right_hands_and_errors_by_decile() -> None:
     assert "| all | 75.0% | 21.00 | 22.25 | 1.000 |" in text
     assert "| predicted | 1.5 |" in text
     assert "| true | 3.0 |" in text
+    assert text.endswith("`auto` takes the right one in 66.7% of the frames.")
