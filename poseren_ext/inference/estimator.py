@@ -164,6 +164,8 @@ class Estimator:
         check_units(frames, self.depth_unit, allow_empty=nan)
         centers, detected = self._centers(frames, center, nan)
         centers = check_distances(centers, self.depth_unit, allow=nan)
+        if sides is not None and self.hand != "auto":
+            raise ValueError(f"sides are given, but hand is {self.hand!r}; expected hand='auto', or no sides")
         known = self._known_sides(detected if sides is None else sides, len(centers))
         initial = self._initial_uvd(frames, init_pose, init_space, nan)
         if isinstance(initial, Tensor):

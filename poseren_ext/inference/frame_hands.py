@@ -101,7 +101,7 @@ def estimate_hands(
     kept = [hand for hands in found for hand in hands]
     if kept:
         centers = np.array([hand.center for hand in kept], np.float32)
-        sides = [hand.side for hand in kept]
+        sides = [hand.side for hand in kept] if estimator.hand == "auto" else None
         pose = estimator([images[i] for i in frame], center=centers, sides=sides, return_stages=return_stages)
     else:  # rows of the right kind and shape, none of which is kept
         pose = estimator(images[:1], missing="nan", return_stages=return_stages)

@@ -56,7 +56,7 @@ def test_recorded_palms_are_palms_for_every_model() -> None:
     }
     for name, found in poses.items():
         right = [pose for pose in found if pose.hand == ("right",)]
-        assert len(right) >= 16, name
+        assert len(right) >= 17, name
     for name in ("any_view", "both"):
         apart = [
             float(np.linalg.norm(pose.joints - other.joints, axis=-1).mean())
@@ -64,7 +64,7 @@ def test_recorded_palms_are_palms_for_every_model() -> None:
             if pose.hand == other.hand == ("right",)
         ]
         assert np.mean(apart) < 12.0, name
-        assert np.max(apart) < 30.0, name
+        assert np.max(apart) < 40.0, name  # docs/measuring.md: 21 to 35 mm in three frames
 
 
 def test_both_is_no_single_model() -> None:
