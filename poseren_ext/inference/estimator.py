@@ -139,6 +139,8 @@ class Estimator:
         """
         check_missing(missing)
         if isinstance(depth, Sequence) and len({np.shape(frame) for frame in depth}) > 1:
+            if sides is not None:
+                self._known_sides(sides, len(depth))
             given = {"init_pose": init_pose, "center": center}
             poses = []
             for i, frame in enumerate(depth):

@@ -246,6 +246,9 @@ def test_auto_takes_the_hand_with_the_smaller_predicted_error(model, frames, mon
     for sides in (("left", "right"), ("left", "right", "both")):
         with pytest.raises(ValueError, match="expected 'left', 'right' or None for each of 3 frames"):
             estimator(frames, center=center, sides=sides)
+    sizes = [frames[0], frames[1][:, :-1]]
+    with pytest.raises(ValueError, match="for each of 2 frames"):
+        estimator(sizes, center=center[:2], sides=(None,) * 3)
     with pytest.raises(ValueError, match="sides are given, but hand is 'right'"):
         Estimator(model, camera=CAMERA)(frames, center=center, sides=(None,) * 3)
     assert refine(frames[0], model, camera=CAMERA).error_mm == 4.0

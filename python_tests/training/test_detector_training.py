@@ -299,6 +299,9 @@ def test_moves_are_those_of_the_centre_beyond_the_shift(monkeypatch: pytest.Monk
     assert details.moves(frame, camera) == [pytest.approx([0.0, 3.0], abs=1e-3)]
     monkeypatch.setattr(details, "find_hands", lambda image, *_: corner(image, camera, 2) if image is frame else [])
     assert details.moves(frame, camera) == [[math.inf, math.inf]]
+    far = HandDetection((0.0, 0.0, 900.0), (0.0, 0.0, 900.0), None, 1.0, lambda: (frame > 0, frame > 0))
+    monkeypatch.setattr(details, "find_hands", lambda image, *_: [far, *corner(image, camera, 2)])
+    assert details.moves(frame, camera) == [[], pytest.approx([0.0, 3.0], abs=1e-3)]
 
 
 def test_the_details_of_scenes_are_those_of_their_hands() -> None:

@@ -52,15 +52,14 @@ def hands_of(detections: Sequence[HandDetection], frames: SceneFrames, i: int, c
 def moves(frame: npt.NDArray[np.uint16], camera: Camera) -> list[list[float]]:
     """How far the centres of the near hands of a frame move with it, mm; inf for those that are lost.
 
-    One list for each of two detections at most, the most certain first: a shift to the right, and one down.
+    One list for each of two detections at most, the most certain first: a shift to the right, and one down. It is empty
+    for a hand that is not near.
     """
     height, width = frame.shape
     result = []
     for hand in find_hands(frame, camera, 2):
-        if hand.center[2] >= _NEAR:
-            continue
         distances = []
-        for rows, columns in ((0, 1), (1, 0)):
+        for rows, columns in ((0, 1), (1, 0)) if hand.center[2] < _NEAR else ():
             shifted = cv2.copyMakeBorder(frame, rows, 0, columns, 0, cv2.BORDER_REPLICATE)[:height, :width]
             others = [np.array(other.center) - (columns, rows, 0) for other in find_hands(shifted, camera, 2)]
             points = uvd_to_xyz(np.array([hand.center, *others], np.float32), camera)
