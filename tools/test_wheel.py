@@ -26,6 +26,8 @@ REQUIRED = (
     "poseren_ext/weights/any_view.md",
     "poseren_ext/weights/detector.safetensors",
     "poseren_ext/weights/detector.md",
+    "poseren_ext/weights/detector_proposals.onnx",
+    "poseren_ext/weights/detector_verifier.onnx",
     ".dist-info/licenses/LICENSE",
     ".dist-info/entry_points.txt",
 )

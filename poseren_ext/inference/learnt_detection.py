@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poseren_ext.geometry.camera import Camera
+from poseren_ext.inference.onnx_detector import OnnxDetector
 from poseren_ext.inference.surface_detection import reduction
 from poseren_ext.models.detector import BUNDLED_DETECTOR, HandDetector, load_detector
-from poseren_ext.models.hand_proposals import CELL, ProposalNetwork, padded
-from poseren_ext.models.hand_verifier import HANDS, HandVerifier, verifier_crops
+from poseren_ext.models.hand_proposals import CELL, padded
+from poseren_ext.models.hand_verifier import HANDS, Verdict, verifier_crops
 
 LEAST_SCORE = 0.5
 """Detections with a lower score are not taken for hands, unless asked for."""
@@ -55,21 +57,21 @@ def learnt_hands(
     max_hands: int,
     depth_unit: float,
     score_threshold: float = LEAST_SCORE,
-    detector: HandDetector | None = None,
+    detector: HandDetector | OnnxDetector | None = None,
 ) -> list[LearntHand]:
     """The hands of one frame [H, W], the most certain first; arguments as those of `find_hands`."""
-    detector = detector or bundled_detector()
+    detector = detector or fastest_detector()
     stride, finer = reduction(frame.shape), reduction(frame.shape, VERIFIED_SIDE)
     with torch.inference_mode():
         intrinsics = torch.tensor([[camera.fx, camera.fy, camera.cx, camera.cy]], dtype=torch.float32)
-        coarse = _reduced(frame, stride, depth_unit)
+        coarse = _known_depth(_reduced(frame, 0, stride), depth_unit)
         cells = hand_cells(detector.proposals, padded(coarse), intrinsics, stride)
         proposals = best_proposals(cells)[0]
         proposals = proposals[proposals[:, 0] >= LEAST_PROPOSAL]
         if not len(proposals):
             return []
-        looks = [_reduced(frame[first:, first:], finer, depth_unit) for first in first_pixels(finer)]
-        seen = verified(detector.verifier, proposals[:, 1:], looks, intrinsics, finer)
+        looks = [_reduced(frame, first, finer) for first in first_pixels(finer)]
+        seen = verified(detector.verifier, proposals[:, 1:], looks, intrinsics, finer, depth_unit)
         best = _distinct(seen, camera, score_threshold)[:max_hands]
         middles = torch.tensor([row[2:] for row in best], dtype=torch.float32).view(-1, 3)
         centers = settled(middles, coarse, intrinsics, stride)
@@ -97,13 +99,19 @@ def _distinct(hands: Tensor, camera: Camera, least: float) -> list[list[float]]:
     return [rows[k] for k in kept]
 
 
-def _reduced(frame: npt.NDArray[Any], stride: int, depth_unit: float) -> Tensor:
-    """Every ``stride``-th row and column of a frame: [1, h, w] mm, 0 where there is no depth."""
-    depth = np.ascontiguousarray(frame[::stride, ::stride], np.float32) * np.float32(depth_unit)
-    return torch.from_numpy(np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0)))[None]
+def _reduced(frame: npt.NDArray[Any], first: int, stride: int) -> Tensor:
+    """Every ``stride``-th row and column of a frame, from the ``first`` on: [1, h, w] as stored."""
+    dtype = np.uint16 if frame.dtype == np.uint16 else np.float32
+    return torch.from_numpy(np.ascontiguousarray(frame[first::stride, first::stride], dtype))[None]
 
 
-def hand_cells(network: ProposalNetwork, depth: Tensor, camera: Tensor, stride: int) -> Tensor:
+def _known_depth(stored: Tensor, depth_unit: float) -> Tensor:
+    """Stored depth in mm, 0 where there is none."""
+    depth = stored.float() * depth_unit
+    return torch.where(depth.isfinite() & (depth > 0.0), depth, 0.0)
+
+
+def hand_cells(network: Callable[[Tensor, Tensor], Tensor], depth: Tensor, camera: Tensor, stride: int) -> Tensor:
     """What the first network finds in each cell of reduced frames, decoded.
 
     Each position is the mean of what the cells around give, weighted by their scores: it moves smoothly with the image.
@@ -144,7 +152,14 @@ def first_pixels(stride: int) -> tuple[int, int]:
     return 0, stride // 2
 
 
-def verified(network: HandVerifier, center: Tensor, looks: Sequence[Tensor], camera: Tensor, stride: int) -> Tensor:
+def verified(
+    network: Callable[[Tensor, Tensor], Verdict],
+    center: Tensor,
+    looks: Sequence[Tensor],
+    camera: Tensor,
+    stride: int,
+    depth_unit: float = 1.0,
+) -> Tensor:
     """The hands that a closer look at each proposal finds: score, logit of a left hand, and the centre's u, v and d.
 
     Rows [N * HANDS, 5]: the hands of the first proposal, then those of the next. They are the means of two looks, the
@@ -153,9 +168,10 @@ def verified(network: HandVerifier, center: Tensor, looks: Sequence[Tensor], cam
     Args:
         network: the second stage.
         center: u, v (pixels of the whole frame), d (mm) of the proposals [N, 3].
-        looks: two reductions of the frame of each [N, H, W] mm, or of that of all [1, H, W], from `first_pixels` on.
+        looks: two reductions of the frame of each [N, H, W], or of that of all [1, H, W], from `first_pixels` on.
         camera: fx, fy, cx, cy of the whole frames [N, 4] or [1, 4].
         stride: pixels of the whole frame per pixel of the reduced ones.
+        depth_unit: mm per stored unit.
     """
     count = center.shape[0]  # len() would make it a constant of exported graphs
     camera = camera.expand(count, -1)
@@ -163,7 +179,9 @@ def verified(network: HandVerifier, center: Tensor, looks: Sequence[Tensor], cam
     crops = []
     for depth, first in zip(looks, first_pixels(stride), strict=True):
         reduced_center = torch.cat([(center[:, :2] - first) / stride, center[:, 2:]], 1)
-        crops.append(verifier_crops(depth.expand(count, -1, -1), reduced_center, camera / stride))
+        crops.append(
+            verifier_crops(depth.expand(count, -1, -1), reduced_center, camera / stride, depth_unit=depth_unit)
+        )
     pitch = torch.log(center[:, 2] * stride / (camera[:, 0] * camera[:, 1]).sqrt())
     hand, left, offset = network(torch.cat([crops[0], crops[1].flip(3)]), pitch.repeat(2))
     hand, left = 0.5 * (hand[:count] + hand[count:]), 0.5 * (left[:count] - left[count:])
@@ -207,6 +225,23 @@ def _distance(a: Sequence[float], b: Sequence[float], camera: Camera) -> float:
     """Distance of two centres u, v, d, mm."""
     (x, y, z), (p, q, r) = (((u - camera.cx) * d / camera.fx, (v - camera.cy) * d / camera.fy, d) for u, v, d in (a, b))
     return float(np.sqrt((x - p) ** 2 + (y - q) ** 2 + (z - r) ** 2))
+
+
+@lru_cache(maxsize=1)
+def fastest_detector() -> HandDetector | OnnxDetector:
+    """The bundled networks, in ONNX Runtime if that is installed."""
+    detector = bundled_detector()
+    try:
+        return OnnxDetector(detector)
+    except ImportError:
+        return detector
+    except Exception as error:  # of the library's own types
+        warnings.warn(
+            f"PyTorch finds the hands, which takes longer, as ONNX Runtime cannot load the detector ({error}); "
+            "update it: pip install --upgrade onnxruntime",
+            stacklevel=2,
+        )
+        return detector
 
 
 @lru_cache(maxsize=1)

@@ -81,7 +81,9 @@ def _reduced_maps(quarter: int, eighth: int) -> nn.Sequential:
     )
 
 
-def verifier_crops(depth: Tensor, center: Tensor, camera: Tensor, transform: Tensor | None = None) -> Tensor:
+def verifier_crops(
+    depth: Tensor, center: Tensor, camera: Tensor, transform: Tensor | None = None, depth_unit: float = 1.0
+) -> Tensor:
     """Both crops of each proposal, [N, 2, 64, 64]: depth from the centre's, from -1 to 1 half edge; background is 1.
 
     Args:
@@ -89,8 +91,10 @@ def verifier_crops(depth: Tensor, center: Tensor, camera: Tensor, transform: Ten
         center: [N, 3] u, v (pixels), d (mm).
         camera: [N, 4] fx, fy, cx, cy.
         transform: [N, 2, 3] of the crops' coordinates, for training.
+        depth_unit: mm per stored unit.
     """
     crops = [
-        depth_crop(depth, center, camera, cube=cube, size=SIZE, transform=transform) for cube in (CUBE, SURROUNDINGS)
+        depth_crop(depth, center, camera, cube=cube, size=SIZE, transform=transform, depth_unit=depth_unit)
+        for cube in (CUBE, SURROUNDINGS)
     ]
     return torch.cat(crops, 1)

@@ -273,7 +273,7 @@ def test_a_presumed_hand_is_the_best_detection_or_else_the_nearest_surface(monke
     for given in peaks.values():
         agreed = [(peak[0], 0.0, 0.0, 0.0, 0.0) for peak in given]
         detector = HandDetector(_Maps(given), _Verdicts(*agreed))
-        monkeypatch.setattr(learnt_detection, "bundled_detector", lambda found=detector: found)
+        monkeypatch.setattr(learnt_detection, "fastest_detector", lambda found=detector: found)
         hand = presumed_hand(frame, camera)
         assert hand is not None
         distances.append(round(hand.center[2]))
