@@ -123,10 +123,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="demo")
     parser.add_argument("--tta", type=int, default=1)
-    parser.add_argument("--sequences", type=int, default=6)
+    parser.add_argument("--sequences", type=int, default=6, help="of one hand, for each seed")
     parser.add_argument("--frames", type=int, default=60, help="of each sequence of one hand")
     parser.add_argument("--crossing", type=int, default=240, help="frames of two crossing hands")
-    parser.add_argument("--seed", type=int, default=22)
+    parser.add_argument("--seed", type=int, nargs="+", default=[22], help="crossing hands take the first")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     report: dict[str, Any] = {"threads": torch.get_num_threads(), "model": given.model, "tta": given.tta}
@@ -135,18 +135,24 @@ def main() -> None:
         return HandTracker(Estimator(given.model, camera=camera, hand=hand, tta=given.tta), **settings)
 
     camera = CAMERAS["sr305"]
-    sequences = [list(one_hand(given.seed, number, given.frames)) for number in range(given.sequences)]
     one_euro = OneEuroSettings()
     runs: list[tuple[str, Hand, OneEuroSettings | None]] = [
         ("smoothing off", "right", None),
         ("one-euro", "right", one_euro),
         ("one-euro, hand auto", "auto", one_euro),
     ]
-    for name, hand, smoothing in runs:
-        pairs = [tracked_joints(frames, tracker(camera, hand, smoothing=smoothing)) for frames in sequences]
+    together: dict[str, list[tuple[Joints, Joints]]] = {name: [] for name, *_ in runs}
+    for seed in given.seed:
+        sequences = [list(one_hand(seed, number, given.frames)) for number in range(given.sequences)]
+        for name, hand, smoothing in runs:
+            pairs = [tracked_joints(frames, tracker(camera, hand, smoothing=smoothing)) for frames in sequences]
+            report[f"seed {seed}, {name}"] = noise_and_lag(pairs)
+            print(f"seed {seed}, {name}", report[f"seed {seed}, {name}"], flush=True)
+            together[name] += pairs
+    for name, pairs in together.items():
         report[name] = noise_and_lag(pairs)
         print(name, report[name], flush=True)
-    crossing = list(crossing_hands(given.seed, given.crossing, HALF))
+    crossing = list(crossing_hands(given.seed[0], given.crossing, HALF))
     report["crossing"] = track_numbers(crossing, tracker(HALF, max_hands=2))
     print("crossing", report["crossing"], flush=True)
     report["frames_per_second"] = {
