@@ -60,7 +60,7 @@ def learnt_hands(
     detector: HandDetector | OnnxDetector | None = None,
 ) -> list[LearntHand]:
     """The hands of one frame [H, W], the most certain first; arguments as those of `find_hands`."""
-    detector = detector or fastest_detector()
+    detector, depth_unit = detector or fastest_detector(), float(depth_unit)
     stride, finer = reduction(frame.shape), reduction(frame.shape, VERIFIED_SIDE)
     with torch.inference_mode():
         intrinsics = torch.tensor([[camera.fx, camera.fy, camera.cx, camera.cy]], dtype=torch.float32)
@@ -100,9 +100,12 @@ def _distinct(hands: Tensor, camera: Camera, least: float) -> list[list[float]]:
 
 
 def _reduced(frame: npt.NDArray[Any], first: int, stride: int) -> Tensor:
-    """Every ``stride``-th row and column of a frame, from the ``first`` on: [1, h, w] as stored."""
+    """Every ``stride``-th row and column of a frame, from the ``first`` on: [1, h, w] as stored.
+
+    It is a copy: PyTorch warns of arrays that are not writable.
+    """
     dtype = np.uint16 if frame.dtype == np.uint16 else np.float32
-    return torch.from_numpy(np.ascontiguousarray(frame[first::stride, first::stride], dtype))[None]
+    return torch.from_numpy(np.array(frame[first::stride, first::stride], dtype, order="C"))[None]
 
 
 def _known_depth(stored: Tensor, depth_unit: float) -> Tensor:

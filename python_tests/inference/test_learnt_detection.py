@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -286,3 +288,21 @@ def test_a_lower_threshold_finds_doubtful_hands_too() -> None:
     peaks = ((3.0, 10.0, 8.0, 500.0), (-1.0, 30.0, 20.0, 500.0))  # scores of 0.95 and 0.27
     found = [[round(hand.score, 2) for hand in _decoded(*peaks, least=least)] for least in (LEAST_SCORE, 0.25, 0.28)]
     assert found == [[0.95], [0.95, 0.27], [0.95]]
+
+
+def test_frames_that_are_not_writable_and_units_of_any_kind_of_number_are_taken() -> None:
+    camera = reduced(CAMERAS["sr305"], 2)
+    frame = SyntheticScenes(5, "test", camera=camera).frames(torch.arange(1)).depth[0].round().numpy()
+    expected = [hand.center for hand in find_hands(frame, camera)]
+    assert expected
+    stored = (8 * frame).astype(np.uint16)
+    stored.flags.writeable = False
+    torch.set_warn_always(True)  # it warns of such arrays once per process
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for unit in (0.125, np.float32(0.125), Fraction(1, 8), torch.tensor(0.125)):
+                found = find_hands(stored, camera, depth_unit=unit)  # type: ignore[arg-type]
+                assert [hand.center for hand in found] == [pytest.approx(center, abs=1e-2) for center in expected]
+    finally:
+        torch.set_warn_always(False)

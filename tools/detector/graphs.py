@@ -51,6 +51,7 @@ def main() -> None:
     frame, focal = torch.rand(1, 96, 160), torch.ones(1)
     pairs, pitch = torch.rand(6, 2, SIZE, SIZE), torch.ones(6)
     for name, model in (
+        # The sizes are those of `padded`.
         ("proposals", graph(detector.proposals, (frame, focal), ({1: 16 * height, 2: 16 * width}, {}))),
         ("verifier", graph(detector.verifier, (pairs, pitch), ({0: crops}, {0: crops}))),
     ):
